@@ -1,0 +1,107 @@
+"""One observed spectrum with its units and its SpecObj metadata."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# SPPIXMASK bits of `and_mask` that make a pixel unusable although its ivar may be above zero
+# (https://www.sdss4.org/dr17/algorithms/bitmasks/#SPPIXMASK). The other bits warn about the fibre or about a single
+# exposure; the pipeline has already put what they cost into ivar.
+BAD_PIXEL_BITS = {
+    "NOPLUG": 0,
+    "BADTRACE": 1,
+    "BADFLAT": 2,
+    "BADARC": 3,
+    "LOWFLAT": 17,
+    "FULLREJECT": 18,
+    "SCATTEREDLIGHT": 20,
+    "NOSKY": 22,
+    "BRIGHTSKY": 23,
+    "NODATA": 24,
+    "COMBINEREJ": 25,
+    "BADFLUXFACTOR": 26,
+    "BADSKYCHI": 27,
+    "REDMONSTER": 28,
+}
+_BAD_PIXEL = sum(1 << bit for bit in BAD_PIXEL_BITS.values())
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Spectrum:
+    """One observed spectrum, as the SDSS `spec` data model describes it.
+
+    Attributes
+    ----------
+    loglam : ndarray, shape (n,), float64
+        log10 of the vacuum wavelength in Angstrom, observed frame, increasing.
+    flux : ndarray, shape (n,), float32
+        Flux density in 1e-17 erg/s/cm2/A.
+    ivar : ndarray, shape (n,), float32
+        Inverse variance of `flux`; 0 means that the pixel holds no information.
+    and_mask, or_mask : ndarray, shape (n,), int32
+        SPPIXMASK bits set in all, or in any, of the exposures.
+    wdisp : ndarray, shape (n,), float32
+        Sigma of the line spread function in pixels.
+    z, zerr : float
+        Redshift and its error: `Z_NOQSO` for BOSS galaxy targets, where it is the better one, otherwise `Z`.
+    zwarning : int
+        Bit mask of redshift warnings, 0 = good; it belongs to the same fit as `z`.
+    spectype, subclass : str
+        `CLASS` (GALAXY, QSO or STAR) and `SUBCLASS` of the pipeline's fit.
+    plate, mjd, fiberid : int
+        Identity of the observation.
+    run2d, specobjid : str
+        Reduction version and unique number; text, because the latter needs an unsigned 64-bit integer.
+    ra, dec : float
+        ICRS coordinates in degrees.
+    survey, instrument : str
+        For example ``sdss`` and ``SDSS``, or ``boss`` and ``BOSS``. Empty where the file does not say.
+    snmedian : float
+        Median signal-to-noise ratio per pixel (`SN_MEDIAN_ALL`, or `SN_MEDIAN` where there is no such column).
+    dered_i : float
+        Dereddened i magnitude; NaN when unknown, as it is in `spec` files.
+    is_mock : bool
+        True for a synthetic spectrum, which must never be published as an SDSS one.
+    source : str
+        Where it came from: the name of its file, or the generator and its seed.
+    """
+
+    loglam: np.ndarray
+    flux: np.ndarray
+    ivar: np.ndarray
+    and_mask: np.ndarray
+    or_mask: np.ndarray
+    wdisp: np.ndarray
+    z: float
+    zerr: float
+    zwarning: int
+    spectype: str
+    subclass: str
+    plate: int
+    mjd: int
+    fiberid: int
+    run2d: str
+    specobjid: str
+    ra: float
+    dec: float
+    survey: str
+    instrument: str
+    snmedian: float
+    dered_i: float
+    is_mock: bool
+    source: str
+
+    @property
+    def wavelength(self):
+        """Vacuum wavelength in Angstrom, observed frame; ndarray of shape (n,), float64."""
+        return 10.0**self.loglam
+
+    @property
+    def good(self):
+        """True where a pixel carries information: ivar above 0, finite flux and no bit of `BAD_PIXEL_BITS`; (n,)."""
+        return (self.ivar > 0) & np.isfinite(self.flux) & (self.and_mask & _BAD_PIXEL == 0)
+
+    @property
+    def name(self):
+        """The observation's name, ``plate-mjd-fiberid`` as in SDSS file names."""
+        return f"{self.plate:04d}-{self.mjd}-{self.fiberid:04d}"
