@@ -1,0 +1,66 @@
+"""A row to prompt and completion, a completion to a redshift: the only place that knows the wording."""
+
+import re
+
+from specdata.errors import SpecdataError
+
+INSTRUCTION = "Galaxy spectrum is rescaled and encoded to an input series: "
+
+# The strict inverse of `build_row`'s completion. The paper writes `Redshift: [value]`; whether the brackets are part of
+# the text is left open there, so both forms count, and nothing looser does.
+_ANSWER = re.compile(r"\s*Redshift: (?:\[(?P<in>\d+\.\d{4})\]|(?P<bare>\d+\.\d{4}))\s*", re.ASCII)
+
+
+def build_row(series, z):
+    """Turn an encoded spectrum and its redshift into a conversational prompt/completion row for TRL.
+
+    The chat template and the end-of-sequence token are the tokenizer's business and are not written here.
+
+    Parameters
+    ----------
+    series : str
+        The encoded flux, from a scheme of `specdata.serialize`.
+    z : float
+        Redshift, 0 or more.
+
+    Returns
+    -------
+    dict
+        ``{"prompt": [{"role": "user", ...}], "completion": [{"role": "assistant", ...}]}``.
+    """
+    return {
+        "prompt": [{"role": "user", "content": INSTRUCTION + series}],
+        "completion": [{"role": "assistant", "content": format_redshift(z)}],
+    }
+
+
+def format_redshift(z):
+    """Write the answer for redshift `z`, to four decimals: ``Redshift: [0.1234]``."""
+    if not 0 <= z < 100:
+        raise SpecdataError(f"z = {z}: a redshift in a prompt lies between 0 and 100; cut this spectrum")
+    return f"Redshift: [{z:.4f}]"
+
+
+def parse_redshift(completion):
+    """Read the redshift from a model's answer.
+
+    Parameters
+    ----------
+    completion : str
+        The generated text, without the prompt. Space around it is ignored, anything else is not.
+
+    Returns
+    -------
+    float or None
+        None if the answer does not parse, which counts as a failure and is never dropped.
+    """
+    match = _ANSWER.fullmatch(completion)
+    return float(match["in"] or match["bare"]) if match else None
+
+
+def read_series(prompt):
+    """Return the encoded flux that stands in a prompt of `build_row`."""
+    content = prompt[-1]["content"]
+    if not content.startswith(INSTRUCTION):
+        raise SpecdataError(f"the prompt starts with {content[:40]!r}, not with {INSTRUCTION!r}: rebuild the data set")
+    return content[len(INSTRUCTION) :]
