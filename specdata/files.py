@@ -1,0 +1,87 @@
+"""Files that ship with the package, and folders that appear whole or not at all."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+from specdata.errors import SpecdataError
+
+_PACKAGE = Path(__file__).parent
+
+
+def shipped(name):
+    """Path of a recipe or card template, in a checkout as in an installed wheel.
+
+    Parameters
+    ----------
+    name : str
+        Relative path that starts with ``recipes`` or ``cards``.
+    """
+    installed = _PACKAGE / "_shipped"  # the wheel puts them there; see pyproject.toml
+    return (installed if installed.is_dir() else _PACKAGE.parent) / name
+
+
+def find_recipe(path):
+    """Return `path` if it exists, or else the shipped recipe of that name.
+
+    Raises
+    ------
+    SpecdataError
+        If there is neither; the sentence lists the shipped recipes of that kind.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    parts = path.parts[1:] if path.parts[:1] == ("recipes",) else path.parts
+    candidate = shipped("recipes").joinpath(*parts)
+    for found in (candidate, candidate.with_name(f"{candidate.name}.yaml")):
+        if found.is_file():
+            return found
+    names = ", ".join(recipe_names())
+    raise SpecdataError(f"{path}: there is no such recipe; give the path of a YAML file, or one of {names}")
+
+
+def recipe_names():
+    """Names of the shipped recipes, such as ``recipes/data/demo-mock.yaml``, in order."""
+    root = shipped("recipes")
+    return sorted(f"recipes/{found.relative_to(root).as_posix()}" for found in root.rglob("*.yaml"))
+
+
+@contextlib.contextmanager
+def new_folder(path, *, marker, overwrite=False):
+    """Fill a folder under a temporary name and give it its own name only when all is well.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder to make. It must not exist or be empty, unless `overwrite` is set and it holds `marker`.
+    marker : str
+        Name of a file that shows that a folder is an earlier result of ours, and so may be replaced.
+    overwrite : bool
+
+    Yields
+    ------
+    Path
+        The temporary folder, beside the final one. It is removed if the body raises.
+    """
+    path = Path(path).absolute()
+    occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if occupied and not overwrite:
+        raise SpecdataError(f"{path}: exists already; choose another output, or add --overwrite")
+    if occupied and not (path / marker).is_file():
+        raise SpecdataError(f"{path}: is not replaced, for it holds no {marker} and so is not an earlier result")
+    partial = path.with_name(path.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if occupied:
+            replaced = path.with_name(path.name + ".replaced.partial")
+            shutil.rmtree(replaced, ignore_errors=True)
+            path.rename(replaced)
+            partial.rename(path)
+            shutil.rmtree(replaced)
+        else:
+            partial.rename(path)  # replaces an empty folder of that name
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

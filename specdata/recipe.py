@@ -1,0 +1,165 @@
+"""The recipe of a data set: a YAML file, checked key by key before any work begins."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+import yaml
+
+from specdata.errors import SpecdataError
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FolderSource(_Section):
+    """SDSS `spec` files below a folder; a relative path counts from where the command is run."""
+
+    kind: Literal["folder"]
+    path: str
+
+
+class MockSource(_Section):
+    """Synthetic galaxies, which stay labelled as such."""
+
+    kind: Literal["mock"]
+    size: int = pydantic.Field(ge=1)
+    seed: int = pydantic.Field(default=0, ge=0)
+    z_min: float = pydantic.Field(default=0.01, ge=0)
+    z_max: float = pydantic.Field(default=0.5, gt=0)
+    snr_min: float = pydantic.Field(default=8.0, gt=0)
+    snr_max: float = pydantic.Field(default=40.0, gt=0)
+
+
+class Cuts(_Section):
+    """What a spectrum has to be; each cut is counted in the card under the name that `selection` gives it."""
+
+    spectype: Literal["GALAXY", "QSO", "STAR"] = "GALAXY"
+    zwarning_allowed: int = pydantic.Field(default=0, ge=0, description="bits of zwarning that are tolerated")
+    z_min: float = pydantic.Field(default=0.0, ge=0, description="exclusive")
+    z_max: float = pydantic.Field(default=0.5, gt=0, description="exclusive")
+    dered_i_max: float | None = pydantic.Field(default=18.0, description="exclusive; only where dered_i is known")
+    good_fraction_min: float = pydantic.Field(default=0.9, ge=0, le=1, description="good pixels inside the grid")
+
+
+class Sample(_Section):
+    """Equal numbers from equal steps in redshift."""
+
+    size: int = pydantic.Field(default=10_000, ge=1)
+    redshift_bins: int = pydantic.Field(default=20, ge=1)
+    seed: int = pydantic.Field(default=0, ge=0)
+
+
+class Splits(_Section):
+    """Rows of the training and the validation split; the rest is the test split."""
+
+    train: int = pydantic.Field(default=3000, ge=1)
+    validation: int = pydantic.Field(default=1000, ge=1)
+
+
+class Grid(_Section):
+    """Linear wavelength bins, vacuum Angstrom, observed frame."""
+
+    start: float = pydantic.Field(gt=0)
+    stop: float = pydantic.Field(gt=0)
+    bins: int = pydantic.Field(ge=1)
+
+
+class DataRecipe(_Section):
+    """Everything that decides the bytes of a data set, save the source files and the versions of the software."""
+
+    name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,94}[a-z0-9]$")
+    title: str = pydantic.Field(min_length=1)
+    source: Annotated[FolderSource | MockSource, pydantic.Field(discriminator="kind")]
+    cuts: Cuts = Cuts()
+    sample: Sample = Sample()
+    splits: Splits = Splits()
+    grid: Grid
+    scheme: Literal["paper"] = "paper"
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self):
+        for section, low, high in (
+            ("cuts", self.cuts.z_min, self.cuts.z_max),
+            ("grid", self.grid.start, self.grid.stop),
+        ):
+            if low >= high:
+                raise ValueError(f"{section}: the lower end {low} has to be below the upper end {high}")
+        if self.splits.train + self.splits.validation >= self.sample.size:
+            raise ValueError(
+                f"splits: train {self.splits.train} and validation {self.splits.validation} leave nothing of "
+                f"sample.size {self.sample.size} for the test split"
+            )
+        if self.source.kind == "mock" and "mock" not in self.name:
+            raise ValueError(f"name: {self.name!r} holds mock spectra and has to say so; put 'mock' into the name")
+        return self
+
+
+def load_data_recipe(path, *, source=None):
+    """Read and check the recipe of a data set.
+
+    Parameters
+    ----------
+    path : path-like
+        A YAML file.
+    source : path-like, optional
+        A folder that takes the place of the recipe's source path.
+
+    Returns
+    -------
+    DataRecipe
+
+    Raises
+    ------
+    SpecdataError
+        If the file cannot be read, or a key or value is not allowed; the sentence names it and what is allowed.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecdataError(f"{path}: cannot be read ({error}): give the path of a recipe") from None
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise SpecdataError(f"{path}: not valid YAML ({problem})") from None
+    if not isinstance(content, dict):
+        raise SpecdataError(f"{path}: a recipe is a mapping with the keys {', '.join(DataRecipe.model_fields)}")
+    if source is not None:
+        if not isinstance(content.get("source"), dict) or content["source"].get("kind") != "folder":
+            raise SpecdataError(f"{path}: --source replaces the path of a folder source, and this recipe has none")
+        content["source"] = {**content["source"], "path": str(source)}
+    try:
+        return DataRecipe.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise SpecdataError(f"{path}: {_one_sentence(error.errors()[0], content)}") from None
+
+
+def _one_sentence(problem, content):
+    """Say what pydantic found as: the key, the value, what is allowed."""
+    # The discriminator of a union stands in `loc` after "source" although no such key is in the file.
+    location = [part for i, part in enumerate(problem["loc"]) if not (i == 1 and problem["loc"][0] == "source")]
+    key = ".".join(map(str, location))
+    kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key {key!r}; the keys allowed there are {', '.join(_allowed(location, content))}"
+    if kind == "missing":
+        return f"the key {key!r} is missing"
+    if kind == "union_tag_invalid":
+        return f"source.kind = {context['tag']!r}; the kinds are {context['expected_tags']}"
+    if kind == "union_tag_not_found":
+        return "the key 'source.kind' is missing; the kinds are 'folder', 'mock'"
+    if kind == "value_error":
+        return str(context["error"])
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{key} = {value!r}, but the {message}" if message.startswith("input") else f"{key} = {value!r}: {message}"
+
+
+def _allowed(location, content):
+    if len(location) == 1:
+        return list(DataRecipe.model_fields)
+    if location[0] == "source":
+        model = MockSource if content["source"]["kind"] == "mock" else FolderSource
+    else:
+        model = DataRecipe.model_fields[location[0]].annotation
+    return list(model.model_fields)
