@@ -1,0 +1,162 @@
+"""The command line: each command is a few lines that call the module of its name."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import specdata
+from specdata.errors import SpecdataError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+Output = Annotated[Path, typer.Option(help="Folder to make; it appears only when it is complete.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result in that folder.")]
+
+
+def _version(wanted: bool):
+    if wanted:
+        print(f"specdata {specdata.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+):
+    """SDSS spectra as text for language models: data sets, recipes, adapters and their evaluation."""
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print the path of this recipe's file.")] = None,
+):
+    """List the shipped recipes, or print where one lies: trl sft --config "$(specdata recipes NAME)"."""
+    from specdata.files import find_recipe, recipe_names
+
+    print("\n".join(recipe_names()) if name is None else find_recipe(name))
+
+
+@app.command()
+def build(
+    recipe: Annotated[Path, typer.Argument(help="Recipe of a data set, e.g. recipes/data/sdss-folder.yaml.")],
+    output: Output,
+    source: Annotated[Path | None, typer.Option(help="Folder of spec files, in place of the recipe's.")] = None,
+    overwrite: Overwrite = False,
+):
+    """Turn spectra into a folder that is a Hub data set repository."""
+    from specdata.dataset import build as build_dataset
+    from specdata.files import find_recipe
+    from specdata.recipe import load_data_recipe
+
+    manifest = build_dataset(load_data_recipe(find_recipe(recipe), source=source), output, overwrite=overwrite)
+    counts = manifest["counts"]
+    rejected = ", ".join(f"{cut} {n}" for cut, n in counts["rejected"].items() if n) or "none"
+    print(f"read       {counts['read']} spectra; rejected: {rejected}")
+    short = [row for row in manifest["redshift_bins"] if row["taken"] < row["asked"]]
+    if short:
+        print(
+            f"sampled    {counts['sampled']} of the {counts['asked']['size']} asked for: "
+            f"{len(short)} of {len(manifest['redshift_bins'])} redshift bins ran short (the card has the table)"
+        )
+    else:
+        print(f"sampled    {counts['sampled']}, the same number from each redshift bin")
+    print("splits     " + ", ".join(f"{name} {n}" for name, n in counts["splits"].items()))
+    print(f"revision   {manifest['revision'][:12]}")
+    print(f'load it    load_dataset("{output}", "{manifest["recipe"]["scheme"]}")')
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help="Base model: a folder or a Hub name.")],
+    dataset: Annotated[str, typer.Option(help="Data set of `specdata build`: a folder or a Hub name.")],
+    output: Output,
+    adapter: Annotated[str | None, typer.Option(help="LoRA adapter; without it the base model is scored.")] = None,
+    config: Annotated[str, typer.Option(help="Text config of the data set.")] = "paper",
+    split: Annotated[str, typer.Option(help="validation or test; the training split is refused.")] = "test",
+    limit: Annotated[int | None, typer.Option(help="Score only the first rows, which are a fair sample.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    device: Annotated[str | None, typer.Option(help="Such as cuda or cpu; a GPU if there is one.")] = None,
+    overwrite: Overwrite = False,
+):
+    """Score a model on a split: results.json, predictions.parquet and a figure. Stopped, it goes on where it was."""
+    from specdata.evaluate import evaluate as run
+
+    results = run(
+        model, dataset, output, adapter=adapter, config=config, split=split, limit=limit, batch_size=batch_size,
+        device=device, overwrite=overwrite,
+    )  # fmt: skip
+    _print_results(results)
+    print(f"written to {output}")
+
+
+@app.command()
+def card(
+    training: Annotated[Path, typer.Option(help="Output folder of trl sft.")],
+    evaluation: Annotated[Path, typer.Option(help="Output folder of specdata evaluate for that adapter.")],
+    recipe: Annotated[Path, typer.Option(help="The recipe that it was trained with.")],
+    output: Output,
+    base_model: Annotated[str | None, typer.Option(help="Hub name of the base, where a local copy was used.")] = None,
+    overwrite: Overwrite = False,
+):
+    """Gather a trained adapter, its results and its model card in one folder."""
+    from specdata.adapter_card import write_adapter
+    from specdata.files import find_recipe
+
+    write_adapter(training, evaluation, find_recipe(recipe), output, base_model=base_model, overwrite=overwrite)
+    print(f"adapter and card in {output}")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for all that the demo makes.")] = Path("specdata-demo"),
+):
+    """Run the whole line on mock galaxies and SmolLM2-135M: no hub, no account, no GPU, a few minutes."""
+    from specdata.demo import demo as run
+
+    _print_results(run(output))
+    print(
+        f"""
+This proves the line, not the method: a small model, a few hundred mocks, a few coarse bins, a few steps.
+
+data set     {output}/data
+adapter      {output}/adapter, with its card README.md and its figure redshift.png
+predictions  {output}/evaluation/predictions.parquet
+
+Load it:
+  import peft, transformers
+  model = transformers.AutoModelForCausalLM.from_pretrained("{output}/base")
+  model = peft.PeftModel.from_pretrained(model, "{output}/adapter")
+  tokenizer = transformers.AutoTokenizer.from_pretrained("{output}/adapter")"""
+    )
+
+
+def _print_results(results):
+    """Print the metrics of a model and of the baselines as a table."""
+    sets = {"model": results["metrics"]} | {name: b["metrics"] for name, b in results["baselines"].items()}
+    data = results["dataset"]
+    print(f"\n{data['name']} {data['config']} {data['split']}, n = {data['n']}, revision {data['revision'][:12]}")
+    print(f"{'':<20}" + "".join(f"{name:<28}" for name in results["metrics"]))
+    for name, scores in sets.items():
+        cells = (f"{m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for m in scores.values())
+        print(f"{name.replace('_', ' '):<20}" + "".join(f"{cell:<28}" for cell in cells))
+
+
+def main():
+    """Run the command line; bad input is one sentence on standard error and exit code 2."""
+    # Deprecation notes of other libraries are for their developers, not for who runs a command.
+    warnings.simplefilter("ignore", FutureWarning)
+    try:
+        app(prog_name="specdata")
+    except SpecdataError as error:
+        print(f"specdata: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("specdata: interrupted; nothing half written was kept", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

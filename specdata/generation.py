@@ -1,0 +1,86 @@
+"""A causal language model, with or without a LoRA adapter, that answers prompts greedily."""
+
+from pathlib import Path
+
+from specdata.errors import SpecdataError
+from specdata.inputs import weights_revision
+
+
+class Generator:
+    """A model that is ready to answer.
+
+    Parameters
+    ----------
+    model : str
+        Base model, a folder or a Hub name.
+    adapter : path-like, optional
+        Folder of a LoRA adapter. Its tokenizer is used if it has one, since that is what it was trained with.
+    device : str, optional
+        By default a GPU where there is one.
+
+    Attributes
+    ----------
+    revision : str
+        Commit of a base model from the Hub, or the hash of a local one's weights.
+    """
+
+    def __init__(self, model, adapter=None, *, device=None):
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        # bfloat16 is what these models are trained in, but CPUs without units for it compute it a hundred times slower.
+        dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
+        has_tokenizer = adapter is not None and (Path(adapter) / "tokenizer_config.json").is_file()
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(adapter if has_tokenizer else model)
+            loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise SpecdataError(f"model {model}: cannot be loaded ({reason})") from None
+        # transformers keeps the commit that it resolved a Hub name to in the config.
+        self.revision = weights_revision(model) if Path(model).is_dir() else loaded.config._commit_hash
+        if adapter is not None:
+            from peft import PeftModel
+
+            try:
+                loaded = PeftModel.from_pretrained(loaded, adapter)
+            except (OSError, ValueError, RuntimeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise SpecdataError(f"adapter {adapter}: does not load on {model} ({reason})") from None
+        self._model = loaded.to(device).eval()
+        self._tokenizer.padding_side = "left"
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+
+    def answer(self, prompts, *, max_new_tokens):
+        """Continue prompts greedily.
+
+        Parameters
+        ----------
+        prompts : sequence of list of dict
+            Conversations that end with the user's turn.
+        max_new_tokens : int
+
+        Returns
+        -------
+        list of str
+            The new text of each, without special tokens.
+        """
+        import torch
+        from transformers import GenerationConfig
+
+        inputs = self._tokenizer.apply_chat_template(
+            list(prompts), add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+        ).to(self._model.device)
+        ends = self._model.generation_config.eos_token_id
+        ends = [*ends] if isinstance(ends, list) else [ends]
+        config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=sorted({*(end for end in ends if end is not None), self._tokenizer.eos_token_id}),
+            pad_token_id=self._tokenizer.pad_token_id,
+        )
+        with torch.inference_mode():
+            output = self._model.generate(**inputs, generation_config=config)
+        return self._tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -1,0 +1,125 @@
+"""What an evaluation starts from: a data set and a model, each a folder or a Hub name, each with its revision."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from specdata.dataset import MANIFEST
+from specdata.errors import SpecdataError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Split:
+    """Rows to score, and the training rows of the same data set.
+
+    Attributes
+    ----------
+    rows, train : datasets.Dataset
+    name, config, split, revision : str
+        What the rows are; the revision is that of the manifest.
+    n_in_split : int
+        Rows of the split, also where a limit takes fewer.
+    """
+
+    rows: object
+    train: object
+    name: str
+    config: str
+    split: str
+    revision: str
+    n_in_split: int
+
+
+def local_folder(name, repo_type):
+    """Path of a folder, downloaded from the Hub if `name` is not a local one.
+
+    Raises
+    ------
+    SpecdataError
+        If it is neither here nor on the Hub.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        # A LoRA adapter or a data set; a base model is left to transformers.
+        return Path(snapshot_download(str(name), repo_type=repo_type))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SpecdataError(f"{name}: no such folder, and not to be had from the Hub ({reason})") from None
+
+
+def open_split(name, config, split, limit=None):
+    """Open a split of a data set for evaluation.
+
+    Parameters
+    ----------
+    name : str
+        A folder of `specdata build`, or its Hub name.
+    config, split : str
+    limit : int, optional
+        Number of rows to take from the start.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    SpecdataError
+        If the data set has no manifest, no such config or split, or if an object of the split is also trained on.
+    """
+    from datasets import load_dataset
+
+    folder = local_folder(name, "dataset")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise SpecdataError(f"{name}: has no readable {MANIFEST}; give a data set of `specdata build`") from None
+    configs = sorted({Path(path).parent.name for path in manifest["files"]} - {"spectra"})
+    if config not in configs:
+        raise SpecdataError(f"config {config!r}: {name} has the text configs {', '.join(configs)}")
+    splits = [split for split, n in manifest["counts"]["splits"].items() if n and split != "train"]
+    if split not in splits:
+        raise SpecdataError(f"split {split!r}: to be scored on there are {', '.join(splits)}")
+    if limit is not None and limit < 1:
+        raise SpecdataError(f"limit {limit}: give at least 1 row")
+    data = load_dataset(str(folder), config)
+    rows, train = data[split], data["train"]
+    shared = set(rows["object_id"]) & set(train["object_id"])
+    if shared:
+        raise SpecdataError(
+            f"{len(shared)} objects of split {split!r}, such as {min(shared)}, are also in the training split: "
+            "build the data set again"
+        )
+    taken = rows.select(range(min(limit or len(rows), len(rows))))
+    return Split(
+        rows=taken,
+        train=train,
+        name=manifest["recipe"]["name"],
+        config=config,
+        split=split,
+        revision=manifest["revision"],
+        n_in_split=len(rows),
+    )
+
+
+def weights_revision(folder):
+    """SHA-256 over the weight files of a local model or adapter folder.
+
+    Raises
+    ------
+    SpecdataError
+        If there are none.
+    """
+    files = sorted(Path(folder).glob("*.safetensors"))
+    if not files:
+        raise SpecdataError(f"{folder}: holds no *.safetensors; give a folder with the weights of a model or adapter")
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
