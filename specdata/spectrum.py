@@ -59,7 +59,7 @@ class Spectrum:
     snmedian : float
         Median signal-to-noise ratio per pixel (`SN_MEDIAN_ALL`, or `SN_MEDIAN` where there is no such column).
     dered_i : float
-        Dereddened i magnitude; NaN when unknown, as it is in `spec` files.
+        Dereddened i magnitude; NaN when unknown, as it is for the files of SDSS-I/II.
     is_mock : bool
         True for a synthetic spectrum, which must never be published as an SDSS one.
     source : str
