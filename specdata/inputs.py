@@ -70,7 +70,8 @@ def open_split(name, config, split, limit=None):
     Raises
     ------
     SpecdataError
-        If the data set has no manifest, no such config or split, or if an object of the split is also trained on.
+        If the data set has no manifest, no such config or split, if its files are not those of the manifest, or if an
+        object of the split is also trained on.
     """
     from datasets import load_dataset
 
@@ -87,6 +88,9 @@ def open_split(name, config, split, limit=None):
         raise SpecdataError(f"split {split!r}: to be scored on there are {', '.join(splits)}")
     if limit is not None and limit < 1:
         raise SpecdataError(f"limit {limit}: give at least 1 row")
+    for path, expected in manifest["files"].items():
+        if path.startswith(f"{config}/") and _sha256(folder / path) != expected:
+            raise SpecdataError(f"{name}: {path} is not the file that its manifest names; build or download it again")
     data = load_dataset(str(folder), config)
     rows, train = data[split], data["train"]
     shared = set(rows["object_id"]) & set(train["object_id"])
@@ -118,8 +122,12 @@ def weights_revision(folder):
     files = sorted(Path(folder).glob("*.safetensors"))
     if not files:
         raise SpecdataError(f"{folder}: holds no *.safetensors; give a folder with the weights of a model or adapter")
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    return hashlib.sha256("".join(map(_sha256, files)).encode()).hexdigest()
+
+
+def _sha256(path):
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None

