@@ -42,5 +42,5 @@ def render(template, **values):
     )
     try:
         return environment.get_template(template).render(**values)
-    except jinja2.UndefinedError as error:
-        raise SpecdataError(f"card {template}: {error.message}; a card with a missing value is not written") from None
+    except (jinja2.UndefinedError, TypeError) as error:  # a number's format of None is a TypeError
+        raise SpecdataError(f"card {template}: {error}; a card with a missing value is not written") from None

@@ -99,13 +99,27 @@ def card(
     recipe: Annotated[Path, typer.Option(help="The recipe that it was trained with.")],
     output: Output,
     base_model: Annotated[str | None, typer.Option(help="Hub name of the base, where a local copy was used.")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE that the command line of trl sft changed; repeatable.")
+    ] = None,
     overwrite: Overwrite = False,
 ):
     """Gather a trained adapter, its results and its model card in one folder."""
+    import yaml
+
     from specdata.adapter_card import write_adapter
     from specdata.files import find_recipe
 
-    write_adapter(training, evaluation, find_recipe(recipe), output, base_model=base_model, overwrite=overwrite)
+    overrides = {}
+    for item in override or []:
+        key, equals, value = item.partition("=")
+        if not (key and equals):
+            raise SpecdataError(f"--override {item}: write KEY=VALUE, such as learning_rate=1e-5")
+        overrides[key] = yaml.safe_load(value)
+    write_adapter(
+        training, evaluation, find_recipe(recipe), output, base_model=base_model, overrides=overrides,
+        overwrite=overwrite,
+    )  # fmt: skip
     print(f"adapter and card in {output}")
 
 

@@ -1,0 +1,220 @@
+"""Folders that appear whole or not at all, shipped recipes by name, and cards without placeholders."""
+
+import pytest
+
+from specdata import cards
+from specdata.cards import render
+from specdata.errors import SpecdataError
+from specdata.files import find_recipe, new_folder, recipe_names, shipped
+
+
+class Interrupted(Exception):
+    """Stands for anything that can go wrong in the middle."""
+
+
+def tree(path):
+    """Contents of all files below a folder, and the names of the folders."""
+    return {p.relative_to(path).as_posix(): p.read_text() if p.is_file() else None for p in path.rglob("*")}
+
+
+def fill(path, text="new", **options):
+    with new_folder(path, marker="manifest.json", **options) as folder:
+        (folder / "data").mkdir()
+        (folder / "data" / "file").write_text(text)
+        (folder / "manifest.json").write_text(text)
+        assert folder.parent == path.parent  # beside it, so that the rename stays within one file system
+        assert not (path / "data" / "file").exists() or (path / "data" / "file").read_text() != text
+
+
+def break_off(path, **options):
+    def half(path):
+        with new_folder(path, marker="manifest.json", **options) as folder:
+            (folder / "manifest.json").write_text("half")
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        half(path)
+
+
+RESULT = {"out": None, "out/data": None, "out/data/file": "new", "out/manifest.json": "new"}
+
+
+def test_a_new_folder(tmp_path):
+    fill(tmp_path / "out")
+    assert tree(tmp_path) == RESULT
+
+
+def test_parents_are_made(tmp_path):
+    fill(tmp_path / "a" / "out")
+    assert tree(tmp_path / "a") == RESULT
+
+
+def test_a_relative_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with new_folder("out", marker="manifest.json") as folder:
+        (folder / "file").write_text("x")
+    assert tree(tmp_path) == {"out": None, "out/file": "x"}
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "out").mkdir()
+    fill(tmp_path / "out")
+    assert tree(tmp_path) == RESULT
+
+
+def test_an_exception_leaves_nothing(tmp_path):
+    break_off(tmp_path / "out")
+    assert tree(tmp_path) == {}
+    (tmp_path / "out").mkdir()
+    break_off(tmp_path / "out")
+    assert tree(tmp_path) == {"out": None}
+
+
+def test_an_exception_leaves_an_earlier_result_as_it_was(tmp_path):
+    fill(tmp_path / "out")
+    break_off(tmp_path / "out", overwrite=True)
+    assert tree(tmp_path) == RESULT
+
+
+def test_overwrite_replaces_the_whole_folder(tmp_path):
+    fill(tmp_path / "out", "old")
+    (tmp_path / "out" / "more").write_text("of the old one")
+    fill(tmp_path / "out", overwrite=True)
+    assert tree(tmp_path) == RESULT
+
+
+def test_a_result_is_not_replaced_without_being_asked(tmp_path):
+    fill(tmp_path / "out")
+    with pytest.raises(SpecdataError, match="--overwrite"):
+        fill(tmp_path / "out", "other")
+    assert tree(tmp_path) == RESULT
+
+
+@pytest.mark.parametrize("marker", [None, "a folder"])
+def test_overwrite_spares_what_is_not_ours(tmp_path, marker):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    if marker:
+        (tmp_path / "out" / "manifest.json").mkdir()
+    before = tree(tmp_path)
+    with pytest.raises(SpecdataError, match=r"is not replaced, for it holds no manifest\.json"):
+        fill(tmp_path / "out", overwrite=True)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_is_in_the_way(tmp_path, overwrite):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(SpecdataError, match="out: "):
+        fill(tmp_path / "out", overwrite=overwrite)
+    assert tree(tmp_path) == {"out": "a file"}
+
+
+def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "half").write_text("half")
+    fill(tmp_path / "out")
+    assert tree(tmp_path) == RESULT
+
+
+@pytest.mark.xfail(strict=True, raises=OSError, reason="the last rename fails, and the finished work is removed")
+@pytest.mark.parametrize("state", ["empty", "missing", "earlier result"])
+def test_the_output_may_be_a_link(tmp_path, state):
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    if state != "missing":
+        (tmp_path / "elsewhere").mkdir()
+    if state == "earlier result":
+        (tmp_path / "elsewhere" / "manifest.json").write_text("old")
+    with new_folder(tmp_path / "out", marker="manifest.json", overwrite=True) as folder:
+        (folder / "manifest.json").write_text("new")
+    assert (tmp_path / "out" / "manifest.json").read_text() == "new"
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.xfail(strict=True, reason="the earlier result stays aside under another name")
+def test_an_earlier_result_comes_back_if_the_new_one_cannot_take_its_place(tmp_path):
+    fill(tmp_path / "out")
+    with pytest.raises(OSError, match="out"), new_folder(tmp_path / "out", marker="manifest.json", overwrite=True) as f:
+        f.rename(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert tree(tmp_path) == RESULT
+
+
+def test_recipe_names_are_those_of_the_files():
+    names = recipe_names()
+    assert "recipes/data/demo-mock.yaml" in names
+    assert names == sorted(names)
+    assert all(shipped(name).is_file() for name in names)
+
+
+@pytest.mark.parametrize(
+    "name", ["recipes/data/demo-mock.yaml", "recipes/data/demo-mock", "data/demo-mock.yaml", "data/demo-mock"]
+)
+def test_a_shipped_recipe_is_found_by_name_from_anywhere(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe(name) == shipped("recipes/data/demo-mock.yaml")
+
+
+def test_a_path_comes_before_a_shipped_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "recipes" / "data" / "demo-mock.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert find_recipe("recipes/data/demo-mock.yaml").read_text() == "mine"
+    assert find_recipe(mine) == mine
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["none.yaml", "recipes/data/none", "recipes", "data", "", ".", "/none"],
+        pytest.param("/", marks=pytest.mark.xfail(strict=True, raises=ValueError, reason="/ has no name to extend")),
+    ],
+)
+def test_an_unknown_recipe_lists_the_known_ones(name):
+    with pytest.raises(SpecdataError, match="there is no such recipe") as caught:
+        find_recipe(name)
+    assert all(known in str(caught.value) for known in recipe_names())
+
+
+@pytest.fixture
+def card(tmp_path, monkeypatch):
+    """Render a template that is given as text."""
+    monkeypatch.setattr(cards, "shipped", lambda name: tmp_path)
+
+    def card(text, **values):
+        (tmp_path / "card.md").write_text(text, encoding="utf-8")
+        return render("card.md", **values)
+
+    return card
+
+
+def test_a_card_is_filled(card):
+    text = "# {{ a.b }} <&>\n{% for x in xs %}\n- {{ x }}\n{% endfor %}\n{{ zero }}{{ no }}\n"
+    assert card(text, a={"b": "A <B>"}, xs=[1, 2], zero=0, no=False) == "# A <B> <&>\n- 1\n- 2\n0False\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ missing }}",
+        "{{ a.missing }}",
+        "{{ a.missing.deeper }}",
+        "{{ none }}",
+        "{{ a.none }}",
+        "{% if missing %}x{% endif %}",
+        "{% for x in missing %}x{% endfor %}",
+        "{{ xs[5] }}",
+        "{% for x in xs %}{{ x }}{% endfor %}",
+        "{{ '%.3f'|format(missing) }}",
+    ],
+)
+def test_a_card_with_a_missing_value_is_not_written(card, text):
+    with pytest.raises(SpecdataError, match=r"^card card\.md: .*a card with a missing value is not written"):
+        card(text, a={"none": None}, none=None, xs=[1, None])
+
+
+@pytest.mark.parametrize("text", ["{{ '%.3f'|format(none) }}", "{{ '{:,}'.format(none) }}"])
+def test_a_missing_value_inside_a_format(card, text):
+    with pytest.raises(SpecdataError, match="missing value"):
+        card(text, none=None)

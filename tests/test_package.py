@@ -1,0 +1,82 @@
+"""What is installed: a light import, and a wheel that carries its recipes and card templates."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import specdata
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "astropy", "matplotlib", "scipy", "pyarrow", "numpy"}
+
+
+def loaded_after(statement):
+    code = f"{statement}\nimport json, sys\nprint(json.dumps([name for name in sys.modules if '.' not in name]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def test_import_loads_nothing_heavy():
+    assert not loaded_after("import specdata; specdata.__version__") & HEAVY
+
+
+def test_reading_and_building_need_no_torch(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "name: mock-x\ntitle: x\nsource: {kind: mock, size: 9}\nsample: {size: 9, redshift_bins: 1}\n"
+        "splits: {train: 4, validation: 2}\ngrid: {start: 3840, stop: 9160, bins: 4}\n"
+    )
+    modules = loaded_after(
+        "import sys\n"
+        "sys.modules['torch'] = sys.modules['transformers'] = None  # as if they were not installed\n"
+        "from specdata.dataset import build\n"
+        "from specdata.recipe import load_data_recipe\n"
+        f"build(load_data_recipe({str(recipe)!r}), {str(tmp_path / 'out')!r}, progress=False)\n"
+        "del sys.modules['torch'], sys.modules['transformers']"
+    )
+    assert (tmp_path / "out" / "README.md").is_file()
+    assert not modules & {"torch", "transformers", "trl", "peft"}
+
+
+def test_every_public_name_is_there():
+    for name in specdata.__all__:
+        assert getattr(specdata, name) is not None
+    assert specdata.serialize.PAPER.encode([4.56]) == "4|5|6 ,"
+    assert set(specdata.__all__) <= set(dir(specdata))
+
+
+def test_the_wheel_works_where_there_is_no_checkout(tmp_path):
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert f"-{specdata.__version__}-" in wheel.name
+
+    # A clean environment that has the dependencies (they need no network that way), and the wheel before them.
+    home = tmp_path / "venv"
+    venv.create(home, with_pip=False)
+    python = home / "bin" / "python"
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)}))
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+    work = tmp_path / "work"
+    work.mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+    def run(*command):
+        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run(python, "-c", "import specdata; print(specdata.__file__)").startswith(str(site))
+    command = home / "bin" / "specdata"
+    assert run(command, "--version").strip() == f"specdata {specdata.__version__}"
+    for name in run(command, "recipes").split():
+        assert run(command, "recipes", name).startswith(str(site))
+    run(command, "build", "recipes/data/demo-mock.yaml", "--output", "data")
+    assert "These are mocks" in (work / "data" / "README.md").read_text()

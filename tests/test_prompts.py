@@ -1,0 +1,159 @@
+"""The wording, and the strict way back from an answer to a redshift."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specdata.errors import SpecdataError
+from specdata.prompts import build_row, format_redshift, parse_redshift, read_series
+
+SERIES = "4|5|6 , 7|5|4 , 1|1|2|0 ,"
+REDSHIFT = st.floats(0, 10, exclude_max=True).map(abs)  # -0.0 has a test of its own
+
+
+def test_the_wording_of_the_paper():
+    assert build_row(SERIES, 0.12344) == {
+        "prompt": [
+            {
+                "role": "user",
+                "content": "Galaxy spectrum is rescaled and encoded to an input series: 4|5|6 , 7|5|4 , 1|1|2|0 ,",
+            }
+        ],
+        "completion": [{"role": "assistant", "content": "Redshift: [0.1234]"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("z", "text"),
+    [
+        (0, "0.0000"),
+        (0.00004, "0.0000"),
+        (0.5, "0.5000"),
+        (0.08766, "0.0877"),
+        (np.float32(0.1234), "0.1234"),
+        (np.float64(2.5), "2.5000"),
+        (9.99996, "10.0000"),
+        (99.9999, "99.9999"),
+    ],
+)
+def test_four_decimals(z, text):
+    assert format_redshift(z) == f"Redshift: [{text}]"
+
+
+@pytest.mark.parametrize("z", [-1e-9, -0.1, 100, 1e9, np.nan, np.inf, -np.inf])
+def test_redshifts_that_cannot_be(z):
+    with pytest.raises(SpecdataError, match=r"^z = .*: .*redshift"):
+        build_row(SERIES, z)
+
+
+@given(REDSHIFT)
+def test_an_answer_comes_back_to_four_decimals(z):
+    (message,) = build_row(SERIES, z)["completion"]
+    assert parse_redshift(message["content"]) == round(z, 4)
+
+
+@pytest.mark.xfail(strict=True, reason="the rounded number has three digits before the point")
+def test_a_redshift_that_rounds_to_100():
+    with pytest.raises(SpecdataError, match="redshift"):
+        format_redshift(99.99999)
+
+
+@pytest.mark.xfail(strict=True, reason="becomes -0.0000, which does not parse")
+def test_no_redshift_is_minus_zero():
+    assert format_redshift(-0.0) == "Redshift: [0.0000]"
+
+
+@given(REDSHIFT, st.sampled_from(["", " ", "\n", " \t\r\n"]), st.sampled_from(["", " ", "\n\n"]), st.booleans())
+def test_brackets_and_outer_space_do_not_matter(z, before, after, brackets):
+    value = f"[{z:.4f}]" if brackets else f"{z:.4f}"
+    assert parse_redshift(f"{before}Redshift: {value}{after}") == round(z, 4)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        " ",
+        "Redshift:",
+        "Redshift: []",
+        "Redshift: [value]",
+        "0.1234",
+        "[0.1234]",
+        "z = 0.1234",
+        "redshift: [0.1234]",
+        "REDSHIFT: [0.1234]",
+        "Redshift [0.1234]",
+        "Redshift : [0.1234]",
+        "Redshift:[0.1234]",
+        "Redshift:0.1234",
+        "Redshift:  [0.1234]",
+        "Redshift:\n[0.1234]",
+        "Redshift: [ 0.1234]",
+        "Redshift: [0.1234 ]",
+        "Redshift: [0.1234",
+        "Redshift: 0.1234]",
+        "Redshift: (0.1234)",
+        "Redshift: [[0.1234]]",
+        "Redshift: [0.123]",
+        "Redshift: [0.12345]",
+        "Redshift: 0.12345",
+        "Redshift: [0.1234].",
+        "Redshift: [0,1234]",
+        "Redshift: [.1234]",
+        "Redshift: [0.]",
+        "Redshift: [0]",
+        "Redshift: [1234]",
+        "Redshift: [-0.1234]",
+        "Redshift: [+0.1234]",
+        "Redshift: [1.234e-1]",
+        "Redshift: [nan]",
+        "Redshift: [0.1234] [0.2345]",
+        "Redshift: [0.1234]\nRedshift: [0.2345]",
+        "Redshift: [0.1234] 0.1234",
+        "Redshift: [0.1234]</s>",
+        "Redshift: [0.1234]<|eot_id|>",
+        "The answer is Redshift: [0.1234]",
+        "Redshift: [0.1234] is my answer",
+        "**Redshift: [0.1234]**",
+        "Redshift: [٠.١٢٣٤]",
+        "Redshift: [0.１２３４]",
+        "Redshift: [0.123²]",
+        "Redshift: [0.12 34]",
+        "Redshift: [0.1_234]",
+        "\u00a0Redshift: [0.1234]",
+        "Redshift:\u00a0[0.1234]",
+    ],
+)
+def test_nothing_looser_parses(answer):
+    assert parse_redshift(answer) is None
+
+
+@pytest.mark.xfail(strict=True, reason="any number of digits parses before the point")
+@pytest.mark.parametrize(
+    "answer",
+    # What format_redshift never writes. One endless number would otherwise decide the mean absolute error of a split.
+    ["Redshift: [00.1234]", "Redshift: [012.1234]", "Redshift: [100.0000]", f"Redshift: [{'9' * 400}.0000]"],
+)
+def test_only_redshifts_that_can_be_written_parse(answer):
+    assert parse_redshift(answer) is None
+
+
+@given(REDSHIFT, st.integers(0, 17), st.characters(exclude_characters="0123456789"))
+def test_another_character_spoils_an_answer(z, at, character):
+    answer = f"Redshift: [{z:.4f}]"
+    spoilt = answer[:at] + character + answer[at + 1 :]
+    expected = round(z, 4) if spoilt == answer else None
+    assert parse_redshift(spoilt) == expected
+
+
+@given(st.text(), REDSHIFT)
+def test_read_series_undoes_the_prompt(series, z):
+    assert read_series(build_row(series, z)["prompt"]) == series
+
+
+def test_read_series_of_another_prompt():
+    for content in ("", SERIES, "galaxy spectrum is rescaled", "Galaxy spectrum is rescaled and encoded to: 4 ,"):
+        with pytest.raises(SpecdataError, match="rebuild the data set") as caught:
+            read_series([{"role": "user", "content": content}])
+        assert repr(content[:40]) in str(caught.value)

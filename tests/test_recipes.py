@@ -1,0 +1,147 @@
+"""Every training recipe is strict `trl sft` YAML, trains what it says, and neither cuts nor drops a row."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from datasets import load_dataset
+
+from specdata.dataset import build
+from specdata.files import recipe_names, shipped
+from specdata.recipe import DataRecipe
+
+ROOT = Path(__file__).parents[1]
+TRAINING = [name for name in recipe_names() if not name.startswith("recipes/data/")]
+# What the Hub serves for these models, as far as the number of parameters goes.
+ARCHITECTURES = {
+    "meta-llama/Llama-3.1-8B-Instruct": {
+        "vocab_size": 128256,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    },
+    "HuggingFaceTB/SmolLM2-135M-Instruct": {
+        "vocab_size": 49152,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "tie_word_embeddings": True,
+    },
+}
+
+
+def parse(path, *overrides):
+    """Parse like `trl sft --config PATH`, on a machine without a GPU."""
+    from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
+
+    parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))
+    return parser.parse_args_and_config(["--config", str(path), "--use_cpu", "true", *overrides])
+
+
+def test_there_are_training_recipes():
+    assert "recipes/llama-3.1-8b/redshift-paper.yaml" in TRAINING
+    assert "recipes/smollm2-135m/redshift-demo.yaml" in TRAINING
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_trl_accepts_every_key(name):
+    content = yaml.safe_load((ROOT / name).read_text())
+    script, training, model, _ = parse(ROOT / name)
+    for key, value in content.items():
+        parsed = [getattr(part, key) for part in (script, training, model) if hasattr(part, key)]
+        expected = [] if (key, value) == ("report_to", "none") else value
+        assert expected in [getattr(item, "value", item) for item in parsed], key
+    header = (ROOT / name).read_text().split("\n\n")[0]
+    assert f"trl sft --config {name}" in header
+    assert "Needs:" in header
+    assert training.push_to_hub is False  # TRL would publish a placeholder card
+
+
+def test_the_check_is_strict(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text((ROOT / TRAINING[0]).read_text() + "overwrite_output_dir: true\n")
+    with pytest.raises(ValueError, match="overwrite_output_dir"):
+        parse(path)
+
+
+def test_the_paper_recipe_states_the_paper():
+    _, training, model, _ = parse(ROOT / "recipes/llama-3.1-8b/redshift-paper.yaml")
+    assert (model.lora_r, training.learning_rate, training.num_train_epochs) == (8, 1e-4, 2)
+    assert training.max_length == int(0.07 * 8192) == 573
+    assert model.lora_target_modules == ["q_proj", "v_proj"]
+
+
+@pytest.mark.parametrize(
+    ("name", "trainable"),
+    [("recipes/llama-3.1-8b/redshift-paper.yaml", 3_407_872), ("recipes/smollm2-135m/redshift-demo.yaml", 460_800)],
+)
+def test_trainable_parameters(name, trainable):
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM, LlamaConfig
+    from trl import get_peft_config
+
+    _, _, model_args, _ = parse(ROOT / name)
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(LlamaConfig(**ARCHITECTURES[model_args.model_name_or_path]))
+        found, total = get_peft_model(base, get_peft_config(model_args)).get_nb_trainable_parameters()
+    assert found == trainable
+    if "llama-3.1-8b" in name:
+        assert round(100 * found / total, 4) == 0.0424
+
+
+def conversations(folder):
+    return [row["prompt"] + row["completion"] for rows in load_dataset(str(folder), "paper").values() for row in rows]
+
+
+def test_no_row_of_the_demo_is_longer_than_its_recipe_allows(tmp_path, tokenizer):
+    recipe = DataRecipe.model_validate(yaml.safe_load(shipped("recipes/data/demo-mock.yaml").read_text()))
+    build(recipe, tmp_path / "data", progress=False)
+    limit = parse(ROOT / "recipes/smollm2-135m/redshift-demo.yaml")[1].max_length
+    lengths = [
+        len(tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"])
+        for messages in conversations(tmp_path / "data")
+    ]
+    assert max(lengths) <= limit
+
+
+@pytest.fixture(scope="module")
+def llama_length():
+    """Tokens of a conversation with the real Llama-3 tokenizer and the chat template of Llama-3.1-8B-Instruct."""
+    from llama_models.llama3.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.get_instance()
+
+    def turn(role, content):
+        return f"<|start_header_id|>{role}<|end_header_id|>\n\n{content}<|eot_id|>"
+
+    def length(messages):
+        # The template always opens with this system turn.
+        system = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+        text = "<|begin_of_text|>" + turn("system", system)
+        text += "".join(turn(message["role"], message["content"].strip()) for message in messages)
+        return len(tokenizer.encode(text, bos=False, eos=False, allowed_special="all"))
+
+    return length
+
+
+def test_no_mock_on_the_paper_grid_is_longer_than_573_tokens(tmp_path, llama_length):
+    content = yaml.safe_load(shipped("recipes/data/sdss-folder.yaml").read_text())
+    content |= {"name": "mock-paper", "source": {"kind": "mock", "size": 300, "seed": 11, "snr_min": 4}}
+    build(DataRecipe.model_validate(content), tmp_path / "data", progress=False)
+    lengths = [llama_length(messages) for messages in conversations(tmp_path / "data")]
+    assert len(lengths) > 280
+    assert max(lengths) <= 573
+
+
+def test_no_real_galaxy_is_longer_than_573_tokens(shared_sdss, tmp_path, llama_length):
+    content = yaml.safe_load(shipped("recipes/data/sdss-folder.yaml").read_text())
+    content["source"]["path"] = str(shared_sdss / "spectra")
+    build(DataRecipe.model_validate(content), tmp_path / "data", progress=False)
+    lengths = [llama_length(messages) for messages in conversations(tmp_path / "data")]
+    assert len(lengths) > 780
+    assert max(lengths) <= 573
