@@ -9,6 +9,9 @@ import numpy as np
 
 from specdata.errors import SpecdataError
 
+MIN_COVERED = 0.1  # share of a bin that good pixels have to cover, or it is interpolated
+DISAGREE = 3.0  # standard deviations of chi2 above which the pixels of a bin do not measure one value
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BinnedSpectrum:
@@ -23,7 +26,7 @@ class BinnedSpectrum:
     ivar : ndarray, shape (m,), float64
         Inverse variance of `flux`; 0 where `mask` is True.
     mask : ndarray, shape (m,), bool
-        True where no good pixel fell into the bin.
+        True where good pixels cover less than `MIN_COVERED` of the bin.
     """
 
     edges: np.ndarray
@@ -39,7 +42,7 @@ class BinnedSpectrum:
 
 def linear_edges(start, stop, bins):
     """Edges of `bins` equal bins from `start` to `stop`, in Angstrom; ndarray of shape (bins + 1,)."""
-    if not 0 < start < stop:
+    if not 0 < start < stop < np.inf:
         raise SpecdataError(f"grid {start} to {stop}: give 0 < start < stop in Angstrom")
     if bins < 1:
         raise SpecdataError(f"bins = {bins}: give at least 1")
@@ -73,12 +76,16 @@ def pixel_edges(loglam):
 def bin_spectrum(spectrum, edges):
     """Average a spectrum over wavelength bins, conserving flux density.
 
-    The flux of a bin is the mean over the good pixels i that overlap it, with weights w_i = o_i x ivar_i, where o_i is
-    the overlap in Angstrom. Where ivar is even, this is the integral of the flux over the bin divided by its width, so
-    that a line's flux is conserved. Its inverse variance, for independent pixels, is
-    (sum w_i)^2 / (sum o_i^2 ivar_i). A pixel that two bins share correlates their errors slightly; this is ignored.
-    A bin without a good pixel is interpolated linearly between its neighbours, or takes the nearest one's flux at an
-    end, and is marked in `mask`.
+    The flux of a bin is the mean over the good pixels i that overlap it by o_i Angstrom, with weights
+    w_i = o_i x ivar_i as long as those pixels agree within their errors. Where they do not (chi2 about that mean is
+    more than `DISAGREE` standard deviations above its expectation), the bin holds a line or a break, and the weights
+    are w_i = o_i: the flux is then the integral over the bin divided by its width. Inverse-variance weights are for
+    measurements of one and the same value; a bright line has a low ivar from its own photons, and would lose up to
+    half of its flux.
+
+    The inverse variance, for independent pixels, is (sum w_i)^2 / (sum w_i^2 / ivar_i). A pixel that two bins share
+    correlates their errors slightly; this is ignored. A bin of which good pixels cover less than `MIN_COVERED` is
+    interpolated linearly between its neighbours, or takes the nearest one's flux at an end, and is marked in `mask`.
 
     Parameters
     ----------
@@ -117,14 +124,19 @@ def bin_spectrum(spectrum, edges):
     def per_bin(values):
         return np.bincount(bin_, weights=values, minlength=len(edges) - 1)
 
-    pixel_ivar = spectrum.ivar[pixel].astype(np.float64)
-    weight = per_bin(overlap * pixel_ivar)
-    mask = weight <= 0
+    mask = per_bin(overlap) < MIN_COVERED * np.diff(edges)
     if mask.all():
-        raise SpecdataError("no bin holds a good pixel: every ivar is 0 or masked between the first and the last edge")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        flux = per_bin(overlap * pixel_ivar * spectrum.flux[pixel]) / weight
-        ivar = weight**2 / per_bin(overlap**2 * pixel_ivar)
+        raise SpecdataError("no bin holds enough good pixels: ivar is 0 or masked between the first and the last edge")
+    pixel_flux, pixel_ivar = (np.asarray(values, dtype=np.float64)[pixel] for values in (spectrum.flux, spectrum.ivar))
+    with np.errstate(divide="ignore", invalid="ignore"):  # in bins without a pixel
+        weight = overlap * pixel_ivar
+        weighted = per_bin(weight * pixel_flux) / per_bin(weight)
+        freedom = np.maximum(per_bin(np.ones(len(bin_))) - 1, 0)
+        chi2 = per_bin((pixel_flux - weighted[bin_]) ** 2 * pixel_ivar)
+        disagree = chi2 > freedom + DISAGREE * np.sqrt(2 * freedom)
+        weight = np.where(disagree[bin_], overlap, weight)
+        flux = per_bin(weight * pixel_flux) / per_bin(weight)
+        ivar = per_bin(weight) ** 2 / per_bin(weight**2 / pixel_ivar)
     middle = 0.5 * (edges[1:] + edges[:-1])
     flux[mask] = np.interp(middle[mask], middle[~mask], flux[~mask])
     ivar[mask] = 0.0

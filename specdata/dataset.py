@@ -127,9 +127,8 @@ def _read_and_bin(recipe, spool, progress):
         batch = []
         for spectrum in tqdm(spectra, total=total, unit=" spectra", desc="read and bin", disable=not progress):
             failed = reject(spectrum, recipe.cuts, edges[0], edges[-1])
-            if spectrum.name in seen:
+            if failed is None and spectrum.name in seen:
                 failed = "duplicate", f"{spectrum.name} came before"
-            seen.add(spectrum.name)
             if failed is None:
                 try:
                     binned = bin_spectrum(spectrum, edges)
@@ -139,6 +138,7 @@ def _read_and_bin(recipe, spool, progress):
             if failed is not None:
                 rejected.append((spectrum.source, *failed))
                 continue
+            seen.add(spectrum.name)
             for name, values in kept.items():
                 values.append(getattr(spectrum, name))
             if len(batch) == _BATCH:

@@ -130,7 +130,9 @@ def _write(folder, data, answers):
     parsed = [prompts.parse_redshift(answer) for answer in answers]
     z_pred = np.array([np.nan if value is None else value for value in parsed])
     z_constant = baselines.constant(z_train, len(z))
-    z_neighbours, k = baselines.nearest_neighbours(_series(data.train), z_train, _series(data.rows))
+    z_neighbours, k = baselines.nearest_neighbours(
+        _series(data.train), z_train, data.train["object_id"], _series(data.rows)
+    )
     z_range = float(z_train.min()), float(z_train.max())
     table = {
         "specobjid": data.rows["specobjid"],

@@ -34,7 +34,7 @@ def find_recipe(path):
         return path
     parts = path.parts[1:] if path.parts[:1] == ("recipes",) else path.parts
     candidate = shipped("recipes").joinpath(*parts)
-    for found in (candidate, candidate.with_name(f"{candidate.name}.yaml")):
+    for found in (candidate, Path(f"{candidate}.yaml")):
         if found.is_file():
             return found
     names = ", ".join(recipe_names())
@@ -64,7 +64,7 @@ def new_folder(path, *, marker, overwrite=False):
     Path
         The temporary folder, beside the final one. It is removed if the body raises.
     """
-    path = Path(path).absolute()
+    path = Path(path).resolve()  # a link to another disk: work there, and leave the link as it is
     occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if occupied and not overwrite:
         raise SpecdataError(f"{path}: exists already; choose another output, or add --overwrite")
@@ -74,12 +74,19 @@ def new_folder(path, *, marker, overwrite=False):
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
+    except OSError as error:
+        raise SpecdataError(f"{path}: cannot be made ({error.strerror}); choose another output") from None
+    try:
         yield partial
         if occupied:
             replaced = path.with_name(path.name + ".replaced.partial")
             shutil.rmtree(replaced, ignore_errors=True)
             path.rename(replaced)
-            partial.rename(path)
+            try:
+                partial.rename(path)
+            except BaseException:
+                replaced.rename(path)
+                raise
             shutil.rmtree(replaced)
         else:
             partial.rename(path)  # replaces an empty folder of that name

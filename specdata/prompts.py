@@ -8,7 +8,7 @@ INSTRUCTION = "Galaxy spectrum is rescaled and encoded to an input series: "
 
 # The strict inverse of `build_row`'s completion. The paper writes `Redshift: [value]`; whether the brackets are part of
 # the text is left open there, so both forms count, and nothing looser does.
-_ANSWER = re.compile(r"\s*Redshift: (?:\[(?P<in>\d+\.\d{4})\]|(?P<bare>\d+\.\d{4}))\s*", re.ASCII)
+_ANSWER = re.compile(r"\s*Redshift: (?:\[(?P<in>(?:0|[1-9]\d?)\.\d{4})\]|(?P<bare>(?:0|[1-9]\d?)\.\d{4}))\s*", re.ASCII)
 
 
 def build_row(series, z):
@@ -36,9 +36,9 @@ def build_row(series, z):
 
 def format_redshift(z):
     """Write the answer for redshift `z`, to four decimals: ``Redshift: [0.1234]``."""
-    if not 0 <= z < 100:
+    if not 0 <= z < 99.99995:  # what rounds to 100 has a digit too many
         raise SpecdataError(f"z = {z}: a redshift in a prompt lies between 0 and 100; cut this spectrum")
-    return f"Redshift: [{z:.4f}]"
+    return f"Redshift: [{abs(z):.4f}]"  # -0.0 is a zero, too
 
 
 def parse_redshift(completion):

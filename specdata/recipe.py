@@ -10,7 +10,7 @@ from specdata.errors import SpecdataError
 
 
 class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 class FolderSource(_Section):
@@ -30,6 +30,16 @@ class MockSource(_Section):
     z_max: float = pydantic.Field(default=0.5, gt=0)
     snr_min: float = pydantic.Field(default=8.0, gt=0)
     snr_max: float = pydantic.Field(default=40.0, gt=0)
+
+    @pydantic.model_validator(mode="after")
+    def _can_be_made(self):
+        from specdata.sources.mock import check_limits
+
+        try:
+            check_limits(self.seed, self.z_min, self.z_max, self.snr_min, self.snr_max)
+        except SpecdataError as error:
+            raise ValueError(f"source.{error}") from None
+        return self
 
 
 class Cuts(_Section):
@@ -86,14 +96,25 @@ class DataRecipe(_Section):
         ):
             if low >= high:
                 raise ValueError(f"{section}: the lower end {low} has to be below the upper end {high}")
-        if self.splits.train + self.splits.validation >= self.sample.size:
+        if self.splits.train + 2 * self.splits.validation > self.sample.size:
             raise ValueError(
-                f"splits: train {self.splits.train} and validation {self.splits.validation} leave nothing of "
-                f"sample.size {self.sample.size} for the test split"
+                f"splits: train {self.splits.train} and validation {self.splits.validation} leave less of sample.size "
+                f"{self.sample.size} for the test split than for validation"
             )
         if self.source.kind == "mock" and "mock" not in self.name:
             raise ValueError(f"name: {self.name!r} holds mock spectra and has to say so; put 'mock' into the name")
         return self
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which lets the last of two equal keys win without a word; here that is an error."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {key!r} stands twice in one section")
+        return super().construct_mapping(node, deep)
 
 
 def load_data_recipe(path, *, source=None):
@@ -117,10 +138,10 @@ def load_data_recipe(path, *, source=None):
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise SpecdataError(f"{path}: cannot be read ({error}): give the path of a recipe") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
         problem = " ".join(str(error).split())
         raise SpecdataError(f"{path}: not valid YAML ({problem})") from None
     if not isinstance(content, dict):

@@ -32,7 +32,7 @@ ARRAYS = {
     "wavelength": ("list of float32", "bin centres, vacuum Angstrom, observed frame"),
     "flux": ("list of float32", "mean flux density of the bin, 1e-17 erg/s/cm2/A"),
     "ivar": ("list of float32", "inverse variance of flux; 0 where the flux is interpolated"),
-    "mask": ("list of bool", "true where no good pixel fell into the bin and the flux is interpolated"),
+    "mask": ("list of bool", "true where good pixels cover less than a tenth of the bin and the flux is interpolated"),
 }
 SCALE = {"scale": ("float32", "median flux of the observed bins, 1e-17 erg/s/cm2/A; the text holds flux / scale")}
 MESSAGES = {

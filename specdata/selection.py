@@ -46,9 +46,12 @@ def reject(spectrum, cuts, start, stop):
     wavelength = spectrum.wavelength
     if wavelength[0] > start or wavelength[-1] < stop:
         return "coverage", f"{wavelength[0]:.0f} to {wavelength[-1]:.0f} A does not span {start:.0f} to {stop:.0f} A"
-    good = spectrum.good[(wavelength >= start) & (wavelength <= stop)]
-    if good.mean() < cuts.good_fraction_min or not good.any():
-        return "good_pixels", f"{good.mean():.1%} of the pixels are good, not {cuts.good_fraction_min:.0%}"
+    # Out of the pixels that there should be: a stretch that is missing from the file is not good either.
+    step = np.median(np.diff(spectrum.loglam))
+    expected = max(1.0, np.log10(stop / start) / step)
+    share = min(1.0, spectrum.good[(wavelength >= start) & (wavelength <= stop)].sum() / expected)
+    if share < cuts.good_fraction_min or share == 0:
+        return "good_pixels", f"{share:.1%} of the pixels are good, not {cuts.good_fraction_min:.0%}"
     return None
 
 
@@ -85,7 +88,9 @@ def object_ids(names, ra, dec):
         first.setdefault(component[index], index)
     labels = []
     for index in (first[c] for c in component):
-        at = f"J{np.degrees(ra[index]):09.5f}{np.degrees(dec[index]):+09.5f}"
+        # Rounded before it is wrapped: 359.999999 is 0, and there is no negative zero.
+        east, north = np.round(np.degrees(ra[index]), 5) % 360, np.round(np.degrees(dec[index]), 5) + 0.0
+        at = f"J{east:09.5f}{north:+09.5f}"
         labels.append(at if np.isfinite(ra[index] + dec[index]) else names[index])
     return labels
 
@@ -119,7 +124,7 @@ def equal_frequency(z, objects, *, size, redshift_bins, z_min, z_max, seed):
         what it has; no other bin makes up for it.
     """
     z = np.asarray(z, dtype=np.float64)
-    order = np.argsort(hash_order(objects, seed), kind="stable")
+    order = np.lexsort([z, hash_order(objects, seed)])
     edges = np.linspace(z_min, z_max, redshift_bins + 1)
     bin_ = np.clip(np.searchsorted(edges, z, side="right") - 1, 0, redshift_bins - 1)
     chosen, table = [], []
@@ -160,11 +165,13 @@ def assign_splits(z, objects, *, train, validation, z_min, z_max, redshift_bins,
         ``train``, ``validation`` or ``test``.
     """
     z, objects = np.asarray(z, dtype=np.float64), np.asarray(objects)
-    unique, first, inverse = np.unique(objects, return_index=True, return_inverse=True)
+    unique, inverse = np.unique(objects, return_inverse=True)
+    lowest = np.full(len(unique), np.inf)  # an object's spectra may differ in redshift
+    np.minimum.at(lowest, inverse, z)
     members = np.bincount(inverse, minlength=len(unique))
     hashes = hash_order(unique, f"split:{seed}")
     edges = np.linspace(z_min, z_max, redshift_bins + 1)
-    bin_ = np.searchsorted(edges, z[first], side="right")
+    bin_ = np.searchsorted(edges, lowest, side="right")
     share = np.empty(len(unique))
     for i in np.unique(bin_):
         here = np.flatnonzero(bin_ == i)

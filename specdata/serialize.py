@@ -50,10 +50,11 @@ class PaperScheme:
         SpecdataError
             If a value is infinite or too large; the message has its position.
         """
-        values = np.asarray(values, dtype=np.float64)
+        values = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
         if values.ndim != 1:
             raise SpecdataError(f"a series has one dimension, not {values.ndim}: encode row by row or use encode_batch")
-        hundredths = np.rint(values * 100.0)  # 4.56 * 100 is 455.99999999999994: round, never floor
+        with np.errstate(over="ignore"):
+            hundredths = np.rint(values * 100.0)  # 4.56 * 100 is 455.99999999999994: round, never floor
         missing = np.isnan(hundredths)
         wrong = ~missing & ~(np.abs(hundredths) < 10.0**self.max_digits)
         if wrong.any():
@@ -67,7 +68,10 @@ class PaperScheme:
 
     def encode_batch(self, array):
         """Write each row of an array of shape (rows, n); list of str, the same as `encode` row by row."""
-        return [self.encode(row) for row in np.asarray(array, dtype=np.float64)]
+        array = np.asanyarray(array, dtype=np.float64)
+        if array.ndim != 2:
+            raise SpecdataError(f"a batch has two dimensions, not {array.ndim}: use encode for one row")
+        return [self.encode(row) for row in array]
 
     def decode(self, text):
         """Read a series back: the exact inverse of `encode`.

@@ -98,8 +98,9 @@ class Spectrum:
 
     @property
     def good(self):
-        """True where a pixel carries information: ivar above 0, finite flux and no bit of `BAD_PIXEL_BITS`; (n,)."""
-        return (self.ivar > 0) & np.isfinite(self.flux) & (self.and_mask & _BAD_PIXEL == 0)
+        """True where a pixel carries information: ivar above 0, both finite, no bit of `BAD_PIXEL_BITS`; shape (n,)."""
+        known = (self.ivar > 0) & np.isfinite(self.ivar) & np.isfinite(self.flux)
+        return known & (self.and_mask & _BAD_PIXEL == 0)
 
     @property
     def name(self):

@@ -42,7 +42,7 @@ def mock_spectra(n, *, seed=0, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0)
     """
     if not isinstance(n, Integral) or n < 1:
         raise SpecdataError(f"n = {n!r}: the number of mock spectra must be a whole number of at least 1.")
-    _check(seed, z_min, z_max, snr_min, snr_max)
+    check_limits(seed, z_min, z_max, snr_min, snr_max)
     return (mock_spectrum(seed, i, z_min=z_min, z_max=z_max, snr_min=snr_min, snr_max=snr_max)[0] for i in range(n))
 
 
@@ -59,7 +59,7 @@ def mock_spectrum(seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40
     """
     if not isinstance(index, Integral) or index < 0:
         raise SpecdataError(f"index = {index!r}: mock spectra are counted from 0; give a whole number.")
-    _check(seed, z_min, z_max, snr_min, snr_max)
+    check_limits(seed, z_min, z_max, snr_min, snr_max)
     seed, index = int(seed), int(index)
     rng = np.random.default_rng([seed, index])
     z = z_min + (z_max - z_min) * rng.random()
@@ -112,7 +112,7 @@ def mock_spectrum(seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40
     return spectrum, model
 
 
-def _check(seed, z_min, z_max, snr_min, snr_max):
+def check_limits(seed, z_min, z_max, snr_min, snr_max):
     """Refuse what cannot be made."""
     if not isinstance(seed, Integral) or not 0 <= seed <= SEED_MAX:
         raise SpecdataError(f"seed = {seed!r}: give a whole number from 0 to {SEED_MAX}.")
