@@ -168,7 +168,7 @@ def main():
         print(f"specdata: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("specdata: interrupted; nothing half written was kept", file=sys.stderr)
+        print("specdata: interrupted; nothing is half written, give the same command again", file=sys.stderr)
         sys.exit(130)
 
 

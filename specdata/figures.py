@@ -77,7 +77,7 @@ def example_spectra(path, examples, *, title):
             wavelength[mask], value[mask], "x", color="#D55E00", ms=5, label="interpolated" if mask.any() else None
         )
         low, high = np.nanpercentile(value, [0, 100])
-        axes.set(xlim=(edges[0], edges[-1]), ylim=(min(low, 0) - 0.05 * (high - low), high + 0.25 * (high - low)))
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(min(low, 0) - 0.05 * (high - low), high + 0.35 * (high - low)))
         for name, rest in LINES.items():
             if edges[0] < rest * (1 + row["z"]) < edges[-1]:
                 axes.axvline(rest * (1 + row["z"]), color="0.7", lw=0.8, zorder=0)
