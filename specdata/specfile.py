@@ -1,80 +1,20 @@
 """Read one SDSS `spec` file, lite or full, of SDSS-I/II (`SPECOBJ`) or BOSS/eBOSS (`SPALL`).
 
 Format: https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/spec.html
-
-astropy reads the headers. The table bytes are decoded here with one numpy dtype, because astropy builds 126 to 236
-column objects for HDU 2 of every file, which is ten times the work of everything else. Surveys write that header with
-the same bytes in file after file, so astropy's answer is kept and asked for once a layout.
 """
 
-import gzip
 import math
-import warnings
-import zlib
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from astropy.io import fits
 
 from specdata.errors import SpecdataError
+from specdata.fitstable import AGAIN, keyword, read_tables
 from specdata.spectrum import Spectrum
-
-_BLOCK = 2880  # every FITS header and every data unit fills whole blocks of this many bytes (FITS 4.0, section 3.1)
-_END = b"END" + b" " * 77
-_AGAIN = "download the file again"
 
 # BOSS_TARGET1 bits of the galaxy samples: GAL_LOZ, GAL_CMASS, GAL_CMASS_COMM, GAL_CMASS_SPARSE, SDSS_KNOWN,
 # GAL_CMASS_ALL, GAL_IFIBER2_FAINT (https://www.sdss3.org/dr10/algorithms/bitmask_boss_target1.php)
 _BOSS_GALAXY = sum(1 << bit for bit in (0, 1, 2, 3, 6, 7, 8))
-
-
-class _Layout(NamedTuple):
-    """What the header of a binary table says about its bytes."""
-
-    label: str  # for messages: the number and name of the HDU
-    dtype: np.dtype  # one row, big-endian, upper-case names
-    scaled: dict  # column name -> (TSCAL, TZERO), where they do something
-    rows: int
-    size: int  # bytes of data, without the padding
-
-
-class _Table(NamedTuple):
-    """A layout and its rows."""
-
-    layout: _Layout
-    rows: np.ndarray
-
-    def column(self, name, *, required=True):
-        """Values of a column in physical units, shape (rows, ...); None where it is missing and need not be there."""
-        key = name.upper()  # FITS names of columns are the same in both cases
-        if key not in self.rows.dtype.names:
-            if required:
-                where = self.layout.label
-                raise SpecdataError(f"column '{name}' is missing from {where}; {_AGAIN}, or pass an SDSS spec file")
-            return None
-        values = self.rows[key]
-        if key in self.layout.scaled:
-            # physical = TZERO + TSCAL x stored (FITS 4.0, section 7.3.2), in Python numbers: an unsigned 64-bit
-            # integer, stored as a signed one with TZERO = 2**63, fits into no sum of numpy integers.
-            scale, zero = self.layout.scaled[key]
-            values = values.astype(object) * scale + zero
-        return values
-
-    def value(self, name, kind, default=None):
-        """The int, float or (stripped) str of a one-row table; `default`, if given, where there is no such value."""
-        values = self.column(name, required=default is None)
-        value = default if values is None else values.tolist()[0]
-        if isinstance(value, bytes) and value.isascii():
-            value = value.split(b"\0")[0].decode("ascii").strip()
-        elif isinstance(value, int) and kind is float:
-            value = float(value)
-        if isinstance(value, kind):
-            return value
-        if default is None:
-            raise SpecdataError(f"column '{name}' of {self.layout.label} must hold one {kind.__name__}; {_AGAIN}")
-        return default
 
 
 def read_spectrum(path):
@@ -109,134 +49,29 @@ def read_spectrum(path):
     """
     path = Path(path)
     try:
-        primary, coadd, spec = _read_hdus(_read_bytes(path))
+        primary, coadd, spec = read_tables(path)
         # A damaged file may hold any bit pattern, such as signalling NaNs: the checks below judge the values.
         with np.errstate(all="ignore"):
             return Spectrum(
                 **_pixels(coadd),
-                **_metadata(spec, mock=_says_mock(primary)),
+                **_metadata(spec, mock=bool(keyword(primary, "MOCK"))),
                 source=path.name,
             )
     except SpecdataError as error:
         raise SpecdataError(f"{path}: {error}") from error.__cause__
 
 
-def _read_bytes(path):
-    try:
-        raw = path.read_bytes()
-        if raw.startswith(b"\x1f\x8b"):
-            raw = gzip.decompress(raw)
-    except FileNotFoundError:
-        raise SpecdataError("there is no such file; check the path") from None
-    except IsADirectoryError:
-        raise SpecdataError("this is a folder, not a file; pass one spec-*.fits file of it") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SpecdataError(f"the gzip data are damaged or cut short; {_AGAIN}") from error
-    except OSError as error:
-        raise SpecdataError(
-            f"the file cannot be read ({error.strerror}); check the path and its permissions"
-        ) from error
-    if not raw.startswith(b"SIMPLE  ="):
-        what = f"begins with {raw[:20]!r}" if raw else "is empty"
-        raise SpecdataError(f"this is not a FITS file, it {what}; {_AGAIN}")
-    if len(raw) % _BLOCK:
-        raise SpecdataError(f"the file is truncated, {len(raw)} bytes are no multiple of {_BLOCK}; {_AGAIN}")
-    return raw
-
-
-def _read_hdus(raw):
-    """Bytes of a file -> header of the primary HDU as bytes, and the tables of HDU 1 and HDU 2."""
-    primary, position = _cut_header(raw, 0, 0)
-    tables = []
-    for number in (1, 2):
-        header, position = _cut_header(raw, position, number)
-        layout = _layout(header, number)
-        if position + layout.size > len(raw):
-            raise SpecdataError(f"the file is truncated inside {layout.label}; {_AGAIN}")
-        rows = np.frombuffer(raw, layout.dtype, layout.rows, position)
-        tables.append(_Table(layout, rows))
-        position += -(-layout.size // _BLOCK) * _BLOCK
-    return primary, *tables
-
-
-def _cut_header(raw, start, number):
-    """Bytes of the header at `start`, and where they stop."""
-    if start == len(raw):
-        raise SpecdataError(f"HDU {number} is missing, the file stops after HDU {number - 1}; {_AGAIN}")
-    end = raw.find(_END, start)
-    while end >= 0 and (end - start) % 80:  # END counts only as a card of its own, not inside a comment
-        end = raw.find(_END, end + 1)
-    if end < 0:
-        raise SpecdataError(f"the header of HDU {number} has no END, so the file is truncated or damaged; {_AGAIN}")
-    stop = start + (end - start) // _BLOCK * _BLOCK + _BLOCK
-    return raw[start:stop], stop
-
-
-def _says_mock(raw):
-    """Bytes of the primary header -> whether its card MOCK says that the spectrum is synthetic."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return bool(fits.Header.fromstring(raw.decode("ascii")).get("MOCK"))
-    except Exception as error:  # astropy promises no particular exception for a damaged header
-        raise _damaged(0, error) from error
-
-
-def _damaged(number, error):
-    why = " ".join(str(error).split())  # astropy's messages may run over several lines
-    return SpecdataError(f"the header of HDU {number} is damaged ({why}); {_AGAIN}")
-
-
-@lru_cache(maxsize=512)  # one entry a dialect and, for HDU 1, a number of pixels; a survey needs some hundred
-def _layout(raw, number):
-    """Header of a binary table, as bytes -> its layout, by astropy."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = fits.Header.fromstring(raw.decode("ascii"))
-            if header["XTENSION"] != "BINTABLE" or header["BITPIX"] != 8 or header["NAXIS"] != 2:
-                raise ValueError("it does not describe a binary table")
-            if not 0 < header["TFIELDS"] <= 999:  # FITS allows no more, and astropy would make any number of columns
-                raise ValueError(f"TFIELDS is {header['TFIELDS']}")
-            columns = fits.BinTableHDU.fromstring(raw).columns
-            dtype = columns.dtype.newbyteorder(">")
-            dtype.names = [name.upper() for name in dtype.names]
-            width, rows, extra = header["NAXIS1"], header["NAXIS2"], header.get("PCOUNT", 0)
-            if not all(isinstance(size, int) and size >= 0 for size in (width, rows, extra)):
-                raise ValueError("its sizes are no counts")
-            if dtype.itemsize != width or not width:
-                raise ValueError(f"its columns take {dtype.itemsize} bytes a row and NAXIS1 says {width}")
-            scaled = {
-                column.name.upper(): (_factor(column.bscale, 1), _factor(column.bzero, 0))
-                for column in columns
-                if (column.bscale not in (None, "", 1) or column.bzero not in (None, "", 0))
-                and dtype[column.name.upper()].base.kind in "iuf"
-            }
-            label = f"HDU {number} ({header.get('EXTNAME', 'no name')})"
-    except Exception as error:  # as above
-        raise _damaged(number, error) from error
-    return _Layout(label, dtype, scaled, rows, width * rows + extra)
-
-
-def _factor(value, default):
-    """Return TSCAL or TZERO as an int where it is one, so that 2**63 stays exact."""
-    value = default if value in (None, "") else value
-    if not abs(value) <= 2**64:
-        raise ValueError(f"TSCAL or TZERO is {value}")
-    return int(value) if float(value).is_integer() else float(value)
-
-
 def _pixels(table):
     """HDU 1 -> the arrays of a Spectrum, checked."""
     where = table.layout.label
     if not len(table.rows):
-        raise SpecdataError(f"{where} has no pixels; leave the file out, or {_AGAIN}")
+        raise SpecdataError(f"{where} has no pixels; leave the file out, or {AGAIN}")
 
     def array(name, dtype, values=None):
         values = table.column(name) if values is None else values
         integer = np.issubdtype(dtype, np.integer)
         if values.ndim != 1 or values.dtype.kind not in ("iuO" if integer else "fO"):
-            raise SpecdataError(f"column '{name}' of {where} must hold one {dtype.__name__} a pixel; {_AGAIN}")
+            raise SpecdataError(f"column '{name}' of {where} must hold one {dtype.__name__} a pixel; {AGAIN}")
         if values.dtype.kind == "O":  # scaled, so Python numbers; bit 31 of an unsigned mask becomes the sign
             values = np.array([int(value) & 0xFFFFFFFF for value in values] if integer else values.tolist())
         return np.array(values, dtype=dtype, order="C")
@@ -246,13 +81,13 @@ def _pixels(table):
     or_mask, wdisp = table.column("or_mask", required=False), table.column("wdisp", required=False)
     # the range, 100 A to 100 micrometre, tells a column of wavelengths from one of their logarithms
     if not (np.isfinite(loglam).all() and (np.diff(loglam) > 0).all() and loglam[0] > 2 and loglam[-1] < 6):
-        raise SpecdataError(f"'loglam' of {where} must be log10 of the wavelength in Angstrom and increase; {_AGAIN}")
+        raise SpecdataError(f"'loglam' of {where} must be log10 of the wavelength in Angstrom and increase; {AGAIN}")
     if not (np.isfinite(ivar).all() and (ivar >= 0).all()):
-        raise SpecdataError(f"'ivar' of {where} must be finite and not negative; {_AGAIN}")
+        raise SpecdataError(f"'ivar' of {where} must be finite and not negative; {AGAIN}")
     if not ivar.any():
         raise SpecdataError(f"'ivar' of {where} is 0 in every pixel, so there is no information; leave the file out")
     if not np.isfinite(flux).any():
-        raise SpecdataError(f"'flux' of {where} is not a number in any pixel; leave the file out, or {_AGAIN}")
+        raise SpecdataError(f"'flux' of {where} is not a number in any pixel; leave the file out, or {AGAIN}")
     return {
         "loglam": loglam,
         "flux": flux,
