@@ -77,6 +77,7 @@ def write_adapter(
         text = render(
             "adapter.md",
             base_model=base_model,
+            folder=Path(output).name,
             config=config,
             results=results,
             dataset=results["dataset"],

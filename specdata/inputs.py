@@ -103,7 +103,7 @@ def open_split(name, config, split, limit=None):
     return Split(
         rows=taken,
         train=train,
-        name=manifest["recipe"]["name"],
+        name=manifest["recipe"]["name"] if Path(name).is_dir() else str(name),
         config=config,
         split=split,
         revision=manifest["revision"],
