@@ -13,6 +13,7 @@ from datasets import load_dataset
 
 from specdata import SpecdataError, prompts
 from specdata.demo import demo
+from specdata.evaluate import evaluate
 
 SPECDATA = Path(sys.executable).with_name("specdata")
 
@@ -64,7 +65,10 @@ def test_the_demo_leaves_a_data_set_an_adapter_and_an_honest_card(finished):
     results = json.loads((folder / "specdata-demo" / "adapter" / "results.json").read_text())
     manifest = json.loads((folder / "specdata-demo" / "data" / "manifest.json").read_text())
     assert results["dataset"]["revision"] == manifest["revision"]
-    # The base model never answers in this form; the adapter learned it.
+    # The form of the answer was learned: the base model does not have it.
+    demo_folder = folder / "specdata-demo"
+    base = evaluate(demo_folder / "base", demo_folder / "data", folder / "base", limit=8, progress=False)
+    assert base["metrics"]["parse_rate"]["value"] == 0
     assert results["metrics"]["parse_rate"]["value"] > 0.9
     for file in (folder / "specdata-demo" / "adapter").glob("*"):
         assert str(folder).encode() not in file.read_bytes(), file.name
