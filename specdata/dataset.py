@@ -120,7 +120,8 @@ def _read_and_bin(recipe, spool, progress):
     rejected, seen = [], set()
 
     def unreadable(path, error):
-        rejected.append((Path(path).name, "unreadable", str(error)))
+        # The file's name stands beside the reason; the rest of its path is nobody's business.
+        rejected.append((Path(path).name, "unreadable", str(error).removeprefix(f"{path}: ")))
 
     spectra, total = open_source(recipe, unreadable)
     with pa.OSFile(str(spool), "wb") as stream, pa.ipc.new_file(stream, schema) as writer:

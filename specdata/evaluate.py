@@ -58,10 +58,12 @@ def evaluate(
     if split == "train":
         raise SpecdataError("split 'train': a model is not scored on the rows it learned from; use validation or test")
     data = open_split(dataset, config, split, limit)
+    base_revision = weights_revision(model) if Path(model).is_dir() else None
     adapter_folder = local_folder(adapter, "model") if adapter else None
     adapter_revision = weights_revision(adapter_folder) if adapter else "none"
     identity = {
         "base": str(model),
+        "base_revision": base_revision,
         "adapter_revision": adapter_revision,
         "dataset_revision": data.revision,
         "config": config,
@@ -71,13 +73,13 @@ def evaluate(
     }
     with new_folder(output, marker=RESULTS, overwrite=overwrite) as folder:
         journal = folder.with_name(folder.name.removesuffix(".partial") + ".answers.partial.jsonl")
-        answers, base_revision = _answers(
+        answers, commit = _answers(
             model, adapter_folder, data.rows["prompt"], journal, identity, batch_size, device, progress
         )
         results = _write(folder, data, answers)
         results["model"] = {
             "base": _public_name(model),
-            "base_revision": base_revision,
+            "base_revision": base_revision or commit,
             "adapter": None if adapter is None else _public_name(adapter),
             "adapter_revision": adapter_revision,
         }
@@ -98,12 +100,12 @@ def _answers(model, adapter, questions, journal, identity, batch_size, device, p
     head = json.loads(lines[0]) if lines else {}
     answers = [json.loads(line) for line in lines[1:]] if head.get("key") == key else []
     if len(answers) == len(questions):
-        return answers, head["base_revision"]
+        return answers, head["commit"]
     from specdata.generation import Generator
 
     generator = Generator(model, adapter, device=device)
     if not answers:
-        journal.write_text(json.dumps({"key": key, "base_revision": generator.revision}) + "\n", encoding="utf-8")
+        journal.write_text(json.dumps({"key": key, "commit": generator.revision}) + "\n", encoding="utf-8")
     else:  # a line that a crash cut short is written again
         journal.write_text("\n".join(lines[: len(answers) + 1]) + "\n", encoding="utf-8")
     with (

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from specdata.errors import SpecdataError
-from specdata.inputs import weights_revision
 
 
 class Generator:
@@ -20,8 +19,8 @@ class Generator:
 
     Attributes
     ----------
-    revision : str
-        Commit of a base model from the Hub, or the hash of a local one's weights.
+    revision : str or None
+        Commit of a base model from the Hub; None for a local one.
     """
 
     def __init__(self, model, adapter=None, *, device=None):
@@ -29,6 +28,11 @@ class Generator:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise SpecdataError(f"device {device}: not to be had here ({reason}); try cpu or leave it out") from None
         # bfloat16 is what these models are trained in, but CPUs without units for it compute it a hundred times slower.
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
         has_tokenizer = adapter is not None and (Path(adapter) / "tokenizer_config.json").is_file()
@@ -39,7 +43,7 @@ class Generator:
             reason = " ".join(str(error).split())[:200]
             raise SpecdataError(f"model {model}: cannot be loaded ({reason})") from None
         # transformers keeps the commit that it resolved a Hub name to in the config.
-        self.revision = weights_revision(model) if Path(model).is_dir() else loaded.config._commit_hash
+        self.revision = getattr(loaded.config, "_commit_hash", None)
         if adapter is not None:
             from peft import PeftModel
 

@@ -122,7 +122,8 @@ def test_every_rejected_spectrum_is_counted_and_named(mock_folder, recipe_file, 
         named = {row["source"]: row for row in csv.DictReader(stream)}
     assert named[spec_files["star"].name]["reason"] == "class STAR, not GALAXY"
     assert named[spec_files["boss_qso"].name]["reason"] == "class QSO, not GALAXY"
-    assert "not" in named["spec-9999-59999-0001.fits"]["reason"]
+    assert named["spec-9999-59999-0001.fits"]["reason"].startswith("this is not a FITS file")
+    assert str(tmp_path) not in (tmp_path / "out" / "rejected.csv").read_text()
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| `class` | 2 |" in card
     assert "| `unreadable` | 1 |" in card

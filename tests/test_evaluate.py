@@ -136,6 +136,7 @@ def test_a_split_that_shares_an_object_with_training_is_refused(taught_model, mo
         ({"split": "tset"}, "split 'tset': to be scored on there are validation, test"),
         ({"config": "csv"}, "config 'csv': .* has the text configs paper"),
         ({"config": "spectra"}, "config 'spectra': .* has the text configs paper"),
+        ({"device": "warp"}, "device warp: not to be had here"),
         ({"limit": 0}, "limit 0: give at least 1 row"),
     ],
 )
@@ -150,8 +151,12 @@ def test_what_is_not_a_model_an_adapter_or_a_data_set_is_one_sentence(taught_mod
     empty.mkdir()
     with pytest.raises(SpecdataError, match=r"has no readable manifest.json"):
         evaluate(str(taught_model), str(empty), tmp_path / "out")
+    with pytest.raises(SpecdataError, match=r"empty: holds no \*\.safetensors"):
+        evaluate(str(empty), str(mock_data), tmp_path / "out", progress=False)
+    shutil.copy(taught_model / "model.safetensors", empty)
     with pytest.raises(SpecdataError, match=r"model .*empty: cannot be loaded"):
         evaluate(str(empty), str(mock_data), tmp_path / "out", progress=False)
+    (empty / "model.safetensors").unlink()
     with pytest.raises(SpecdataError, match=r"empty: holds no \*\.safetensors"):
         evaluate(str(taught_model), str(mock_data), tmp_path / "out", adapter=str(empty))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
