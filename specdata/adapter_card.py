@@ -1,6 +1,8 @@
 """The adapter's folder: its weights, its card, its results and figure, and nothing else of the training run."""
 
 import json
+import math
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import yaml
 
 from specdata.cards import render
 from specdata.errors import SpecdataError
+from specdata.evaluate import CONTENTS as EVALUATION
 from specdata.evaluate import RESULTS
 from specdata.files import new_folder
 from specdata.inputs import weights_revision
@@ -16,6 +19,10 @@ from specdata.metrics import NAMES
 # What makes an adapter: weights, config, and the tokenizer that it was trained with. No checkpoints, no optimizer
 # state, no training_args.bin (a pickle), no placeholder card.
 _KEPT = ("adapter_model.safetensors", "adapter_config.json", "tokenizer*", "special_tokens_map.json", "*.jinja")
+CONTENTS = (*_KEPT, "README.md", "recipe.yaml", *EVALUATION, ".gitattributes", ".cache")
+# What `trl sft` takes for a key that a recipe leaves out.
+_DEFAULTS = {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "learning_rate": 2e-5, "num_train_epochs": 3,
+             "per_device_train_batch_size": 8}  # fmt: skip
 _RECIPE_KEYS = (
     "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
     "lr_scheduler_type", "warmup_steps", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "max_length",
@@ -55,23 +62,24 @@ def write_adapter(
     training, results_folder = Path(training), Path(results_folder)
     config = _json(training / "adapter_config.json")
     results = _json(results_folder / RESULTS)
-    if results["model"]["adapter_revision"] != weights_revision(training):
+    _complete(results, RESULTS)
+    if results.get("model", {}).get("adapter_revision") != weights_revision(training):
         raise SpecdataError(f"{results_folder}: holds results of another adapter than {training}; evaluate again")
     content = _recipe(recipe, overrides or {})
     _check_recipe(content, recipe, config, training)
     base_model = base_model or results["model"]["base"]
-    if base_model.count("/") != 1 or base_model.startswith((".", "/", "~")):
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", base_model):
         raise SpecdataError(
             f"base model {base_model!r} is not a Hub name: give --base-model, such as meta-llama/Llama-3.1-8B-Instruct"
         )
-    with new_folder(output, marker="adapter_config.json", overwrite=overwrite) as folder:
+    with new_folder(output, marker="adapter_config.json", contents=CONTENTS, overwrite=overwrite) as folder:
         for pattern in _KEPT:
             for file in sorted(training.glob(pattern)):
                 shutil.copyfile(file, folder / file.name)
         # `trl sft` wrote where the base model lay on its disk; others need its name.
         config["base_model_name_or_path"] = base_model
         (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        for name in (RESULTS, "redshift.png", "predictions.parquet"):
+        for name in EVALUATION:
             shutil.copyfile(results_folder / name, folder / name)
         shutil.copyfile(recipe, folder / "recipe.yaml")
         text = render(
@@ -82,7 +90,9 @@ def write_adapter(
             results=results,
             dataset=results["dataset"],
             names=NAMES,
-            settings={key: content[key] for key in _RECIPE_KEYS if key in content},
+            settings={
+                key: value for key in _RECIPE_KEYS if (value := content.get(key, _DEFAULTS.get(key))) is not None
+            },
             overrides=overrides or {},
             note=note or "",
         )
@@ -108,21 +118,41 @@ def _recipe(path, overrides):
 
 def _check_recipe(content, path, config, training):
     """Compare what the recipe says with what the training left behind, as far as it can be told."""
-    hint = "give the recipe that it was trained with, and --override for what the command line changed"
-    pairs = [("lora_r", config["r"]), ("lora_alpha", config["lora_alpha"]), ("lora_dropout", config["lora_dropout"])]
-    for key, found in pairs:
-        if content.get(key) != found:
-            raise SpecdataError(f"{path}: says {key} = {content.get(key)} but the adapter has {found}: {hint}")
-    if sorted(content.get("lora_target_modules", [])) != sorted(config["target_modules"]):
-        modules = ", ".join(sorted(config["target_modules"]))
-        raise SpecdataError(f"{path}: other lora_target_modules than the adapter's, {modules}: {hint}")
+    said = _DEFAULTS | content
+    found = {"lora_r": config["r"], "lora_alpha": config["lora_alpha"], "lora_dropout": config["lora_dropout"]}
+    modules = said.get("lora_target_modules", "all-linear")
+    modules = [modules] if isinstance(modules, str) else modules
+    if modules != ["all-linear"]:  # which peft has replaced by the names that it found
+        said["lora_target_modules"], found["lora_target_modules"] = sorted(modules), sorted(config["target_modules"])
     states = sorted(training.glob("checkpoint-*/trainer_state.json"), key=lambda p: int(p.parent.name[11:]))
     if states:  # a recipe may save no checkpoint
         state = _json(states[-1])
-        if content.get("max_steps", -1) > 0:
-            key, asked, ran = "max_steps", content["max_steps"], state["max_steps"]
-        else:  # the last checkpoint may lie before the end
-            epochs = state["epoch"] * state["max_steps"] / state["global_step"]
-            key, asked, ran = "num_train_epochs", content.get("num_train_epochs", 3), round(epochs, 2)
-        if abs(ran - asked) > 0.05 * asked:
-            raise SpecdataError(f"{path}: says {key} = {asked} but the training ran for {ran}: {hint}")
+        found["per_device_train_batch_size"] = state["train_batch_size"]
+        # The last checkpoint may lie before the end, and the log may miss the peak of the learning rate.
+        epochs = state["epoch"] * state["max_steps"] / state["global_step"]
+        rate = max((entry["learning_rate"] for entry in state["log_history"] if "learning_rate" in entry), default=0)
+        if said.get("max_steps", -1) > 0:
+            found["max_steps"] = state["max_steps"]
+        elif abs(epochs - said["num_train_epochs"]) > 0.05 * said["num_train_epochs"]:
+            found["num_train_epochs"] = round(epochs, 2)
+        if rate and not 0.2 * float(said["learning_rate"]) < rate < 1.001 * float(said["learning_rate"]):
+            found["learning_rate"] = rate
+    for key, value in found.items():
+        if said.get(key) != value:
+            raise SpecdataError(
+                f"{path}: says {key} = {said.get(key)} but the training had {value}: give the recipe that it was "
+                "trained with, and --override for what the command line changed"
+            )
+
+
+def _complete(value, where):
+    """Refuse results with a hole, naming it: a card is written from them, and has no placeholder."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key != "adapter":  # None where the base model was scored alone, which is refused later
+                _complete(item, f"{where}: {key}")
+    elif isinstance(value, list):
+        for item in value:
+            _complete(item, where)
+    elif value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
+        raise SpecdataError(f"{where} has no value; a card with a missing value is not written, so evaluate again")

@@ -25,6 +25,8 @@ class BinnedSpectrum:
         Mean flux density in each bin, 1e-17 erg/s/cm2/A; interpolated where `mask` is True.
     ivar : ndarray, shape (m,), float64
         Inverse variance of `flux`; 0 where `mask` is True.
+    by_width : ndarray, shape (m,), bool
+        True where the pixels disagree, so that they were weighted by their widths and not by inverse variance.
     mask : ndarray, shape (m,), bool
         True where good pixels cover less than `MIN_COVERED` of the bin.
     """
@@ -32,6 +34,7 @@ class BinnedSpectrum:
     edges: np.ndarray
     flux: np.ndarray
     ivar: np.ndarray
+    by_width: np.ndarray
     mask: np.ndarray
 
     @property
@@ -78,10 +81,10 @@ def bin_spectrum(spectrum, edges):
 
     The flux of a bin is the mean over the good pixels i that overlap it by o_i Angstrom, with weights
     w_i = o_i x ivar_i as long as those pixels agree within their errors. Where they do not (chi2 about that mean is
-    more than `DISAGREE` standard deviations above its expectation), the bin holds a line or a break, and the weights
-    are w_i = o_i: the flux is then the integral over the bin divided by its width. Inverse-variance weights are for
-    measurements of one and the same value; a bright line has a low ivar from its own photons, and would lose up to
-    half of its flux.
+    more than `DISAGREE` standard deviations above its expectation), the spectrum changes inside the bin, by a line, a
+    break or its slope, and the weights are w_i = o_i: the flux is then the integral over the bin divided by its width.
+    Inverse-variance weights are for measurements of one and the same value; a bright line has a low ivar from its own
+    photons, and would lose up to half of its flux.
 
     The inverse variance, for independent pixels, is (sum w_i)^2 / (sum w_i^2 / ivar_i). A pixel that two bins share
     correlates their errors slightly; this is ignored. A bin of which good pixels cover less than `MIN_COVERED` is
@@ -140,7 +143,7 @@ def bin_spectrum(spectrum, edges):
     middle = 0.5 * (edges[1:] + edges[:-1])
     flux[mask] = np.interp(middle[mask], middle[~mask], flux[~mask])
     ivar[mask] = 0.0
-    return BinnedSpectrum(edges=edges, flux=flux, ivar=ivar, mask=mask)
+    return BinnedSpectrum(edges=edges, flux=flux, ivar=ivar, by_width=disagree & ~mask, mask=mask)
 
 
 def median_scale(binned):

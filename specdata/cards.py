@@ -42,5 +42,5 @@ def render(template, **values):
     )
     try:
         return environment.get_template(template).render(**values)
-    except (jinja2.UndefinedError, TypeError) as error:  # a number's format of None is a TypeError
+    except (jinja2.UndefinedError, TypeError, ValueError) as error:  # a number's format of None is a TypeError
         raise SpecdataError(f"card {template}: {error}; a card with a missing value is not written") from None

@@ -1,5 +1,6 @@
 """The command line: each command is a few lines that call the module of its name."""
 
+import contextlib
 import sys
 import warnings
 from pathlib import Path
@@ -13,7 +14,7 @@ from specdata.errors import SpecdataError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Output = Annotated[Path, typer.Option(help="Folder to make; it appears only when it is complete.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result in that folder.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result, the whole folder.")]
 
 
 def _version(wanted: bool):
@@ -63,7 +64,10 @@ def build(
         )
     else:
         print(f"sampled    {counts['sampled']}, the same number from each redshift bin")
-    print("splits     " + ", ".join(f"{name} {n}" for name, n in counts["splits"].items()))
+    asked = counts["asked"]
+    short_of = {k: f" of {asked[k]} asked" for k, n in counts["splits"].items() if asked.get(k, n) != n}
+    sizes = (f"{name} {n}{short_of.get(name, '')}" for name, n in counts["splits"].items())
+    print("splits     " + ", ".join(sizes))
     print(f"revision   {manifest['revision'][:12]}")
     print(f'load it    load_dataset("{output}", "{manifest["recipe"]["scheme"]}")')
 
@@ -116,6 +120,9 @@ def card(
         if not (key and equals):
             raise SpecdataError(f"--override {item}: write KEY=VALUE, such as learning_rate=1e-5")
         overrides[key] = yaml.safe_load(value)
+        if isinstance(overrides[key], str):  # YAML takes 1e-5, without a point, for text
+            with contextlib.suppress(ValueError):
+                overrides[key] = float(value)
     write_adapter(
         training, evaluation, find_recipe(recipe), output, base_model=base_model, overrides=overrides,
         overwrite=overwrite,
@@ -167,9 +174,10 @@ def main():
     except SpecdataError as error:
         print(f"specdata: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("specdata: interrupted; nothing is half written, give the same command again", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # Typer's answer to Ctrl-C
+            print("specdata: interrupted; nothing is half written, give the same command again", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

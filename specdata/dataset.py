@@ -20,6 +20,7 @@ from specdata.files import new_folder
 from specdata.selection import CUTS, SPLITS, assign_splits, equal_frequency, hash_order, object_ids, reject
 
 MANIFEST = "manifest.json"
+CONTENTS = (MANIFEST, "README.md", "figures", "rejected.csv", *rows.CONFIGS, ".gitattributes", ".cache")
 ROWS_PER_SHARD = 50_000
 _BATCH = 1000  # rows of a row group: small enough for the Hub's viewer to page through
 _SCHEMES = {"paper": serialize.PAPER}
@@ -50,9 +51,12 @@ def build(recipe, output, *, overwrite=False, progress=True):
     """
     from specdata.dataset_card import write_card
 
-    with new_folder(output, marker=MANIFEST, overwrite=overwrite) as folder:
+    source = recipe.source
+    if source.kind == "folder" and Path(source.path).resolve().is_relative_to(Path(output).resolve()):
+        raise SpecdataError(f"{output}: holds the source {source.path}; choose another output")
+    with new_folder(output, marker=MANIFEST, contents=CONTENTS, overwrite=overwrite) as folder:
         spool = folder / "spool.arrow"
-        meta, rejected = _read_and_bin(recipe, spool, progress)
+        meta, rejected, by_width = _read_and_bin(recipe, spool, progress)
         counts = {"read": len(meta["z"]) + len(rejected), "rejected": {name: 0 for name in CUTS}}
         for _, cut, _ in rejected:
             counts["rejected"][cut] += 1
@@ -63,7 +67,7 @@ def build(recipe, output, *, overwrite=False, progress=True):
                 "which is too few for three splits: loosen the cuts or add spectra"
             )
         counts["mock"] = int(meta["is_mock"].sum())
-        if counts["mock"] and "mock" not in recipe.name:
+        if counts["mock"] and not recipe.says_mock:
             raise SpecdataError(
                 f"name: {recipe.name!r} would hold {counts['mock']} mock spectra, which must never pass as SDSS data; "
                 "put 'mock' into the recipe's name or take them out of the source"
@@ -75,6 +79,7 @@ def build(recipe, output, *, overwrite=False, progress=True):
         split = assign_splits(
             meta["z"][chosen], objects[chosen], train=sizes.train, validation=sizes.validation, **within
         )
+        counts["bins"] = {"all": len(objects) * recipe.grid.bins, "by_width": by_width}
         counts |= {"passed": len(objects), "objects": len(np.unique(objects)), "sampled": len(chosen)}
         counts["asked"] = {"size": sample.size, **sizes.model_dump()}
         counts["splits"] = {name: int((split == name).sum()) for name in SPLITS}
@@ -117,7 +122,7 @@ def _read_and_bin(recipe, spool, progress):
     schema = rows.features("spectra").arrow_schema.remove_metadata()
     schema = schema.remove(schema.get_field_index("object_id"))
     kept = {name: [] for name in ("name", "z", "ra", "dec", "is_mock")}
-    rejected, seen = [], set()
+    rejected, seen, by_width = [], set(), 0
 
     def unreadable(path, error):
         # The file's name stands beside the reason; the rest of its path is nobody's business.
@@ -140,6 +145,7 @@ def _read_and_bin(recipe, spool, progress):
                 rejected.append((spectrum.source, *failed))
                 continue
             seen.add(spectrum.name)
+            by_width += int(binned.by_width.sum())
             for name, values in kept.items():
                 values.append(getattr(spectrum, name))
             if len(batch) == _BATCH:
@@ -147,7 +153,7 @@ def _read_and_bin(recipe, spool, progress):
                 batch.clear()
         if batch:
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-    return {name: np.array(values) for name, values in kept.items()}, rejected
+    return {name: np.array(values) for name, values in kept.items()}, rejected, by_width
 
 
 def _write_split(folder, split, spool, index, objects, scheme):
@@ -184,16 +190,21 @@ def _write_rejected(path, rejected):
         writer.writerows(rejected)
 
 
+def files_revision(hashes):
+    """Revision of a data set: SHA-256 over the names and hashes of its Parquet files, as the manifest lists them."""
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+
+
 def _manifest(recipe, folder, counts, redshift_table):
     content = recipe.model_dump()
     if recipe.source.kind == "folder":  # the path of somebody's disk says nothing to others
-        content["source"]["path"] = Path(recipe.source.path).name
+        content["source"]["path"] = Path(recipe.source.path).resolve().name
     data = sorted(path for path in folder.rglob("*.parquet"))
     hashes = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in data}
     packages = ("astropy", "datasets", "numpy", "pyarrow")
     return {
         "format": 1,
-        "revision": hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest(),
+        "revision": files_revision(hashes),
         "recipe": content,
         "counts": counts,
         "redshift_bins": redshift_table,

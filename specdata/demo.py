@@ -48,10 +48,15 @@ def demo(output):
         ("evaluation", "results.json", "evaluation on the test split", lambda: _evaluate(output)),
         ("adapter", "README.md", "adapter folder with its card", lambda: _write_adapter(output, recipe)),
     ]
+    for leftover in output.glob("*.partial"):  # of a run that was killed
+        shutil.rmtree(leftover)
     for number, (name, marker, title, run) in enumerate(stages, start=1):
         done = (output / name / marker).exists()
         print(f"[{number}/{len(stages)}] {title}{': done before' if done else ''}", flush=True)
         if not done:
+            for later, *_ in stages[number:]:  # made from what is made anew now; the base model alone is not
+                if later != "base":
+                    shutil.rmtree(output / later, ignore_errors=True)
             run()
     print(f"finished in {time.monotonic() - started:.0f} s", flush=True)
     return json.loads((output / "evaluation" / "results.json").read_text(encoding="utf-8"))
@@ -134,7 +139,10 @@ def train(output, recipe):
         command += ["--resume_from_checkpoint", str(states[-1].parent.relative_to(output))]
         print(f"going on from {states[-1].parent.name}", flush=True)
     # accelerate would set one thread; the warnings are about trl's own defaults and would bury the progress bar.
-    threads = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )  # the former is Linux's
+    threads = os.environ.get("OMP_NUM_THREADS", str(cores))
     quiet = {"PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error", "DATASETS_VERBOSITY": "error"}
     environment = os.environ | quiet | {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
     code = subprocess.run(command, cwd=output, env=environment, check=False).returncode

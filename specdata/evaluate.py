@@ -17,6 +17,7 @@ from specdata.files import new_folder
 from specdata.inputs import local_folder, open_split, weights_revision
 
 RESULTS = "results.json"
+CONTENTS = (RESULTS, "predictions.parquet", "redshift.png")
 MAX_NEW_TOKENS = 24  # "Redshift: [0.1234]" and the end of the turn take 12 to 16 with one token a digit
 
 
@@ -71,8 +72,9 @@ def evaluate(
         "n": len(data.rows),
         "max_new_tokens": MAX_NEW_TOKENS,
     }
-    with new_folder(output, marker=RESULTS, overwrite=overwrite) as folder:
-        journal = folder.with_name(folder.name.removesuffix(".partial") + ".answers.partial.jsonl")
+    output = Path(output).resolve()
+    journal = output.with_name(f"{output.name}.answers.partial.jsonl")
+    with new_folder(output, marker=RESULTS, contents=CONTENTS, overwrite=overwrite) as folder:
         answers, commit = _answers(
             model, adapter_folder, data.rows["prompt"], journal, identity, batch_size, device, progress
         )
@@ -97,15 +99,21 @@ def _answers(model, adapter, questions, journal, identity, batch_size, device, p
     """Answers of the model to all questions; those that an interrupted run left in the journal are not asked again."""
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     lines = journal.read_text(encoding="utf-8").split("\n")[:-1] if journal.exists() else []
-    head = json.loads(lines[0]) if lines else {}
-    answers = [json.loads(line) for line in lines[1:]] if head.get("key") == key else []
-    if len(answers) == len(questions):
+    try:
+        head, *answers = map(json.loads, lines)
+        head = head if head["key"] == key else {}
+    except (ValueError, KeyError, TypeError):  # there is none yet, or it is damaged
+        head = {}
+    answers = answers if head else []
+    if head and len(answers) == len(questions):
         return answers, head["commit"]
     from specdata.generation import Generator
 
     generator = Generator(model, adapter, device=device)
-    if not answers:
-        journal.write_text(json.dumps({"key": key, "commit": generator.revision}) + "\n", encoding="utf-8")
+    made_by = {"key": key, "commit": generator.revision, "dtype": generator.dtype}
+    if head != made_by:  # the base model's branch moved on, or this is another kind of machine
+        answers = []
+        journal.write_text(json.dumps(made_by) + "\n", encoding="utf-8")
     else:  # a line that a crash cut short is written again
         journal.write_text("\n".join(lines[: len(answers) + 1]) + "\n", encoding="utf-8")
     with (
@@ -163,6 +171,7 @@ def _write(folder, data, answers):
             "n_in_split": data.n_in_split,
             "n_train": len(z_train),
             "n_mock": mocks,
+            "n_mock_train": int(np.sum(data.train["is_mock"])),
         },
         "metrics": metrics.score(z_pred, z, z_range),
         "distinct_answers": len({value for value in parsed if value is not None}),

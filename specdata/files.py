@@ -1,7 +1,11 @@
 """Files that ship with the package, and folders that appear whole or not at all."""
 
 import contextlib
+import errno
+import fnmatch
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from specdata.errors import SpecdataError
@@ -48,7 +52,7 @@ def recipe_names():
 
 
 @contextlib.contextmanager
-def new_folder(path, *, marker, overwrite=False):
+def new_folder(path, *, marker, contents=("*",), overwrite=False):
     """Fill a folder under a temporary name and give it its own name only when all is well.
 
     Parameters
@@ -57,6 +61,8 @@ def new_folder(path, *, marker, overwrite=False):
         The folder to make. It must not exist or be empty, unless `overwrite` is set and it holds `marker`.
     marker : str
         Name of a file that shows that a folder is an earlier result of ours, and so may be replaced.
+    contents : sequence of str
+        Patterns of what such a result holds at its top level. A folder that holds anything else is not replaced.
     overwrite : bool
 
     Yields
@@ -70,18 +76,22 @@ def new_folder(path, *, marker, overwrite=False):
         raise SpecdataError(f"{path}: exists already; choose another output, or add --overwrite")
     if occupied and not (path / marker).is_file():
         raise SpecdataError(f"{path}: is not replaced, for it holds no {marker} and so is not an earlier result")
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    if occupied:
+        for entry in sorted(path.iterdir()):
+            if not any(fnmatch.fnmatch(entry.name, pattern) for pattern in contents):
+                raise SpecdataError(f"{path}: is not replaced, for it also holds {entry.name}; move that away")
     try:
-        partial.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own, so that two runs on one output do not touch each other.
+        partial = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".partial", dir=path.parent))
+        partial.chmod(0o777 & ~_umask())
     except OSError as error:
         raise SpecdataError(f"{path}: cannot be made ({error.strerror}); choose another output") from None
     try:
         yield partial
         if occupied:
-            replaced = path.with_name(path.name + ".replaced.partial")
-            shutil.rmtree(replaced, ignore_errors=True)
-            path.rename(replaced)
+            replaced = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".replaced.partial", dir=path.parent))
+            path.rename(replaced)  # onto the empty folder
             try:
                 partial.rename(path)
             except BaseException:
@@ -89,6 +99,18 @@ def new_folder(path, *, marker, overwrite=False):
                 raise
             shutil.rmtree(replaced)
         else:
-            partial.rename(path)  # replaces an empty folder of that name
+            try:
+                partial.rename(path)  # replaces an empty folder of that name
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                raise SpecdataError(f"{path}: another run made it meanwhile; its result stands") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _umask():
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

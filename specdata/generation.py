@@ -19,6 +19,8 @@ class Generator:
 
     Attributes
     ----------
+    dtype : str
+        What it computes in, such as ``bfloat16``.
     revision : str or None
         Commit of a base model from the Hub; None for a local one.
     """
@@ -43,6 +45,7 @@ class Generator:
             reason = " ".join(str(error).split())[:200]
             raise SpecdataError(f"model {model}: cannot be loaded ({reason})") from None
         # transformers keeps the commit that it resolved a Hub name to in the config.
+        self.dtype = str(dtype).removeprefix("torch.")
         self.revision = getattr(loaded.config, "_commit_hash", None)
         if adapter is not None:
             from peft import PeftModel

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from specdata.dataset import MANIFEST
+from specdata.dataset import MANIFEST, files_revision
 from specdata.errors import SpecdataError
 
 
@@ -78,21 +78,29 @@ def open_split(name, config, split, limit=None):
     folder = local_folder(name, "dataset")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        files, counts = dict(manifest["files"]), dict(manifest["counts"]["splits"])
+        revision, recipe_name = manifest["revision"], manifest["recipe"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
         raise SpecdataError(f"{name}: has no readable {MANIFEST}; give a data set of `specdata build`") from None
-    configs = sorted({Path(path).parent.name for path in manifest["files"]} - {"spectra"})
+    configs = sorted({Path(path).parent.name for path in files} - {"spectra"})
     if config not in configs:
         raise SpecdataError(f"config {config!r}: {name} has the text configs {', '.join(configs)}")
-    splits = [split for split, n in manifest["counts"]["splits"].items() if n and split != "train"]
+    splits = [split for split, n in counts.items() if n and split != "train"]
     if split not in splits:
         raise SpecdataError(f"split {split!r}: to be scored on there are {', '.join(splits)}")
     if limit is not None and limit < 1:
         raise SpecdataError(f"limit {limit}: give at least 1 row")
-    for path, expected in manifest["files"].items():
-        if path.startswith(f"{config}/") and _sha256(folder / path) != expected:
+    if revision != files_revision(files):
+        raise SpecdataError(f"{name}: the revision in {MANIFEST} is not that of its files; build or download it again")
+    # By the manifest and not by the card, whose YAML anybody may have edited.
+    paths = {part: sorted(path for path in files if path.startswith(f"{config}/{part}-")) for part in ("train", split)}
+    for path in (path for part in paths.values() for path in part):
+        if _sha256(folder / path) != files[path]:
             raise SpecdataError(f"{name}: {path} is not the file that its manifest names; build or download it again")
-    data = load_dataset(str(folder), config)
+    data = load_dataset("parquet", data_files={part: [str(folder / p) for p in found] for part, found in paths.items()})
     rows, train = data[split], data["train"]
+    if (len(rows), len(train)) != (counts[split], counts["train"]):
+        raise SpecdataError(f"{name}: its files hold other numbers of rows than {MANIFEST} says; build it again")
     shared = set(rows["object_id"]) & set(train["object_id"])
     if shared:
         raise SpecdataError(
@@ -103,10 +111,10 @@ def open_split(name, config, split, limit=None):
     return Split(
         rows=taken,
         train=train,
-        name=manifest["recipe"]["name"] if Path(name).is_dir() else str(name),
+        name=recipe_name if Path(name).is_dir() else str(name),
         config=config,
         split=split,
-        revision=manifest["revision"],
+        revision=revision,
         n_in_split=len(rows),
     )
 

@@ -1,5 +1,6 @@
 """The recipe of a data set: a YAML file, checked key by key before any work begins."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,10 +46,10 @@ class MockSource(_Section):
 class Cuts(_Section):
     """What a spectrum has to be; each cut is counted in the card under the name that `selection` gives it."""
 
-    spectype: Literal["GALAXY", "QSO", "STAR"] = "GALAXY"
+    spectype: Literal["GALAXY"] = "GALAXY"  # the prompt speaks of a galaxy
     zwarning_allowed: int = pydantic.Field(default=0, ge=0, description="bits of zwarning that are tolerated")
     z_min: float = pydantic.Field(default=0.0, ge=0, description="exclusive")
-    z_max: float = pydantic.Field(default=0.5, gt=0, description="exclusive")
+    z_max: float = pydantic.Field(default=0.5, gt=0, le=99, description="exclusive")
     dered_i_max: float | None = pydantic.Field(default=18.0, description="exclusive; only where dered_i is known")
     good_fraction_min: float = pydantic.Field(default=0.9, ge=0, le=1, description="good pixels inside the grid")
 
@@ -71,9 +72,9 @@ class Splits(_Section):
 class Grid(_Section):
     """Linear wavelength bins, vacuum Angstrom, observed frame."""
 
-    start: float = pydantic.Field(gt=0)
-    stop: float = pydantic.Field(gt=0)
-    bins: int = pydantic.Field(ge=1)
+    start: float = pydantic.Field(gt=100)
+    stop: float = pydantic.Field(gt=100, lt=1e6)
+    bins: int = pydantic.Field(ge=1, le=10_000)
 
 
 class DataRecipe(_Section):
@@ -88,6 +89,11 @@ class DataRecipe(_Section):
     grid: Grid
     scheme: Literal["paper"] = "paper"
 
+    @property
+    def says_mock(self):
+        """Whether the name holds the word mock, as that of a data set of mocks has to."""
+        return bool(re.search(r"(^|[._-])mocks?([._-]|$)", self.name))
+
     @pydantic.model_validator(mode="after")
     def _consistent(self):
         for section, low, high in (
@@ -96,12 +102,16 @@ class DataRecipe(_Section):
         ):
             if low >= high:
                 raise ValueError(f"{section}: the lower end {low} has to be below the upper end {high}")
-        if self.splits.train + 2 * self.splits.validation > self.sample.size:
+        if self.splits.train + self.splits.validation >= self.sample.size:
             raise ValueError(
-                f"splits: train {self.splits.train} and validation {self.splits.validation} leave less of sample.size "
-                f"{self.sample.size} for the test split than for validation"
+                f"splits: train {self.splits.train} and validation {self.splits.validation} leave nothing of "
+                f"sample.size {self.sample.size} for the test split"
             )
-        if self.source.kind == "mock" and "mock" not in self.name:
+        if self.sample.redshift_bins > self.sample.size:
+            raise ValueError(
+                f"sample.redshift_bins = {self.sample.redshift_bins}: give at most sample.size, {self.sample.size}"
+            )
+        if self.source.kind == "mock" and not self.says_mock:
             raise ValueError(f"name: {self.name!r} holds mock spectra and has to say so; put 'mock' into the name")
         return self
 
@@ -162,10 +172,14 @@ def _one_sentence(problem, content):
     location = [part for i, part in enumerate(problem["loc"]) if not (i == 1 and problem["loc"][0] == "source")]
     key = ".".join(map(str, location))
     kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if kind in {"model_type", "model_attributes_type"}:
+        return f"{key} = {value!r}, but it is a section with the keys {', '.join(_allowed([*location, ''], content))}"
+    if kind == "string_pattern_mismatch":
+        return f"{key} = {value!r}, but it may hold lower-case letters, digits and . _ - between two of the former"
     if kind == "extra_forbidden":
         return f"unknown key {key!r}; the keys allowed there are {', '.join(_allowed(location, content))}"
     if kind == "missing":
-        return f"the key {key!r} is missing"
+        return f"the key {key!r} is missing; the keys there are {', '.join(_allowed(location, content))}"
     if kind == "union_tag_invalid":
         return f"source.kind = {context['tag']!r}; the kinds are {context['expected_tags']}"
     if kind == "union_tag_not_found":
@@ -180,7 +194,8 @@ def _allowed(location, content):
     if len(location) == 1:
         return list(DataRecipe.model_fields)
     if location[0] == "source":
-        model = MockSource if content["source"]["kind"] == "mock" else FolderSource
+        kind = content["source"].get("kind") if isinstance(content["source"], dict) else "folder"
+        model = MockSource if kind == "mock" else FolderSource
     else:
         model = DataRecipe.model_fields[location[0]].annotation
     return list(model.model_fields)

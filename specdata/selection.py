@@ -140,15 +140,14 @@ def equal_frequency(z, objects, *, size, redshift_bins, z_min, z_max, seed):
 def split_sizes(total, train, validation):
     """Sizes of the three splits for `total` rows: as asked, the rest test, unless rows are short.
 
-    The test split is never smaller than the validation split. Where there are too few rows for that, all three shrink
-    in the same proportion.
+    Where train and validation leave no row for test, all three shrink in proportion, test being as large as validation.
 
     Returns
     -------
     dict of str to int
     """
     needed = train + 2 * validation
-    if total < needed:
+    if total <= train + validation:
         train, validation = train * total // needed, validation * total // needed
     return {"train": train, "validation": validation, "test": total - train - validation}
 

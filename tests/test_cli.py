@@ -1,8 +1,10 @@
 """The command line as a user meets it: what it prints, its exit codes, one sentence for bad input."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,26 @@ def test_recipes_lists_what_ships_and_finds_each(tmp_path):
     assert "recipes/data/sdss-folder.yaml" in names
     for name in names:
         assert Path(run("recipes", name, cwd=tmp_path).stdout.strip()).is_file()
+
+
+def test_control_c_says_so_and_leaves_nothing(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("size: 40}", "size: 40000}", 1))
+    command = [SPECDATA, "build", "recipe.yaml", "--output", "out"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("out.*.partial/spool.arrow")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; nothing is half written, give the same command again" in printed
+    assert "Traceback" not in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_the_source_is_never_inside_the_output(tmp_path):
+    (tmp_path / "fits").mkdir()
+    done = run("build", "recipes/data/sdss-folder.yaml", "--source", "fits", "--output", ".", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "holds the source" in done.stderr

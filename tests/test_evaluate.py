@@ -9,6 +9,7 @@ import pytest
 from datasets import load_dataset
 
 from specdata import SpecdataError, metrics
+from specdata.dataset import files_revision
 from specdata.evaluate import evaluate
 from specdata.generation import Generator
 
@@ -126,8 +127,28 @@ def test_a_split_that_shares_an_object_with_training_is_refused(taught_model, mo
     manifest = json.loads((leaky / "manifest.json").read_text())
     manifest["files"][test] = manifest["files"][train]
     (leaky / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(SpecdataError, match=r"the revision in manifest.json is not that of its files"):
+        evaluate(str(taught_model), str(leaky), tmp_path / "out")
+    manifest["revision"] = files_revision(manifest["files"])
+    (leaky / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(SpecdataError, match=r"24 objects of split 'test'.* are also in the training split"):
         evaluate(str(taught_model), str(leaky), tmp_path / "out")
+
+
+def test_a_card_that_was_edited_does_not_decide_what_is_scored(taught_model, mock_data, results, tmp_path):
+    edited = tmp_path / "data"
+    shutil.copytree(mock_data, edited)
+    card = (edited / "README.md").read_text()
+    swapped = card.replace("path: paper/train-", "path: paper/x-").replace("path: paper/test-", "path: paper/train-")
+    (edited / "README.md").write_text(swapped.replace("path: paper/x-", "path: paper/test-"))
+    shutil.copy(edited / "paper/train-00000-of-00001.parquet", edited / "paper/test-00001-of-00002.parquet")
+    found = evaluate(str(taught_model), str(edited), tmp_path / "out", progress=False, batch_size=5)
+    assert found == results[0]
+
+
+def test_a_damaged_journal_is_begun_anew(taught_model, mock_data, results, tmp_path):
+    (tmp_path / "out.answers.partial.jsonl").write_text("garbage\n")
+    assert evaluate(str(taught_model), str(mock_data), tmp_path / "out", progress=False, batch_size=5) == results[0]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Folders that appear whole or not at all, shipped recipes by name, and cards without placeholders."""
 
+import contextlib
+
 import pytest
 
 from specdata import cards
@@ -110,11 +112,30 @@ def test_a_file_is_in_the_way(tmp_path, overwrite):
     assert tree(tmp_path) == {"out": "a file"}
 
 
-def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
+def test_what_another_run_or_person_has_under_such_a_name_is_left_alone(tmp_path):
     (tmp_path / "out.partial").mkdir()
-    (tmp_path / "out.partial" / "half").write_text("half")
+    (tmp_path / "out.partial" / "thesis.tex").write_text("years of work")
     fill(tmp_path / "out")
-    assert tree(tmp_path) == RESULT
+    assert (tmp_path / "out.partial" / "thesis.tex").read_text() == "years of work"
+    later = contextlib.ExitStack()
+    first = later.enter_context(new_folder(tmp_path / "two", marker="manifest.json"))
+    with new_folder(tmp_path / "two", marker="manifest.json") as second:
+        assert first != second
+        (second / "manifest.json").write_text("second")
+    (first / "manifest.json").write_text("first")
+    with pytest.raises(SpecdataError, match="another run made it meanwhile"):
+        later.close()
+    assert (tmp_path / "two" / "manifest.json").read_text() == "second"
+
+
+def test_a_folder_with_anything_else_in_it_is_not_replaced(tmp_path):
+    fill(tmp_path / "out")
+    (tmp_path / "out" / ".git").mkdir()
+    before = tree(tmp_path)
+    options = {"marker": "manifest.json", "contents": ("manifest.json",), "overwrite": True}
+    with pytest.raises(SpecdataError, match=r"also holds \.git; move that away"):
+        new_folder(tmp_path / "out", **options).__enter__()
+    assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize("state", ["empty", "missing", "earlier result"])

@@ -107,7 +107,9 @@ def test_unknown_key_of_a_mock_source(load):
     "key", ["name", "title", "source", "grid", "source.path", "grid.start", "grid.stop", "grid.bins"]
 )
 def test_missing_keys(load, key):
-    assert sentence(load, {key: ...}) == f"the key '{key}' is missing"
+    told = sentence(load, {key: ...})
+    assert told.startswith(f"the key '{key}' is missing; the keys there are ")
+    assert key.split(".")[-1] in told.split("; ")[1]
 
 
 @pytest.mark.parametrize(
@@ -199,8 +201,18 @@ def test_numbers_are_numbers(load, value):
     assert "grid.bins" in sentence(load, {"grid.bins": value})
 
 
-def test_splits_that_would_shrink(load):
-    assert "splits" in sentence(load, {"splits.train": 75, "splits.validation": 20})
+def test_splits_and_bins_that_the_sample_cannot_fill(load):
+    assert "splits" in sentence(load, {"splits.train": 75, "splits.validation": 25})
+    assert "sample.redshift_bins = 101: give at most" in sentence(load, {"sample.redshift_bins": 101})
+
+
+def test_a_section_that_is_left_empty(load):
+    assert "a section with the keys start, stop, bins" in sentence(load, {"grid": None})
+
+
+@pytest.mark.parametrize(("name", "mock"), [("mock-a", True), ("a.mocks", True), ("hammock-a", False), ("sdss", False)])
+def test_only_the_word_mock_says_mock(load, name, mock):
+    assert load({"name": name}).says_mock is mock
 
 
 @pytest.mark.parametrize(

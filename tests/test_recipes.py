@@ -145,3 +145,13 @@ def test_no_real_galaxy_is_longer_than_573_tokens(shared_sdss, tmp_path, llama_l
     lengths = [llama_length(messages) for messages in conversations(tmp_path / "data")]
     assert len(lengths) > 780
     assert max(lengths) <= 573
+
+
+def test_the_defaults_that_a_card_assumes_are_those_of_trl():
+    from trl import ModelConfig, SFTConfig
+
+    from specdata.adapter_card import _DEFAULTS
+
+    model, training = ModelConfig(), SFTConfig(use_cpu=True, bf16=False, activation_checkpointing=False)
+    for key, value in _DEFAULTS.items():
+        assert getattr(model if hasattr(model, key) else training, key) == value, key

@@ -18,7 +18,7 @@ from specdata.files import recipe_names
 ROOT = Path(__file__).parents[1]
 TRAINING = [name for name in recipe_names() if not name.startswith("recipes/data/")]
 ON_CPU = ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--max_steps", "2"]
-SAVED = ["--save_strategy", "steps", "--save_steps", "2"]
+SAVED = ["--save_strategy", "steps", "--save_steps", "2", "--logging_steps", "1"]
 
 
 def trl_sft(recipe, folder, *arguments):
@@ -132,7 +132,12 @@ def test_a_card_with_a_missing_value_is_not_written(evaluated, tmp_path):
     (broken / "results.json").write_text(json.dumps(results))
     recipe = ROOT / "recipes/smollm2-135m/redshift-demo.yaml"
     options = {"base_model": "org/tiny", "overrides": {"max_steps": 2}}
-    with pytest.raises(SpecdataError, match="a card with a missing value is not written"):
+    with pytest.raises(SpecdataError, match=r"results.json: metrics: mae: low has no value; a card with"):
+        write_adapter(training, broken, recipe, tmp_path / "out", **options)
+    results["metrics"]["mae"]["low"] = 0.1
+    del results["dataset"]["n_mock"]
+    (broken / "results.json").write_text(json.dumps(results))
+    with pytest.raises(SpecdataError, match=r"n_mock.*a card with a missing value is not written"):
         write_adapter(training, broken, recipe, tmp_path / "out", **options)
     assert [path.name for path in tmp_path.iterdir()] == ["evaluation"]
 
@@ -149,11 +154,15 @@ def test_a_recipe_that_it_was_not_trained_with_is_refused(evaluated, tmp_path):
     changed = tmp_path / "recipe.yaml"
     original = (ROOT / "recipes/smollm2-135m/redshift-demo.yaml").read_text()
     changed.write_text(original.replace("lora_r: 8", "lora_r: 16"))
-    with pytest.raises(SpecdataError, match=r"says lora_r = 16.*the adapter.* 8"):
+    with pytest.raises(SpecdataError, match=r"says lora_r = 16 but the training had 8"):
         write_adapter(training, evaluation, changed, tmp_path / "out", base_model="org/tiny")
     recipe = ROOT / "recipes/smollm2-135m/redshift-demo.yaml"
+    changed.write_text(original.replace("learning_rate: 2.0e-3", "learning_rate: 1.0e-6"))
+    options = {"base_model": "org/tiny", "overrides": {"max_steps": 2}}
+    with pytest.raises(SpecdataError, match=r"says learning_rate = 1e-06 but the training had 0.00"):
+        write_adapter(training, evaluation, changed, tmp_path / "out", **options)
     # Two steps were trained, not the recipe's epoch of three.
-    with pytest.raises(SpecdataError, match=r"says num_train_epochs = 1 but the training ran for 0.67"):
+    with pytest.raises(SpecdataError, match=r"says num_train_epochs = 1 but the training had 0.67"):
         write_adapter(training, evaluation, recipe, tmp_path / "out", base_model="org/tiny")
 
 

@@ -137,7 +137,7 @@ def draw_galaxy(rng):
     else:  # the more a galaxy forms stars for its size, the smaller, poorer in metals and bluer it tends to be
         feh = rng.normal(-0.12 - 0.45 * np.log10(max(young, 2e-3) / 0.03), 0.2)
         sigma_stars = rng.normal(120.0, 30.0)
-        ebv = min(0.55, (0.20 if feh > -0.3 else 0.08) * rng.lognormal(0.0, 0.45))
+        ebv = min(0.40, (0.13 if feh > -0.3 else 0.06) * rng.lognormal(0.0, 0.45))
     feh = float(np.clip(feh, METALLICITIES[0], METALLICITIES[-1]))
     metals = np.array([np.interp(feh, METALLICITIES, row) for row in np.eye(len(METALLICITIES))])
     sigma_stars = float(np.clip(sigma_stars, 80.0, 300.0))
