@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,12 @@ def test_an_interrupted_demo_goes_on_with_what_is_unfinished(finished):
     assert "going on from checkpoint-" in printed
     third = subprocess.run([SPECDATA, "demo"], cwd=folder, capture_output=True, text=True, check=True)
     assert third.stdout.count("done before") == 5
+    # What is made again takes with it whatever was made from it.
+    shutil.rmtree(folder / "specdata-demo" / "evaluation")
+    (folder / "specdata-demo" / "adapter" / "results.json").write_text("stale")
+    fourth = subprocess.run([SPECDATA, "demo"], cwd=folder, capture_output=True, text=True, check=True)
+    assert fourth.stdout.count("done before") == 3
+    assert json.loads((folder / "specdata-demo" / "adapter" / "results.json").read_text())["task"] == "redshift"
 
 
 @pytest.mark.slow
