@@ -49,7 +49,7 @@ def redshift_histogram(path, z_by_split, *, edges, title):
     labels = [f"{split} ({len(z):,})" for split, z in z_by_split.items()]
     axes.hist(list(z_by_split.values()), bins=edges, stacked=True, label=labels, color=[COLOURS[s] for s in z_by_split])
     axes.set(xlabel="redshift z", ylabel="spectra per bin", title=title, xlim=(edges[0], edges[-1]))
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(labels), frameon=False)  # no bar hides it there
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
