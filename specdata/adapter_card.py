@@ -66,7 +66,7 @@ def write_adapter(
     if results.get("model", {}).get("adapter_revision") != weights_revision(training):
         raise SpecdataError(f"{results_folder}: holds results of another adapter than {training}; evaluate again")
     content = _recipe(recipe, overrides or {})
-    _check_recipe(content, recipe, config, training)
+    _check_recipe(content, recipe, config, training, results["dataset"]["n_train"])
     base_model = base_model or results["model"]["base"]
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", base_model):
         raise SpecdataError(
@@ -116,7 +116,7 @@ def _recipe(path, overrides):
     return content | overrides
 
 
-def _check_recipe(content, path, config, training):
+def _check_recipe(content, path, config, training, rows):
     """Compare what the recipe says with what the training left behind, as far as it can be told."""
     said = _DEFAULTS | content
     found = {"lora_r": config["r"], "lora_alpha": config["lora_alpha"], "lora_dropout": config["lora_dropout"]}
@@ -137,6 +137,11 @@ def _check_recipe(content, path, config, training):
             found["num_train_epochs"] = round(epochs, 2)
         if rate and not 0.2 * float(said["learning_rate"]) < rate < 1.001 * float(said["learning_rate"]):
             found["learning_rate"] = rate
+        # With rows of more tokens than the recipe lets through, it was another limit, or other data.
+        seen = [(e["num_tokens"], e["epoch"]) for e in state["log_history"] if "num_tokens" in e and e.get("epoch")]
+        tokens = seen[-1][0] / (seen[-1][1] * rows) if seen else 0
+        if tokens > said.get("max_length", 1024):
+            found["max_length"] = f"{tokens:.0f} tokens a row"
     for key, value in found.items():
         if said.get(key) != value:
             raise SpecdataError(
