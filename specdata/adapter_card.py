@@ -66,7 +66,7 @@ def write_adapter(
     if results.get("model", {}).get("adapter_revision") != weights_revision(training):
         raise SpecdataError(f"{results_folder}: holds results of another adapter than {training}; evaluate again")
     content = _recipe(recipe, overrides or {})
-    _check_recipe(content, recipe, config, training, results["dataset"]["n_train"])
+    checked = _check_recipe(content, recipe, config, training, results["dataset"]["n_train"])
     base_model = base_model or results["model"]["base"]
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", base_model):
         raise SpecdataError(
@@ -94,6 +94,7 @@ def write_adapter(
                 key: value for key in _RECIPE_KEYS if (value := content.get(key, _DEFAULTS.get(key))) is not None
             },
             overrides=overrides or {},
+            checked=checked,
             note=note or "",
         )
         (folder / "README.md").write_text(text, encoding="utf-8")
@@ -117,7 +118,7 @@ def _recipe(path, overrides):
 
 
 def _check_recipe(content, path, config, training, rows):
-    """Compare what the recipe says with what the training left behind, as far as it can be told."""
+    """Compare what the recipe says with what the training left behind, and return the keys that could be compared."""
     said = _DEFAULTS | content
     found = {"lora_r": config["r"], "lora_alpha": config["lora_alpha"], "lora_dropout": config["lora_dropout"]}
     modules = said.get("lora_target_modules", "all-linear")
@@ -133,10 +134,12 @@ def _check_recipe(content, path, config, training, rows):
         rate = max((entry["learning_rate"] for entry in state["log_history"] if "learning_rate" in entry), default=0)
         if said.get("max_steps", -1) > 0:
             found["max_steps"] = state["max_steps"]
-        elif abs(epochs - said["num_train_epochs"]) > 0.05 * said["num_train_epochs"]:
-            found["num_train_epochs"] = round(epochs, 2)
-        if rate and not 0.2 * float(said["learning_rate"]) < rate < 1.001 * float(said["learning_rate"]):
-            found["learning_rate"] = rate
+        else:
+            near = abs(epochs - said["num_train_epochs"]) <= 0.05 * said["num_train_epochs"]
+            found["num_train_epochs"] = said["num_train_epochs"] if near else round(epochs, 2)
+        if rate:
+            near = 0.2 * float(said["learning_rate"]) < rate < 1.001 * float(said["learning_rate"])
+            found["learning_rate"] = said["learning_rate"] if near else rate
         # With rows of more tokens than the recipe lets through, it was another limit, or other data.
         seen = [(e["num_tokens"], e["epoch"]) for e in state["log_history"] if "num_tokens" in e and e.get("epoch")]
         tokens = seen[-1][0] / (seen[-1][1] * rows) if seen else 0
@@ -148,6 +151,7 @@ def _check_recipe(content, path, config, training, rows):
                 f"{path}: says {key} = {said.get(key)} but the training had {value}: give the recipe that it was "
                 "trained with, and --override for what the command line changed"
             )
+    return sorted(found)
 
 
 def _complete(value, where):

@@ -115,6 +115,8 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
     }
     assert all(r.dataset_revision == results["dataset"]["revision"] for r in card.data.eval_results)
     assert "Trained and scored on mocks" in card.text
+    for key in ("lora_r", "lora_target_modules", "learning_rate", "max_steps", "per_device_train_batch_size"):
+        assert f"`{key}`" in card.text.split("was\ncompared with it in")[1].split(";")[0]
     assert "nearest neighbours (k = " in card.text
     assert f"{results['metrics']['mae']['value']:.4f}" in card.text
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
