@@ -146,6 +146,13 @@ def test_a_card_that_was_edited_does_not_decide_what_is_scored(taught_model, moc
     assert found == results[0]
 
 
+def test_a_complete_journal_of_something_else_is_not_taken_over(taught_model, mock_data, results, tmp_path):
+    lines = [{"key": "of another run", "commit": None, "dtype": "float32"}, *["Redshift: [0.1111]"] * 24]
+    journal = tmp_path / "out.answers.partial.jsonl"
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert evaluate(str(taught_model), str(mock_data), tmp_path / "out", progress=False, batch_size=5) == results[0]
+
+
 def test_a_damaged_journal_is_begun_anew(taught_model, mock_data, results, tmp_path):
     (tmp_path / "out.answers.partial.jsonl").write_text("garbage\n")
     assert evaluate(str(taught_model), str(mock_data), tmp_path / "out", progress=False, batch_size=5) == results[0]
