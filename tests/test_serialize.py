@@ -1,4 +1,4 @@
-"""Numbers to text and back, exactly."""
+"""Numbers to text and back, exactly: the paper's form in every detail."""
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -164,11 +164,6 @@ def test_values_that_cannot_be_written(value):
 def test_a_value_close_to_the_largest_float():
     with pytest.raises(SpecdataError, match=r"^value 0 is 1e\+307"):
         PAPER.encode([1e307])
-
-
-def test_the_message_of_a_batch_is_as_plain():
-    with pytest.raises(SpecdataError, match=r"^value 1 is inf: scale"):
-        PAPER.encode_batch([[1.0, 2.0], [1.0, np.inf]])
 
 
 @pytest.mark.parametrize("values", [5.0, [[1.0, 2.0]], np.ones((2, 2, 2))])

@@ -1,0 +1,43 @@
+"""Numbers to text and back: each scheme is an encoder beside its exact inverse. It knows nothing of galaxies.
+
+What all schemes have in common, for any one-dimensional array of numbers:
+
+- ``decode(encode(x))`` is x rounded to the scheme's ``step``, half to even, and ``encode(decode(text))`` is `text`. A
+  zero has no sign.
+- NaN, or an entry that a masked array masks, is a missing value and has a word of its own.
+- A value outside ``low`` to ``high``, or an infinite one, is a `SpecdataError` with its position, and so is a text that
+  `encode` could not have written. Nothing is clipped or repaired without a word.
+- ``encode_batch`` and ``decode_batch`` do the same for a whole array at once, to and from Arrow string arrays.
+
+Llama-3's tokenizer writes any run of up to three digits as one token, others write one token a digit;
+``specdata tokens`` measures what a scheme costs.
+
+`PAPER`
+    The text form of "Teaching LLMs to Speak Spectroscopy" (arXiv 2508.10075), after LLMTime (arXiv 2310.07820):
+    hundredths, digit by digit, as in ``4|5|6 , 7|5|4 , 1|1|2|0 ,``.
+    Grammar: ``text = "" | (value " , ")* value " ,"``; ``value = "NaN" | "0" | "-"? [1-9] ("|" [0-9])*``.
+    Range: 15 digits, so that the whole number is exact in float64.
+`CSV`
+    Hundredths as plain whole numbers, as in ``456,754,1120``.
+    Grammar: ``text = "" | (value ",")* value``; ``value = "NaN" | "0" | "-"? [1-9] [0-9]*``. Range: as `PAPER`.
+`PACKED`
+    Hundredths plus two hundred in three digits, without separators, as in ``656954`` for 4.56 and 7.54: one Llama-3
+    token a value.
+    Grammar: ``text = value*``; ``value = "NaN" | [0-9] [0-9] [0-9]``. Range: -2.00 to 7.99; the error inside it is at
+    most 0.005.
+`DIGITS`
+    One digit a value, 0.3 x (digit + 1), as in ``206`` for 0.9, 0.3 and 2.1: one token a value where a tokenizer writes
+    digits one by one, and three values a token with Llama-3. Coarse, and so for many narrow bins.
+    Grammar: ``text = value*``; ``value = "N" | [0-9]``, N for a missing one. Range: 0.3 to 3.0; the error inside it is
+    at most 0.15.
+"""
+
+from specdata.serialize.fixed import AffineScheme
+from specdata.serialize.separated import SeparatedScheme
+
+PAPER = SeparatedScheme("paper", between_digits="|", separator=" , ", end=" ,")
+CSV = SeparatedScheme("csv", between_digits="", separator=",", end="")
+PACKED = AffineScheme("packed", width=3, step=(1, 100), offset=200)
+DIGITS = AffineScheme("digits", width=1, step=(3, 10), offset=-1)
+
+SCHEMES = {scheme.name: scheme for scheme in (PAPER, CSV, PACKED, DIGITS)}

@@ -1,0 +1,240 @@
+"""What every scheme promises: exact inverses, one by one and in batch, and errors that say where."""
+
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from specdata.errors import SpecdataError
+from specdata.serialize import CSV, DIGITS, PACKED, PAPER, SCHEMES
+
+EVERY = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+SEPARATED = pytest.mark.parametrize("scheme", [PAPER, CSV], ids=["paper", "csv"])
+
+
+STEPS = {PAPER: (1, 100), CSV: (1, 100), PACKED: (1, 100), DIGITS: (3, 10)}
+
+
+def levels(scheme, low, high):
+    """All values that a scheme can write between two values, from whole numbers."""
+    numerator, denominator = STEPS[scheme]
+    low, high = (round(end / scheme.step) for end in (max(scheme.low, low), min(scheme.high, high)))
+    return np.arange(low, high + 1) * numerator / denominator
+
+
+def rounded(scheme, values):
+    numerator, denominator = STEPS[scheme]
+    return np.rint(np.asarray(values, dtype=float) * denominator / numerator) * numerator / denominator
+
+
+def in_range(scheme):
+    """Numbers that a scheme can write, the awkward ones among them: halves of a step, ends, tiny, huge, missing."""
+    low, high = max(scheme.low, -1e13), min(scheme.high, 1e13)
+    halves = st.integers(int(max(low, -20) / scheme.step), int(min(high, 300) / scheme.step) - 1)
+    return st.one_of(
+        st.floats(low, high),
+        st.floats(max(low, -3), min(high, 12)),
+        halves.map(lambda k: (k + 0.5) * scheme.step),
+        halves.map(lambda k: np.nextafter((k + 0.5) * scheme.step, np.inf)),
+        st.sampled_from([0.0, -0.0, np.nan, 5e-324, -5e-324, low, high, 0.005, 0.015, 4.56, 1.005, 2.675]),
+    ).filter(lambda value: not (value < scheme.low or value > scheme.high))
+
+
+@EVERY
+def test_every_level_is_its_own_inverse(scheme):
+    values = levels(scheme, -30, 300)
+    text = scheme.encode(values)
+    np.testing.assert_array_equal(scheme.decode(text), values)
+    assert scheme.encode(scheme.decode(text)) == text
+    assert not np.signbit(scheme.decode(text)[values == 0]).any()
+
+
+@EVERY
+@settings(max_examples=60)
+@given(data=st.data())
+def test_decode_undoes_encode_up_to_one_rounding(scheme, data):
+    values = data.draw(st.lists(in_range(scheme), max_size=40))
+    text = scheme.encode(values)
+    np.testing.assert_array_equal(scheme.decode(text), rounded(scheme, values))
+    assert scheme.encode(scheme.decode(text)) == text
+    np.testing.assert_array_equal(np.abs(scheme.decode(text)[np.abs(rounded(scheme, values)) == 0]), 0)
+
+
+@EVERY
+@settings(max_examples=60)
+@given(data=st.data())
+def test_a_batch_is_its_rows(scheme, data):
+    shape = data.draw(array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=12))
+    array = data.draw(arrays(np.float64, shape, elements=in_range(scheme)))
+    texts = scheme.encode_batch(array)
+    assert texts == [scheme.encode(row) for row in array]
+    arrow = scheme.encode_batch(array, arrow=True)
+    assert isinstance(arrow, pa.StringArray)
+    arrow.validate(full=True)
+    assert arrow.to_pylist() == texts
+    for given_texts in (texts, arrow, pa.chunked_array([arrow, arrow[:0]]), arrow.cast(pa.large_string())):
+        decoded = scheme.decode_batch(given_texts)
+        if len(array):
+            assert decoded.dtype == np.float64
+            np.testing.assert_array_equal(decoded, rounded(scheme, array))
+            np.testing.assert_array_equal(decoded, [scheme.decode(text) for text in texts])
+        else:
+            assert decoded.size == 0
+
+
+@EVERY
+def test_a_slice_of_an_arrow_array_is_decoded_from_its_own_rows(scheme):
+    array = np.random.default_rng(0).uniform(0.3, 3, (20, 7))
+    texts = scheme.encode_batch(array, arrow=True)
+    np.testing.assert_array_equal(scheme.decode_batch(texts[5:9]), rounded(scheme, array[5:9]))
+
+
+@EVERY
+def test_other_kinds_of_input(scheme):
+    flux = np.array([0.25, 1.5, 2.125], dtype=np.float32)
+    text = scheme.encode(flux)
+    assert scheme.encode(flux.tolist()) == scheme.encode(flux.astype(">f8")) == scheme.encode(flux[::-1][::-1]) == text
+    assert scheme.encode([3, 1, 2]) == scheme.encode(np.array([3, 1, 2], dtype=np.uint8))
+    masked = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+    assert scheme.encode(masked) == scheme.encode([1.0, np.nan])
+    assert scheme.encode_batch(np.asfortranarray([[0.25, 1.5], [1.0, 2.0]])) == [
+        scheme.encode([0.25, 1.5]),
+        scheme.encode([1.0, 2.0]),
+    ]
+    assert scheme.encode([]) == ""
+    assert scheme.decode("").tolist() == []
+
+
+@EVERY
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e13, -1e13, 1e300, -1e300])
+def test_the_first_value_out_of_range_is_named(scheme, value):
+    with pytest.raises(SpecdataError, match=rf"^value 2 is {re.escape(str(value))}: "):
+        scheme.encode([1.0, np.nan, value, np.inf])
+    batch = np.ones((5, 4))
+    batch[3, 1] = batch[4, 0] = value
+    with pytest.raises(SpecdataError, match=rf"^row 3, value 1 is {re.escape(str(value))}: "):
+        scheme.encode_batch(batch)
+
+
+@SEPARATED
+def test_the_row_of_an_error_counts_from_the_start_of_the_batch(scheme, monkeypatch):
+    monkeypatch.setattr("specdata.serialize.separated._BLOCK", 8)
+    batch = np.ones((9, 4))
+    assert scheme.encode_batch(batch) == [scheme.encode(row) for row in batch]
+    batch[7, 2] = np.inf
+    with pytest.raises(SpecdataError, match=r"^row 7, value 2 is inf: "):
+        scheme.encode_batch(batch)
+
+
+@EVERY
+@settings(max_examples=150)
+@given(data=st.data())
+def test_a_text_decodes_only_if_it_would_be_written_so(scheme, data):
+    """Cut, swap, double and replace characters: either an error with a position, or the very text again."""
+    text = scheme.encode(data.draw(st.lists(in_range(scheme), min_size=1, max_size=8)))
+    at = data.draw(st.integers(0, len(text) - 1))
+    alphabet = st.sampled_from([*"0123456789,|- NaN.+e_\n\t", "\u0664", "\uff15", "\u00b2", "\u00a0", "\x00"])
+    junk = data.draw(st.one_of(st.just(""), alphabet, st.text(alphabet, max_size=4)))
+    changed = text[:at] + junk + text[at + data.draw(st.integers(0, 2)) :]
+    try:
+        values = scheme.decode(changed)
+    except SpecdataError as error:
+        position = int(re.match(r"position (\d+): ", str(error))[1])
+        assert position <= len(changed)
+        with pytest.raises(SpecdataError, match=rf"^row 1, position {position}: "):
+            scheme.decode_batch([text, changed])
+        with pytest.raises(SpecdataError, match=rf"^row 0, position {position}: "):
+            scheme.decode_batch([changed])
+    else:
+        assert scheme.encode(values) == changed
+        np.testing.assert_array_equal(scheme.decode_batch([changed])[0], values)
+
+
+@EVERY
+def test_rows_of_unequal_length_and_missing_texts(scheme):
+    two, three = scheme.encode([1.0, 2.0]), scheme.encode([1.0, 2.0, 3.0])
+    with pytest.raises(SpecdataError, match="row 1 has 3 values and row 0 has 2"):
+        scheme.decode_batch([two, three])
+    with pytest.raises(SpecdataError, match="row 1: there is no text"):
+        scheme.decode_batch([two, None])
+    assert scheme.decode_batch(["", ""]).shape == (2, 0)
+    assert scheme.decode_batch([]).size == 0
+
+
+@EVERY
+@pytest.mark.parametrize("values", [5.0, [[1.0, 2.0]], np.ones((2, 2, 2))])
+def test_dimensions(scheme, values):
+    with pytest.raises(SpecdataError, match="one dimension"):
+        scheme.encode(values)
+    if np.ndim(values) != 2:
+        with pytest.raises(SpecdataError, match="two dimensions"):
+            scheme.encode_batch(values)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "values", "text"),
+    [
+        (CSV, [4.56, 7.54, 11.20], "456,754,1120"),
+        (CSV, [-4.56, 0.0, -0.004, np.nan, 0.05], "-456,0,0,NaN,5"),
+        (CSV, [9_999_999_999_999.99], "9" * 15),
+        (PACKED, [4.56, 7.54, -2.0, 7.99, 0.0], "656954000999200"),
+        (PACKED, [-0.004, 0.125, 0.375, np.nan], "200212238NaN"),
+        (PACKED, [7.994, -2.004], "999000"),  # what rounds into the range is inside it
+        (DIGITS, [0.9, 0.3, 2.1, 3.0, 1.0, np.nan], "20692N"),
+        (DIGITS, [0.16, 3.14], "09"),
+    ],
+)
+def test_examples(scheme, values, text):
+    assert scheme.encode(values) == text
+    np.testing.assert_array_equal(scheme.decode(text), rounded(scheme, values))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "text", "position"),
+    [
+        (CSV, "456,", 4),
+        (CSV, ",456", 0),
+        (CSV, "456,,1", 4),
+        (CSV, "456, 1", 4),
+        (CSV, "007", 0),
+        (CSV, "1,-0", 2),
+        (CSV, "1,+5", 2),
+        (CSV, "1,2.5", 2),
+        (CSV, "1,1e3", 2),
+        (CSV, "1,1_000", 2),
+        (CSV, "1,nan", 2),
+        (CSV, "4|5", 0),
+        (CSV, "1\n", 0),
+        (CSV, "1," + "1" * 16, 2),
+        (PACKED, "1", 0),
+        (PACKED, "1234", 3),
+        (PACKED, "123 45", 3),
+        (PACKED, "123-45", 3),
+        (PACKED, "123\u0664\u0664\u0664", 3),
+        (PACKED, "12345NaN", 3),
+        (PACKED, "NaNnan", 3),
+        (PACKED, "123,45", 3),
+        (DIGITS, "12x", 2),
+        (DIGITS, "1n", 1),
+        (DIGITS, "1\u0664", 1),
+        (DIGITS, "1,2", 1),
+    ],
+)
+def test_malformed_text(scheme, text, position):
+    with pytest.raises(SpecdataError, match=rf"^position {position}: "):
+        scheme.decode(text)
+    with pytest.raises(SpecdataError, match=rf"^row 0, position {position}: "):
+        scheme.decode_batch([text])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "value"), [(PACKED, -2.006), (PACKED, 7.996), (PACKED, 50.0), (DIGITS, 0.14), (DIGITS, 3.16)]
+)
+def test_what_a_code_of_fixed_width_cannot_write(scheme, value):
+    told = f"value 1 is {value}: {scheme.name} writes {scheme.low} to {scheme.high}; clip"
+    with pytest.raises(SpecdataError, match=re.escape(told)):
+        scheme.encode([1.0, value])
