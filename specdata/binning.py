@@ -3,6 +3,7 @@
 The grid and the scale are both chosen without looking at the redshift: the wavelengths stay in the observed frame.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from specdata.errors import SpecdataError
 
 MIN_COVERED = 0.1  # share of a bin that good pixels have to cover, or it is interpolated
+SDSS_PIXELS = 1e4  # pixels per dex, at whole multiples of 1e-4
 DISAGREE = 3.0  # standard deviations of chi2 above which the pixels of a bin do not measure one value
 
 
@@ -52,6 +54,15 @@ def linear_edges(start, stop, bins):
     return np.linspace(start, stop, bins + 1)
 
 
+def log_edges(start, stop, bins):
+    """Edges of `bins` bins from `start` to `stop` that are equal in log wavelength, so that a line is as wide anywhere.
+
+    Angstrom; ndarray of shape (bins + 1,).
+    """
+    linear_edges(start, stop, bins)  # which checks them
+    return np.geomspace(start, stop, bins + 1)
+
+
 def pixel_edges(loglam):
     """Edges of pixels that are evenly spaced in log10 wavelength.
 
@@ -69,11 +80,11 @@ def pixel_edges(loglam):
     if len(step) == 0 or not np.all(step > 0):
         raise SpecdataError("loglam has to hold at least two values, in increasing order")
     width = np.median(step)
-    middle = 0.5 * (loglam[1:] + loglam[:-1])
-    gap = step > 1.5 * width
-    left = np.concatenate([[loglam[0] - width / 2], np.where(gap, loglam[1:] - width / 2, middle)])
-    right = np.concatenate([np.where(gap, loglam[:-1] + width / 2, middle), [loglam[-1] + width / 2]])
-    return 10.0**left, 10.0**right
+    left = 10.0 ** np.concatenate([[loglam[0] - width / 2], 0.5 * (loglam[1:] + loglam[:-1])])
+    right = np.append(left[1:], 10.0 ** (loglam[-1] + width / 2))
+    gap = np.flatnonzero(step > 1.5 * width)
+    left[gap + 1], right[gap] = 10.0 ** (loglam[gap + 1] - width / 2), 10.0 ** (loglam[gap] + width / 2)
+    return left, right
 
 
 def bin_spectrum(spectrum, edges):
@@ -109,22 +120,13 @@ def bin_spectrum(spectrum, edges):
     edges = np.asarray(edges, dtype=np.float64)
     if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
         raise SpecdataError("edges have to be one-dimensional, at least two, and increasing")
-    left, right = pixel_edges(np.asarray(spectrum.loglam, dtype=np.float64))
-    if edges[0] < left[0] or edges[-1] > right[-1]:
-        raise SpecdataError(
-            f"the bins span {edges[0]:.1f} to {edges[-1]:.1f} A but the spectrum {left[0]:.1f} to {right[-1]:.1f} A: "
-            "choose bins inside the spectrum"
-        )
-    # Cut the axis at every edge of both grids: each piece then lies in one pixel (or in a gap) and in one bin.
-    cuts = np.unique(np.concatenate([left, right, edges]))
-    cuts = cuts[(cuts >= edges[0]) & (cuts <= edges[-1])]
-    centre = 0.5 * (cuts[1:] + cuts[:-1])
-    pixel = np.searchsorted(left, centre, side="right") - 1
-    bin_ = np.searchsorted(edges, centre, side="right") - 1
-    inside = (centre < right[pixel]) & spectrum.good[pixel]
-    pixel, bin_, overlap = pixel[inside], bin_[inside], np.diff(cuts)[inside]
+    pixel, bin_, overlap = _overlaps(np.asarray(spectrum.loglam, dtype=np.float64), edges)
+    good = spectrum.good
+    if not good.all():
+        inside = good[pixel]
+        pixel, bin_, overlap = pixel[inside], bin_[inside], overlap[inside]
 
-    def per_bin(values):
+    def per_bin(values=None):
         return np.bincount(bin_, weights=values, minlength=len(edges) - 1)
 
     mask = per_bin(overlap) < MIN_COVERED * np.diff(edges)
@@ -134,7 +136,7 @@ def bin_spectrum(spectrum, edges):
     with np.errstate(divide="ignore", invalid="ignore"):  # in bins without a pixel
         weight = overlap * pixel_ivar
         weighted = per_bin(weight * pixel_flux) / per_bin(weight)
-        freedom = np.maximum(per_bin(np.ones(len(bin_))) - 1, 0)
+        freedom = np.maximum(per_bin() - 1, 0)
         chi2 = per_bin((pixel_flux - weighted[bin_]) ** 2 * pixel_ivar)
         disagree = chi2 > freedom + DISAGREE * np.sqrt(2 * freedom)
         weight = np.where(disagree[bin_], overlap, weight)
@@ -146,17 +148,86 @@ def bin_spectrum(spectrum, edges):
     return BinnedSpectrum(edges=edges, flux=flux, ivar=ivar, by_width=disagree & ~mask, mask=mask)
 
 
-def median_scale(binned):
-    """Median flux of the bins that were observed, the number by which a spectrum is divided.
+def _overlaps(loglam, edges):
+    """Pieces of the wavelength axis, each in one pixel of a spectrum and in one bin.
 
-    It is robust against lines and spikes, and it knows nothing of the redshift or of other spectra.
+    Returns
+    -------
+    pixel, bin_ : ndarray, shape (k,), int
+        What a piece lies in.
+    overlap : ndarray, shape (k,), float64
+        Its width in Angstrom. What lies in a gap between two pixels is left out.
+    """
+    steps = loglam * SDSS_PIXELS
+    first = round(steps[0])
+    on_grid = np.abs(steps - np.arange(first, first + len(steps))).max() < 0.01
+    if on_grid:  # of which float32 wavelengths in a file are off by 0.002 pixels
+        ends = 10.0 ** (np.array([first - 0.5, first + len(loglam) - 0.5]) / SDSS_PIXELS)
+    else:
+        left, right = pixel_edges(loglam)
+        ends = left[0], right[-1]
+    if edges[0] < ends[0] * (1 - 1e-12) or edges[-1] > ends[1] * (1 + 1e-12):
+        raise SpecdataError(
+            f"the bins span {edges[0]:.1f} to {edges[-1]:.1f} A but the spectrum {ends[0]:.1f} to {ends[1]:.1f} A: "
+            "choose bins inside the spectrum"
+        )
+    if not on_grid:
+        return _cut(left, right, edges)
+    start, pixel, bin_, overlap = _cut_sdss_grid(edges.tobytes())
+    own = slice(*np.searchsorted(pixel, [first - start, first - start + len(loglam)]))
+    return pixel[own] - (first - start), bin_[own], overlap[own]
+
+
+@functools.lru_cache(maxsize=16)
+def _cut_sdss_grid(edges):
+    """All SDSS spectra have pixels of one grid in log wavelength, which is cut once for all of them.
+
+    Returns its first pixel in units of 1e-4 dex, and what `_cut` returns.
+    """
+    edges = np.frombuffer(edges)
+    start, stop = np.floor(np.log10(edges[0]) * SDSS_PIXELS) - 1, np.ceil(np.log10(edges[-1]) * SDSS_PIXELS) + 2
+    bounds = 10.0 ** ((np.arange(start, stop + 1) - 0.5) / SDSS_PIXELS)
+    return int(start), *_cut(bounds[:-1], bounds[1:], edges)
+
+
+def _cut(left, right, edges):
+    """Cut the axis at every edge of pixels and bins; see `_overlaps`."""
+    cuts = np.stack([left, right], axis=1).ravel()  # in order; where pixels touch, the same number twice
+    at = np.searchsorted(cuts, edges)
+    starts = np.insert(np.tile([1, -1], len(left)), at, 0)  # a pixel begins, or ends
+    begun = np.insert(np.zeros(len(cuts), int), at, 1)  # a bin begins
+    cuts = np.insert(cuts, at, edges)
+    pixel, bin_, overlap = np.cumsum(starts == 1) - 1, np.cumsum(begun) - 1, np.diff(cuts, append=cuts[-1])
+    real = (overlap > 0) & (np.cumsum(starts) > 0) & (bin_ >= 0) & (bin_ < len(edges) - 1)
+    return pixel[real], bin_[real], overlap[real]
+
+
+def median_scale(spectrum, start, stop):
+    """Median flux of the good pixels between two wavelengths, the number by which a spectrum is divided.
+
+    It is robust against lines and spikes, it does not depend on the bins, and it knows nothing of the redshift or of
+    other spectra.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    start, stop : float
+        Vacuum Angstrom, observed frame.
+
+    Returns
+    -------
+    float
+        1e-17 erg/s/cm2/A, exact in float32.
 
     Raises
     ------
     SpecdataError
-        If the median is not above zero: such a spectrum has no scale.
+        If there is no good pixel, or the median is not above zero: such a spectrum has no scale.
     """
-    scale = float(np.median(binned.flux[~binned.mask]))
+    inside = (spectrum.loglam >= np.log10(start)) & (spectrum.loglam <= np.log10(stop)) & spectrum.good
+    if not inside.any():
+        raise SpecdataError(f"no good pixel lies between {start:.0f} and {stop:.0f} A: leave this spectrum out")
+    scale = float(np.float32(np.median(spectrum.flux[inside])))
     if not scale > 0:
         raise SpecdataError(f"the median flux is {scale:.3g}, not above 0: leave this spectrum out")
     return scale

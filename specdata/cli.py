@@ -69,7 +69,66 @@ def build(
     sizes = (f"{name} {n}{short_of.get(name, '')}" for name, n in counts["splits"].items())
     print("splits     " + ", ".join(sizes))
     print(f"revision   {manifest['revision'][:12]}")
-    print(f'load it    load_dataset("{output}", "{manifest["recipe"]["scheme"]}")')
+    for name, config in manifest["configs"].items():
+        fit = config.get("fit")
+        fitted = f", the most within {fit['tokens']} tokens of {fit['tokenizer']} ({fit['longest']})" if fit else ""
+        clipped = f", {config['values']['clipped']} values clipped" if config["values"]["clipped"] else ""
+        print(f"config     {name}: {len(config['edges']) - 1} bins{fitted}{clipped}")
+    print(f'load it    load_dataset("{output}", "{next(iter(manifest["configs"]))}")')
+
+
+@app.command()
+def tokens(
+    dataset: Annotated[str, typer.Argument(help="Data set of `specdata build`: a folder or a Hub name.")],
+    tokenizer: Annotated[
+        list[str] | None,
+        typer.Option(help="llama-3.1, smollm2-135m, a Hub id, a folder, a .gguf or a tokenizer.model; repeatable."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Tokens that a row may have.")] = 573,
+    context: Annotated[int, typer.Option(min=1, help="Tokens of the model's context.")] = 8192,
+    bins: Annotated[
+        int | None, typer.Option(min=1, help="Linear bins of the schemes, instead of the data set's.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Rows to look at, the first of each split.")] = 100_000,
+    figure: Annotated[Path | None, typer.Option(help="Draw it, too: a PNG, PDF or SVG file.")] = None,
+):
+    """Count what the rows of a data set cost with any tokenizer, as they are and in every scheme."""
+    from specdata.costs import token_costs
+    from specdata.figures import token_figure
+    from specdata.files import new_file
+    from specdata.inputs import local_folder, read_manifest
+    from specdata.tokens import cost_table
+
+    folder = local_folder(dataset, "dataset")
+    manifest = read_manifest(folder, dataset)
+    costs = token_costs(
+        folder, manifest, tokenizer or ["llama-3.1", "smollm2-135m"], limit=limit, context=context, most_rows=rows,
+        bins=bins,
+    )  # fmt: skip
+    print(cost_table(costs), end="")
+    if figure:
+        with new_file(figure, suffixes=(".png", ".pdf", ".svg")) as partial:
+            token_figure(partial, costs, title=f"{manifest['recipe']['name']}: what a sample costs")
+        print(f"\nfigure     {figure}")
+
+
+@app.command()
+def preview(
+    dataset: Annotated[str, typer.Argument(help="Data set of `specdata build`: a folder or a Hub name.")],
+    row: Annotated[str, typer.Argument(help="SPLIT:NUMBER such as test:0, PLATE-MJD-FIBERID, or a specobjid.")],
+    config: Annotated[str | None, typer.Option(help="Text config; by default the first one.")] = None,
+    output: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG; by default preview-NAME-CONFIG.png.")] = None,
+):
+    """Draw a row as it was observed, as it was binned, and as its text says it, over each other."""
+    from specdata.preview import preview as run
+
+    shown = run(dataset, row, output, config=config)
+    text = shown["text"] if len(shown["text"]) < 100 else f"{shown['text'][:72]} … {shown['text'][-20:]}"
+    print(f"row        {shown['split']}:{shown['number']}, {shown['name']}, z = {shown['z']:.4f}")
+    print(f"text       {shown['config']}, {shown['bins']} values: {text}")
+    clipped = f", {shown['clipped']} values clipped" if shown["clipped"] else ""
+    print(f"error      at most {shown['error']:.4f} of the normalised flux{clipped}")
+    print(f"figure     {shown['path']}")
 
 
 @app.command()

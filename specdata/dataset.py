@@ -9,21 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 import specdata
-from specdata import rows, serialize
-from specdata.binning import bin_spectrum, linear_edges, median_scale
+from specdata import rows
+from specdata.binning import median_scale
+from specdata.encoding import Encoding, grid_edges
 from specdata.errors import SpecdataError
 from specdata.files import new_folder
 from specdata.selection import CUTS, SPLITS, assign_splits, equal_frequency, hash_order, object_ids, reject
+from specdata.shards import BATCH, write_split
 
 MANIFEST = "manifest.json"
-CONTENTS = (MANIFEST, "README.md", "figures", "rejected.csv", *rows.CONFIGS, ".gitattributes", ".cache")
-ROWS_PER_SHARD = 50_000
-_BATCH = 1000  # rows of a row group: small enough for the Hub's viewer to page through
-_SCHEMES = {"paper": serialize.PAPER}
+_CONTENTS = (MANIFEST, "README.md", "figures", "rejected.csv", "spectra", ".gitattributes", ".cache")
 
 
 def build(recipe, output, *, overwrite=False, progress=True):
@@ -47,58 +45,45 @@ def build(recipe, output, *, overwrite=False, progress=True):
     Raises
     ------
     SpecdataError
-        If no spectrum passes the cuts, too few do for three splits, or mocks would go out under the name of SDSS.
+        If no spectrum passes the cuts, too few do for three splits, mocks would go out under the name of SDSS, a number
+        of tokens has no room for a single bin, or a tokenizer that the recipe names is not to be had.
     """
+    from specdata.costs import token_costs
     from specdata.dataset_card import write_card
+    from specdata.tokens import cost_dicts
 
     source = recipe.source
     if source.kind == "folder" and Path(source.path).resolve().is_relative_to(Path(output).resolve()):
         raise SpecdataError(f"{output}: holds the source {source.path}; choose another output")
-    with new_folder(output, marker=MANIFEST, contents=CONTENTS, overwrite=overwrite) as folder:
+    _load_tokenizers(recipe)
+    contents = (*_CONTENTS, *recipe.configs, *_earlier_configs(output))
+    with new_folder(output, marker=MANIFEST, contents=contents, overwrite=overwrite) as folder:
         spool = folder / "spool.arrow"
-        meta, rejected, by_width = _read_and_bin(recipe, spool, progress)
-        counts = {"read": len(meta["z"]) + len(rejected), "rejected": {name: 0 for name in CUTS}}
-        for _, cut, _ in rejected:
-            counts["rejected"][cut] += 1
-        if len(meta["z"]) < 3:
-            found = ", ".join(f"{cut} {n}" for cut, n in counts["rejected"].items() if n)
-            raise SpecdataError(
-                f"{len(meta['z'])} of {counts['read']} spectra pass the cuts ({found or 'nothing was read'}), "
-                "which is too few for three splits: loosen the cuts or add spectra"
-            )
-        counts["mock"] = int(meta["is_mock"].sum())
-        if counts["mock"] and not recipe.says_mock:
-            raise SpecdataError(
-                f"name: {recipe.name!r} would hold {counts['mock']} mock spectra, which must never pass as SDSS data; "
-                "put 'mock' into the recipe's name or take them out of the source"
-            )
-        cuts, sample, sizes = recipe.cuts, recipe.sample, recipe.splits
-        within = {"z_min": cuts.z_min, "z_max": cuts.z_max, "redshift_bins": sample.redshift_bins, "seed": sample.seed}
-        objects = np.array(object_ids(meta["name"].tolist(), meta["ra"], meta["dec"]))
-        chosen, table = equal_frequency(meta["z"], objects, size=sample.size, **within)
-        split = assign_splits(
-            meta["z"][chosen], objects[chosen], train=sizes.train, validation=sizes.validation, **within
-        )
-        counts["bins"] = {"all": len(objects) * recipe.grid.bins, "by_width": by_width}
-        counts |= {"passed": len(objects), "objects": len(np.unique(objects)), "sampled": len(chosen)}
-        counts["asked"] = {"size": sample.size, **sizes.model_dump()}
-        counts["splits"] = {name: int((split == name).sum()) for name in SPLITS}
-        if not all(counts["splits"].values()):
-            raise SpecdataError(
-                f"{len(chosen)} spectra of {len(np.unique(objects[chosen]))} objects fill only the splits "
-                f"{ {k: n for k, n in counts['splits'].items() if n} }: add spectra or ask for a smaller splits.train"
-            )
+        meta, rejected = _read_and_cut(recipe, spool, progress)
+        objects, chosen, split, counts, table = _sample(recipe, meta, rejected)
         with pa.memory_map(str(spool)) as stream:
-            table_in = pa.ipc.open_file(stream).read_all()
+            spectra = pa.ipc.open_file(stream).read_all()
+            configs = _encodings(recipe, spectra, chosen, meta["scale"], progress)
+            encodings = {name: (config["encoding"], meta["scale"][name]) for name, config in configs.items()}
+            bar = tqdm(total=len(chosen), unit=" spectra", desc="write", disable=not progress)
+            values = {name: dict.fromkeys(("all", "interpolated", "by_width", "clipped"), 0) for name in encodings}
             for name in SPLITS:
                 index = chosen[split == name]
                 # Hash order: the source's order goes by plate, and the first rows of a split should be a fair sample.
-                index = index[np.argsort(hash_order(objects[index], sample.seed), kind="stable")]
-                _write_split(folder, name, table_in, index, objects[index], _SCHEMES[recipe.scheme])
+                index = index[np.argsort(hash_order(objects[index], recipe.sample.seed), kind="stable")]
+                write_split(folder, name, spectra, index, objects, encodings, values, bar)
+            bar.close()
+            del spectra
         spool.unlink()
         _write_rejected(folder / "rejected.csv", rejected)
         manifest = _manifest(recipe, folder, counts, table)
-        write_card(folder, manifest)
+        manifest["configs"] = {
+            name: config["encoding"].to_dict() | {"values": values[name]} | config["fit"]
+            for name, config in configs.items()
+        }
+        costs = token_costs(folder, manifest, recipe.tokenizers) if recipe.tokenizers else []
+        manifest["tokens"] = cost_dicts(costs)
+        write_card(folder, manifest, costs)
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
 
@@ -116,71 +101,117 @@ def open_source(recipe, on_error):
     return folder_spectra(source.path, on_error=on_error), len(folder_paths(source.path))
 
 
-def _read_and_bin(recipe, spool, progress):
-    """Pass over the source once: cut, bin, and keep the rows in a file, so that memory does not grow with pixels."""
-    edges = linear_edges(recipe.grid.start, recipe.grid.stop, recipe.grid.bins)
-    schema = rows.features("spectra").arrow_schema.remove_metadata()
-    schema = schema.remove(schema.get_field_index("object_id"))
+def _load_tokenizers(recipe):
+    """Load every tokenizer that a recipe names, so that a missing one is told before hours of work, not after."""
+    from specdata.tokenizer import load_tokenizer
+
+    fitted = {config.grid.tokenizer for config in recipe.configs.values() if config.grid.tokens}
+    for name in sorted(fitted):
+        load_tokenizer(name)
+    for name in recipe.tokenizers:
+        try:
+            load_tokenizer(name)
+        except SpecdataError as error:
+            raise SpecdataError(f"{error}, or take it out of the recipe's tokenizers") from None
+
+
+def _earlier_configs(output):
+    """Names of the configs of a data set that stands there already, and may be replaced."""
+    try:
+        return list(json.loads((Path(output) / MANIFEST).read_text(encoding="utf-8"))["configs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _read_and_cut(recipe, spool, progress):
+    """Pass over the source once: cut, and keep the spectra in a file, so that memory does not grow with pixels."""
+    spans = sorted({config.grid.span for config in recipe.configs.values()})
     kept = {name: [] for name in ("name", "z", "ra", "dec", "is_mock")}
-    rejected, seen, by_width = [], set(), 0
+    scale = {name: [] for name in recipe.configs}
+    rejected, seen, batch = [], set(), []
 
     def unreadable(path, error):
         # The file's name stands beside the reason; the rest of its path is nobody's business.
         rejected.append((Path(path).name, "unreadable", str(error).removeprefix(f"{path}: ")))
 
+    schema = rows.spectra_batch([]).schema
     spectra, total = open_source(recipe, unreadable)
     with pa.OSFile(str(spool), "wb") as stream, pa.ipc.new_file(stream, schema) as writer:
-        batch = []
-        for spectrum in tqdm(spectra, total=total, unit=" spectra", desc="read and bin", disable=not progress):
-            failed = reject(spectrum, recipe.cuts, edges[0], edges[-1])
+        for spectrum in tqdm(spectra, total=total, unit=" spectra", desc="read and cut", disable=not progress):
+            failed = next((f for span in spans if (f := reject(spectrum, recipe.cuts, *span))), None)
             if failed is None and spectrum.name in seen:
                 failed = "duplicate", f"{spectrum.name} came before"
             if failed is None:
                 try:
-                    binned = bin_spectrum(spectrum, edges)
-                    batch.append(rows.spectra_row(spectrum, binned, median_scale(binned)))
+                    found = {span: median_scale(spectrum, *span) for span in spans}
                 except SpecdataError as error:
                     failed = "median_flux", str(error)
             if failed is not None:
                 rejected.append((spectrum.source, *failed))
                 continue
             seen.add(spectrum.name)
-            by_width += int(binned.by_width.sum())
             for name, values in kept.items():
                 values.append(getattr(spectrum, name))
-            if len(batch) == _BATCH:
-                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+            for name, config in recipe.configs.items():
+                scale[name].append(1.0 if config.normalisation == "none" else found[config.grid.span])
+            batch.append(spectrum)
+            if len(batch) == BATCH:
+                writer.write_batch(rows.spectra_batch(batch))
                 batch.clear()
         if batch:
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-    return {name: np.array(values) for name, values in kept.items()}, rejected, by_width
+            writer.write_batch(rows.spectra_batch(batch))
+    meta = {name: np.array(values) for name, values in kept.items()}
+    return meta | {"scale": {name: np.array(values, dtype=np.float32) for name, values in scale.items()}}, rejected
 
 
-def _write_split(folder, split, spool, index, objects, scheme):
-    """Write the shards of one split, in all configs, a row group at a time."""
-    shards = -(-len(index) // ROWS_PER_SHARD)
-    configs = {name: rows.features(name).arrow_schema for name in ("spectra", scheme.name)}
-    for shard in range(shards):
-        first, last = shard * ROWS_PER_SHARD, min(len(index), (shard + 1) * ROWS_PER_SHARD)
-        writers = {}
-        for config, schema in configs.items():
-            path = folder / config / f"{split}-{shard:05d}-of-{shards:05d}.parquet"
-            path.parent.mkdir(exist_ok=True)
-            # Page index and content-defined chunks: the viewer reads part of a file, an upload sends only what changed.
-            writers[config] = pq.ParquetWriter(
-                path, schema, compression="zstd", write_page_index=True, use_content_defined_chunking=True
-            )
-        for start in range(first, last, _BATCH):
-            stop = min(last, start + _BATCH)
-            spectra = spool.take(pa.array(index[start:stop])).append_column(
-                "object_id", pa.array(objects[start:stop], pa.string())
-            )
-            spectra = spectra.select(configs["spectra"].names).cast(configs["spectra"])
-            writers["spectra"].write_table(spectra)
-            text = rows.text_rows(spectra, scheme)
-            writers[scheme.name].write_table(pa.Table.from_pylist(text, schema=configs[scheme.name]))
-        for writer in writers.values():
-            writer.close()
+def _sample(recipe, meta, rejected):
+    """Draw sample and splits: objects, chosen rows, their splits, counts, and how each redshift bin fared."""
+    counts = {"read": len(meta["z"]) + len(rejected), "rejected": {name: 0 for name in CUTS}}
+    for _, cut, _ in rejected:
+        counts["rejected"][cut] += 1
+    if len(meta["z"]) < 3:
+        found = ", ".join(f"{cut} {n}" for cut, n in counts["rejected"].items() if n)
+        raise SpecdataError(
+            f"{len(meta['z'])} of {counts['read']} spectra pass the cuts ({found or 'nothing was read'}), "
+            "which is too few for three splits: loosen the cuts or add spectra"
+        )
+    counts["mock"] = int(meta["is_mock"].sum())
+    if counts["mock"] and not recipe.says_mock:
+        raise SpecdataError(
+            f"name: {recipe.name!r} would hold {counts['mock']} mock spectra, which must never pass as SDSS data; "
+            "put 'mock' into the recipe's name or take them out of the source"
+        )
+    cuts, sample, sizes = recipe.cuts, recipe.sample, recipe.splits
+    within = {"z_min": cuts.z_min, "z_max": cuts.z_max, "redshift_bins": sample.redshift_bins, "seed": sample.seed}
+    objects = np.array(object_ids(meta["name"].tolist(), meta["ra"], meta["dec"]))
+    chosen, table = equal_frequency(meta["z"], objects, size=sample.size, **within)
+    split = assign_splits(meta["z"][chosen], objects[chosen], train=sizes.train, validation=sizes.validation, **within)
+    counts |= {"passed": len(objects), "objects": len(np.unique(objects)), "sampled": len(chosen)}
+    counts["asked"] = {"size": sample.size, **sizes.model_dump()}
+    counts["splits"] = {name: int((split == name).sum()) for name in SPLITS}
+    if not all(counts["splits"].values()):
+        raise SpecdataError(
+            f"{len(chosen)} spectra of {len(np.unique(objects[chosen]))} objects fill only the splits "
+            f"{ {k: n for k, n in counts['splits'].items() if n} }: add spectra or ask for a smaller splits.train"
+        )
+    return objects, chosen, split, counts, table
+
+
+def _encodings(recipe, spectra, chosen, scale, progress):
+    """The encoding of each text config; where a number of tokens is asked for, with as many bins as have room."""
+    from specdata.costs import fit_bins
+
+    configs = {}
+    for name, config in recipe.configs.items():
+        bins, fit = None, {}
+        if config.grid.tokens:
+            fit = fit_bins(config, spectra, chosen, scale[name], label=name, progress=progress)
+            bins = fit["bins"]
+        encoding = Encoding(
+            edges=grid_edges(config.grid, bins), normalisation=config.normalisation, scheme=config.scheme
+        )
+        configs[name] = {"encoding": encoding, "fit": {"fit": fit} if fit else {}}
+    return configs
 
 
 def _write_rejected(path, rejected):
@@ -203,7 +234,7 @@ def _manifest(recipe, folder, counts, redshift_table):
     hashes = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in data}
     packages = ("astropy", "datasets", "numpy", "pyarrow")
     return {
-        "format": 1,
+        "format": 2,
         "revision": files_revision(hashes),
         "recipe": content,
         "counts": counts,

@@ -3,14 +3,24 @@
 import numpy as np
 import pyarrow.parquet as pq
 
-from specdata import figures, rows
+from specdata import figures, rows, serialize
 from specdata.cards import render
 from specdata.selection import CUTS, SPLITS
+from specdata.tokens import cost_table
 
 _EXAMPLES = 4
+# Each scheme in a card reader's words; `specdata.serialize` has the grammar.
+SCHEME_WORDS = {
+    "paper": "`4|5|6` is 4.56, values are separated by ` , `, `-4|5|6` is negative, `NaN` stands for a missing value",
+    "csv": "`456` is 4.56, values are separated by commas, `-456` is negative, `NaN` stands for a missing value",
+    "packed": "three digits a value without separators, `656` is 4.56 and `200` is 0: value = (code - 200) / 100, so "
+    "that the error is at most 0.005; `NaN` stands for a missing value",
+    "digits": "one digit a value, `0` is 0.3 and `9` is 3: value = 0.3 x (digit + 1), so that the error is at most "
+    "0.15; `N` stands for a missing value",
+}
 
 
-def write_card(folder, manifest):
+def write_card(folder, manifest, costs):
     """Write ``README.md`` and the figures into a data set folder.
 
     Parameters
@@ -19,9 +29,12 @@ def write_card(folder, manifest):
         Holds the Parquet files.
     manifest : dict
         See `specdata.dataset.build`.
+    costs : list of TokenCost
+        What the rows cost, for the table; it may be empty.
     """
     recipe, counts = manifest["recipe"], manifest["counts"]
-    tables = {split: sorted(folder.glob(f"spectra/{split}-*.parquet")) for split in SPLITS}
+    first = next(iter(manifest["configs"]))
+    tables = {split: sorted(folder.glob(f"{first}/{split}-*.parquet")) for split in SPLITS}
     redshifts = {split: _column(paths, "z") for split, paths in tables.items()}
     (folder / "figures").mkdir()
     edges = [row["z_min"] for row in manifest["redshift_bins"]] + [manifest["redshift_bins"][-1]["z_max"]]
@@ -29,21 +42,25 @@ def write_card(folder, manifest):
     title = f"{recipe['name']}: {counts['sampled']:,} {kind}"
     figures.redshift_histogram(folder / "figures" / "redshifts.png", redshifts, edges=edges, title=title)
     examples = _spread_over_redshift(tables["train"], redshifts["train"])
-    grid = recipe["grid"]
-    caption = f"{grid['bins']} bins of {(grid['stop'] - grid['start']) / grid['bins']:.1f} Å"
-    figures.example_spectra(folder / "figures" / "examples.png", examples, title=caption)
+    edges = manifest["configs"][first]["edges"]
+    figures.example_spectra(folder / "figures" / "examples.png", examples, edges=edges, title=_grid(edges))
+    if costs:
+        figures.token_figure(folder / "figures" / "tokens.png", costs, title=f"{recipe['name']}: what a sample costs")
     text = render(
         "dataset.md",
         manifest=manifest,
         recipe=recipe,
         counts=counts,
         cuts=CUTS,
-        columns=rows.CONFIGS,
+        columns={"spectra": rows.SPECTRA, **{name: rows.TEXT for name in manifest["configs"]}},
+        grids={name: _grid(config["edges"]) for name, config in manifest["configs"].items()},
+        schemes=serialize.SCHEMES,
+        scheme_words=SCHEME_WORDS,
+        token_table=cost_table(costs),
         size_category=_size_category(counts["sampled"]),
-        example=_example(folder, recipe["scheme"]),
+        examples={name: _example(folder, name) for name in manifest["configs"]},
         short=[row for row in manifest["redshift_bins"] if row["taken"] < row["asked"]],
         z_span=[float(f(np.concatenate(list(redshifts.values())))) for f in (np.min, np.max)],
-        interpolated=_interpolated(tables),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 
@@ -71,14 +88,11 @@ def _spread_over_redshift(paths, z):
     return [found[i] for i in wanted]
 
 
-def _interpolated(tables):
-    """Bins whose flux was interpolated, and bins in all."""
-    total = filled = 0
-    for path in (path for paths in tables.values() for path in paths):
-        for batch in pq.ParquetFile(path).iter_batches(columns=["mask"]):
-            flat = batch["mask"].flatten()
-            total, filled = total + len(flat), filled + flat.true_count
-    return {"bins": total, "filled": filled}
+def _grid(edges):
+    """Bins of a grid in words."""
+    widths = np.diff(edges)
+    width = f"{widths[0]:.2f} Å" if np.allclose(widths, widths[0]) else f"{widths.min():.2f} to {widths.max():.2f} Å"
+    return f"{len(widths)} bins of {width} from {edges[0]:g} to {edges[-1]:g} Å"
 
 
 def _example(folder, config):

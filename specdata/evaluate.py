@@ -130,9 +130,10 @@ def _answers(model, adapter, questions, journal, identity, batch_size, device, p
     return answers, generator.revision
 
 
-def _series(rows):
+def _series(rows, encoding):
     """Spectra as the model gets them, from the text itself; shape (n, bins)."""
-    return np.array([serialize.PAPER.decode(prompts.read_series(prompt)) for prompt in rows["prompt"]])
+    texts = [prompts.read_series(prompt) for prompt in rows["prompt"]]
+    return serialize.SCHEMES[encoding.scheme].decode_batch(texts)
 
 
 def _write(folder, data, answers):
@@ -141,7 +142,7 @@ def _write(folder, data, answers):
     z_pred = np.array([np.nan if value is None else value for value in parsed])
     z_constant = baselines.constant(z_train, len(z))
     z_neighbours, k = baselines.nearest_neighbours(
-        _series(data.train), z_train, data.train["object_id"], _series(data.rows)
+        _series(data.train, data.encoding), z_train, data.train["object_id"], _series(data.rows, data.encoding)
     )
     z_range = float(z_train.min()), float(z_train.max())
     table = {

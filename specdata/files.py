@@ -109,6 +109,36 @@ def new_folder(path, *, marker, contents=("*",), overwrite=False):
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def new_file(path, *, suffixes):
+    """Write a file under a temporary name and give it its own name, in place of what stood there, when all is well.
+
+    Parameters
+    ----------
+    path : path-like
+    suffixes : sequence of str
+        What its name may end in.
+
+    Yields
+    ------
+    Path
+        The temporary file, beside the final one. It is removed if the body raises.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise SpecdataError(f"{path}: give a name that ends in {', '.join(suffixes)}")
+    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise SpecdataError(f"{path}: cannot be written ({error.strerror}); choose another output") from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
 def _umask():
     """The process's umask, which can only be read by setting it."""
     mask = os.umask(0)

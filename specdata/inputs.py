@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specdata.dataset import MANIFEST, files_revision
+from specdata.encoding import Encoding
 from specdata.errors import SpecdataError
 
 
@@ -20,6 +21,8 @@ class Split:
         What the rows are; the revision is that of the manifest.
     n_in_split : int
         Rows of the split, also where a limit takes fewer.
+    encoding : specdata.encoding.Encoding
+        How the text was made.
     """
 
     rows: object
@@ -29,6 +32,7 @@ class Split:
     split: str
     revision: str
     n_in_split: int
+    encoding: object
 
 
 def local_folder(name, repo_type):
@@ -50,6 +54,37 @@ def local_folder(name, repo_type):
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SpecdataError(f"{name}: no such folder, and not to be had from the Hub ({reason})") from None
+
+
+def read_manifest(folder, name):
+    """Read the manifest of a data set.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        What the user calls it.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    SpecdataError
+        If there is none, or it is not one of `specdata.dataset.build`.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        wanted = manifest["revision"], manifest["recipe"]["name"]
+        if all(isinstance(text, str) for text in wanted) and all(
+            isinstance(section, dict) and section
+            for section in (manifest["files"], manifest["configs"], manifest["counts"]["splits"])
+        ):
+            return manifest
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise SpecdataError(f"{name}: has no readable {MANIFEST}; give a data set of `specdata build`")
 
 
 def open_split(name, config, split, limit=None):
@@ -76,13 +111,9 @@ def open_split(name, config, split, limit=None):
     from datasets import load_dataset
 
     folder = local_folder(name, "dataset")
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files, counts = dict(manifest["files"]), dict(manifest["counts"]["splits"])
-        revision, recipe_name = manifest["revision"], manifest["recipe"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise SpecdataError(f"{name}: has no readable {MANIFEST}; give a data set of `specdata build`") from None
-    configs = sorted({Path(path).parent.name for path in files} - {"spectra"})
+    manifest = read_manifest(folder, name)
+    files, counts, revision = manifest["files"], manifest["counts"]["splits"], manifest["revision"]
+    configs = list(manifest["configs"])
     if config not in configs:
         raise SpecdataError(f"config {config!r}: {name} has the text configs {', '.join(configs)}")
     splits = [split for split, n in counts.items() if n and split != "train"]
@@ -111,11 +142,12 @@ def open_split(name, config, split, limit=None):
     return Split(
         rows=taken,
         train=train,
-        name=recipe_name if Path(name).is_dir() else str(name),
+        name=manifest["recipe"]["name"] if Path(name).is_dir() else str(name),
         config=config,
         split=split,
         revision=revision,
         n_in_split=len(rows),
+        encoding=Encoding.from_manifest(manifest, config),
     )
 
 

@@ -1,5 +1,6 @@
 """The recipe of a data set: a YAML file, checked key by key before any work begins."""
 
+import itertools
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,7 +8,9 @@ from typing import Annotated, Literal
 import pydantic
 import yaml
 
+from specdata.encoding import NORMALISATIONS
 from specdata.errors import SpecdataError
+from specdata.serialize import SCHEMES
 
 
 class _Section(pydantic.BaseModel):
@@ -70,11 +73,42 @@ class Splits(_Section):
 
 
 class Grid(_Section):
-    """Linear wavelength bins, vacuum Angstrom, observed frame."""
+    """Wavelength bins, vacuum Angstrom, observed frame: so many, or as many as a number of tokens has room for."""
 
-    start: float = pydantic.Field(gt=100)
-    stop: float = pydantic.Field(gt=100, lt=1e6)
-    bins: int = pydantic.Field(ge=1, le=10_000)
+    kind: Literal["linear", "log", "edges"] = "linear"
+    start: float | None = pydantic.Field(default=None, gt=100)
+    stop: float | None = pydantic.Field(default=None, gt=100, lt=1e6)
+    bins: int | None = pydantic.Field(default=None, ge=1, le=10_000)
+    tokens: int | None = pydantic.Field(default=None, ge=1, description="most tokens of a row, chat template included")
+    tokenizer: str = pydantic.Field(default="llama-3.1", description="what counts the tokens")
+    edges: list[float] | None = pydantic.Field(default=None, min_length=2)
+
+    @pydantic.model_validator(mode="after")
+    def _one_way(self):
+        given = {name for name in ("start", "stop", "bins", "tokens", "edges") if getattr(self, name) is not None}
+        if self.kind == "edges":
+            if given != {"edges"}:
+                raise ValueError("a grid of kind edges has the key edges, and neither start, stop, bins nor tokens")
+            if not all(100 < low < high < 1e6 for low, high in itertools.pairwise(self.edges)):
+                raise ValueError("edges have to increase, and to lie between 100 and 1e6 Angstrom")
+        elif not ({"start", "stop"} <= given and len(given & {"bins", "tokens"}) == 1 and "edges" not in given):
+            raise ValueError(f"a grid of kind {self.kind} has the keys start, stop, and either bins or tokens")
+        elif self.start >= self.stop:
+            raise ValueError(f"the lower end {self.start} has to be below the upper end {self.stop}")
+        return self
+
+    @property
+    def span(self):
+        """First and last edge in Angstrom."""
+        return (self.edges[0], self.edges[-1]) if self.kind == "edges" else (self.start, self.stop)
+
+
+class TextConfig(_Section):
+    """One way to write the spectra as text: three independent choices."""
+
+    grid: Grid
+    normalisation: Literal[*NORMALISATIONS] = "median"
+    scheme: Literal[*SCHEMES] = "paper"
 
 
 class DataRecipe(_Section):
@@ -86,8 +120,16 @@ class DataRecipe(_Section):
     cuts: Cuts = Cuts()
     sample: Sample = Sample()
     splits: Splits = Splits()
-    grid: Grid
-    scheme: Literal["paper"] = "paper"
+    configs: dict[Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?$")], TextConfig] = (
+        pydantic.Field(min_length=1)
+    )
+    tokenizers: list[str] = pydantic.Field(default=["llama-3.1", "smollm2-135m"], description="of the card's table")
+
+    @property
+    def span(self):
+        """First and last wavelength that a spectrum has to reach, Angstrom."""
+        spans = [config.grid.span for config in self.configs.values()]
+        return min(start for start, _ in spans), max(stop for _, stop in spans)
 
     @property
     def says_mock(self):
@@ -96,12 +138,10 @@ class DataRecipe(_Section):
 
     @pydantic.model_validator(mode="after")
     def _consistent(self):
-        for section, low, high in (
-            ("cuts", self.cuts.z_min, self.cuts.z_max),
-            ("grid", self.grid.start, self.grid.stop),
-        ):
-            if low >= high:
-                raise ValueError(f"{section}: the lower end {low} has to be below the upper end {high}")
+        if self.cuts.z_min >= self.cuts.z_max:
+            raise ValueError(f"cuts: the lower end {self.cuts.z_min} has to be below the upper end {self.cuts.z_max}")
+        if "spectra" in self.configs:
+            raise ValueError("configs: the name spectra is taken by the spectra themselves; choose another")
         if self.splits.train + self.splits.validation >= self.sample.size:
             raise ValueError(
                 f"splits: train {self.splits.train} and validation {self.splits.validation} leave nothing of "
@@ -168,12 +208,16 @@ def load_data_recipe(path, *, source=None):
 
 def _one_sentence(problem, content):
     """Say what pydantic found as: the key, the value, what is allowed."""
-    # The discriminator of a union stands in `loc` after "source" although no such key is in the file.
+    # The discriminator of a union stands in `loc` after "source" although no such key is in the file, and "[key]" after
+    # a bad name in `configs`.
     location = [part for i, part in enumerate(problem["loc"]) if not (i == 1 and problem["loc"][0] == "source")]
+    location = [part for part in location if part != "[key]"]
     key = ".".join(map(str, location))
     kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
     if kind in {"model_type", "model_attributes_type"}:
         return f"{key} = {value!r}, but it is a section with the keys {', '.join(_allowed([*location, ''], content))}"
+    if kind == "dict_type":
+        return f"{key} = {value!r}, but it is a section with one entry for each text config"
     if kind == "string_pattern_mismatch":
         return f"{key} = {value!r}, but it may hold lower-case letters, digits and . _ - between two of the former"
     if kind == "extra_forbidden":
@@ -185,17 +229,20 @@ def _one_sentence(problem, content):
     if kind == "union_tag_not_found":
         return "the key 'source.kind' is missing; the kinds are 'folder', 'mock'"
     if kind == "value_error":
-        return str(context["error"])
+        return f"{key}: {context['error']}" if key.startswith("configs") else str(context["error"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{key} = {value!r}, but the {message}" if message.startswith("input") else f"{key} = {value!r}: {message}"
 
 
 def _allowed(location, content):
-    if len(location) == 1:
-        return list(DataRecipe.model_fields)
-    if location[0] == "source":
+    """Keys of the section that the last part of a location lies in."""
+    if location[0] == "source" and len(location) > 1:
         kind = content["source"].get("kind") if isinstance(content["source"], dict) else "folder"
-        model = MockSource if kind == "mock" else FolderSource
-    else:
-        model = DataRecipe.model_fields[location[0]].annotation
+        return list((MockSource if kind == "mock" else FolderSource).model_fields)
+    model = DataRecipe
+    for part in location[:-1]:
+        if part == "configs":
+            model = TextConfig
+        elif part in model.model_fields:  # and not the name of a config
+            model = model.model_fields[part].annotation
     return list(model.model_fields)

@@ -1,9 +1,14 @@
 """The columns of each config of a data set: names, types, units, and how a row is filled."""
 
+from dataclasses import dataclass
+
 import numpy as np
+import pyarrow as pa
 from datasets import Features, List, Value
 
 from specdata import prompts
+from specdata.binning import bin_spectrum
+from specdata.spectrum import good_pixels
 
 IDENTITY = {
     "specobjid": ("string", "SpecObj number of the observation, as text"),
@@ -28,21 +33,30 @@ METADATA = {
     "dered_i": ("float32", "dereddened i magnitude; NaN where unknown"),
     "source": ("string", "file that the spectrum was read from, or generator"),
 }
-ARRAYS = {
+PIXELS = {
+    "loglam": ("list of float32", "log10 of the vacuum wavelength of each pixel in Angstrom, observed frame"),
+    "flux": ("list of float32", "flux density of each pixel, 1e-17 erg/s/cm2/A"),
+    "ivar": ("list of float32", "inverse variance of flux; 0 = no information"),
+    "and_mask": ("list of int32", "SPPIXMASK bits that are set in all exposures"),
+}
+MESSAGES = {
+    "prompt": ("list of messages", "one user message: the instruction and the encoded flux"),
+    "completion": ("list of messages", "one assistant message: the redshift to four decimals"),
+}
+BINNED = {
+    "scale": ("float32", "median flux of the good pixels, 1e-17 erg/s/cm2/A; 1 where the normalisation is none"),
     "wavelength": ("list of float32", "bin centres, vacuum Angstrom, observed frame"),
     "flux": ("list of float32", "mean flux density of the bin, 1e-17 erg/s/cm2/A"),
     "ivar": ("list of float32", "inverse variance of flux; 0 where the flux is interpolated"),
     "mask": ("list of bool", "true where good pixels cover less than a tenth of the bin and the flux is interpolated"),
 }
-SCALE = {"scale": ("float32", "median flux of the observed bins, 1e-17 erg/s/cm2/A; the text holds flux / scale")}
-MESSAGES = {
-    "prompt": ("list of messages", "one user message: the instruction and the encoded flux"),
-    "completion": ("list of messages", "one assistant message: the redshift to four decimals"),
-}
-CONFIGS = {
-    "spectra": {**IDENTITY, **METADATA, **ARRAYS, **SCALE},
-    "paper": {**MESSAGES, **IDENTITY, **SCALE},
-}
+SPECTRA = {**IDENTITY, **METADATA, **PIXELS}
+TEXT = {**MESSAGES, **IDENTITY, **BINNED}
+
+
+def columns(config):
+    """Columns of a config: name to type and meaning."""
+    return SPECTRA if config == "spectra" else TEXT
 
 
 def features(config):
@@ -55,36 +69,104 @@ def features(config):
             return List(Value(kind.removeprefix("list of ")))
         return Value(kind)
 
-    return Features({name: feature(kind) for name, (kind, _) in CONFIGS[config].items()})
+    return Features({name: feature(kind) for name, (kind, _) in columns(config).items()})
 
 
-def spectra_row(spectrum, binned, scale):
-    """One row of the `spectra` config, all but `object_id`, which takes knowledge of all rows."""
-    names = [*IDENTITY, *METADATA]
-    row = {name: getattr(spectrum, name) for name in names if name != "object_id"}
-    row["wavelength"] = (0.5 * (binned.edges[1:] + binned.edges[:-1])).astype(np.float32)
-    row["flux"], row["ivar"] = binned.flux.astype(np.float32), binned.ivar.astype(np.float32)
-    row["mask"], row["scale"] = binned.mask, np.float32(scale)
-    return row
-
-
-def text_rows(batch, scheme):
-    """Rows of a text config from rows of the `spectra` config.
+def spectra_batch(spectra):
+    """Rows of the `spectra` config, all but `object_id`, which takes knowledge of all rows.
 
     Parameters
     ----------
-    batch : pyarrow.Table
-        Rows of the `spectra` config. The text is made from what is stored there and nothing else, so that anybody can
-        make it again.
-    scheme : object
-        A scheme of `specdata.serialize`.
+    spectra : list of Spectrum
 
     Returns
     -------
-    list of dict
+    pyarrow.RecordBatch
     """
-    flux = np.stack(batch["flux"].to_numpy(zero_copy_only=False)).astype(np.float64)
-    scale = batch["scale"].to_numpy().astype(np.float64)
-    series = scheme.encode_batch(flux / scale[:, None])
-    identity = batch.select([*IDENTITY, "scale"]).to_pylist()
-    return [prompts.build_row(text, row["z"]) | row for text, row in zip(series, identity, strict=True)]
+    schema = features("spectra").arrow_schema.remove_metadata()
+    schema = schema.remove(schema.get_field_index("object_id"))
+
+    def column(field):
+        values = [getattr(spectrum, field.name) for spectrum in spectra]
+        return _lists(values, field.type) if field.name in PIXELS else pa.array(values, field.type)
+
+    return pa.record_batch([column(field) for field in schema], schema=schema)
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Pixels of a stored spectrum, as `specdata.bin_spectrum` takes them."""
+
+    loglam: np.ndarray
+    flux: np.ndarray
+    ivar: np.ndarray
+    good: np.ndarray
+
+
+def stored_pixels(table):
+    """Yield the `Pixels` of each row of a table of the `spectra` config."""
+    for loglam, flux, ivar, and_mask in zip(
+        *(table[name].to_numpy(zero_copy_only=False) for name in PIXELS), strict=True
+    ):
+        yield Pixels(loglam.astype(np.float64), flux, ivar, good_pixels(flux, ivar, and_mask))
+
+
+@dataclass(frozen=True, eq=False)
+class BinnedRows:
+    """Spectra on one grid, as a text config stores them: `flux`, `ivar` (float32) and `mask`, of shape (rows, n).
+
+    `by_width` says where the pixels of a bin were weighted by their widths alone; see `specdata.bin_spectrum`.
+    """
+
+    flux: np.ndarray
+    ivar: np.ndarray
+    mask: np.ndarray
+    by_width: np.ndarray
+
+
+def bin_rows(table, edges):
+    """Put rows of the `spectra` config on a grid; `BinnedRows`."""
+    binned = [bin_spectrum(pixels, edges) for pixels in stored_pixels(table)]
+    stack = {name: np.stack([getattr(b, name) for b in binned]) for name in ("flux", "ivar", "mask", "by_width")}
+    return BinnedRows(**stack | {name: stack[name].astype(np.float32) for name in ("flux", "ivar")})
+
+
+def text_table(spectra, binned, scale, encoding):
+    """Rows of a text config.
+
+    Parameters
+    ----------
+    spectra : pyarrow.Table
+        Rows of the `spectra` config.
+    binned : BinnedRows
+        The same, on the grid. The text is made from what is stored there and nothing else, so that anybody can make it
+        again.
+    scale : ndarray, shape (rows,), float32
+    encoding : specdata.encoding.Encoding
+
+    Returns
+    -------
+    table : pyarrow.Table
+    clipped : ndarray, shape (rows,)
+        Values that lay outside the range of the scheme.
+    """
+    schema = features("text").arrow_schema
+    series, clipped = encoding.encode(binned.flux, scale)
+    messages = pa.Table.from_pylist(
+        [prompts.build_row(text, z) for text, z in zip(series.to_pylist(), spectra["z"].to_pylist(), strict=True)],
+        schema=pa.schema([schema.field(name) for name in MESSAGES]),
+    )
+    wavelength = np.broadcast_to(encoding.wavelength.astype(np.float32), binned.flux.shape)
+    arrays = {"wavelength": wavelength, "flux": binned.flux, "ivar": binned.ivar, "mask": binned.mask}
+    data = {name: messages[name] for name in MESSAGES} | {name: spectra[name] for name in IDENTITY}
+    data["scale"] = pa.array(scale, pa.float32())
+    data |= {name: _lists(list(values), schema.field(name).type) for name, values in arrays.items()}
+    return pa.table(data, schema=schema), clipped
+
+
+def _lists(arrays, kind):
+    """Arrays of any lengths as one Arrow list array."""
+    offsets = np.zeros(len(arrays) + 1, dtype=np.int32)
+    np.cumsum([len(values) for values in arrays], out=offsets[1:])
+    flat = np.concatenate(arrays) if arrays else np.empty(0)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, kind.value_type), type=kind)

@@ -26,6 +26,11 @@ BAD_PIXEL_BITS = {
 _BAD_PIXEL = sum(1 << bit for bit in BAD_PIXEL_BITS.values())
 
 
+def good_pixels(flux, ivar, and_mask):
+    """True where a pixel carries information: ivar above 0, both finite, no bit of `BAD_PIXEL_BITS`."""
+    return (ivar > 0) & np.isfinite(ivar) & np.isfinite(flux) & (and_mask & _BAD_PIXEL == 0)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Spectrum:
     """One observed spectrum, as the SDSS `spec` data model describes it.
@@ -98,9 +103,8 @@ class Spectrum:
 
     @property
     def good(self):
-        """True where a pixel carries information: ivar above 0, both finite, no bit of `BAD_PIXEL_BITS`; shape (n,)."""
-        known = (self.ivar > 0) & np.isfinite(self.ivar) & np.isfinite(self.flux)
-        return known & (self.and_mask & _BAD_PIXEL == 0)
+        """True where a pixel carries information, see `good_pixels`; ndarray of shape (n,)."""
+        return good_pixels(self.flux, self.ivar, self.and_mask)
 
     @property
     def name(self):

@@ -6,6 +6,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("specdata", deadline=None)
+settings.load_profile("specdata")
 
 # Before any Hugging Face library is imported: no network, and no cache but one of this run.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -51,7 +56,7 @@ def mock_data(tmp_path_factory):
             "source": {"kind": "mock", "size": 60, "seed": 1},
             "sample": {"size": 60, "redshift_bins": 1},
             "splits": {"train": 24, "validation": 12},
-            "grid": {"start": 3840, "stop": 9160, "bins": 8},
+            "configs": {"paper": {"grid": {"start": 3840, "stop": 9160, "bins": 8}}},
         }
     )
     folder = tmp_path_factory.mktemp("mock_data") / "data"

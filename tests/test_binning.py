@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from specdata.binning import bin_spectrum, linear_edges, median_scale, pixel_edges
+from specdata.binning import bin_spectrum, linear_edges, log_edges, median_scale, pixel_edges
 from specdata.errors import SpecdataError
 
 LOGLAM = 3.6 + 1e-4 * np.arange(600)
@@ -54,7 +54,7 @@ def test_the_whole_integral_is_conserved(rng):
     left, right = pixel_edges(LOGLAM)
     edges = np.concatenate([[left[0]], np.sort(rng.uniform(left[1], right[-2], 30)), [right[-1]]])
     binned = bin_spectrum(stand_in(flux), edges)
-    assert np.sum(binned.flux * np.diff(edges)) == pytest.approx(np.sum(flux * (right - left)), rel=1e-12)
+    assert np.sum(binned.flux * np.diff(edges)) == pytest.approx(np.sum(flux * (right - left)), rel=1e-9)
 
 
 @pytest.mark.parametrize("shift", np.linspace(0, 1, 9))
@@ -64,7 +64,7 @@ def test_the_flux_of_a_narrow_line_does_not_depend_on_where_it_falls(shift):
     flux[300:303] = 10, 40, 10
     edges = np.arange(4010, 4500, 20.0) + 20 * shift
     binned = bin_spectrum(stand_in(flux), edges)
-    assert np.sum(binned.flux * 20) == pytest.approx(np.sum(flux * (right - left)), rel=1e-12)
+    assert np.sum(binned.flux * 20) == pytest.approx(np.sum(flux * (right - left)), rel=1e-9)
 
 
 def test_a_straight_line_gives_the_value_at_the_bin_centre():
@@ -73,7 +73,7 @@ def test_a_straight_line_gives_the_value_at_the_bin_centre():
     spectrum = stand_in(5 + slope * 0.5 * (left + right))
     width = (right - left).max()
     aligned = bin_spectrum(spectrum, left[10:600:40])
-    np.testing.assert_allclose(aligned.flux, 5 + slope * 0.5 * (left[10:570:40] + left[50:600:40]), rtol=1e-12)
+    np.testing.assert_allclose(aligned.flux, 5 + slope * 0.5 * (left[10:570:40] + left[50:600:40]), rtol=1e-9)
     # A bin that begins inside a pixel errs by no more than that pixel can: slope x width^2 / 8 over the bin's width
     binned = bin_spectrum(spectrum, EDGES)
     error = np.abs(binned.flux - (5 + slope * 0.5 * (EDGES[1:] + EDGES[:-1])))
@@ -234,25 +234,37 @@ def test_linear_edges():
     assert linear_edges(4000, 5000, 4).tolist() == [4000, 4250, 4500, 4750, 5000]
 
 
+def test_log_edges():
+    edges = log_edges(4000, 9000, 5)
+    assert edges[[0, -1]].tolist() == [4000, 9000]
+    np.testing.assert_allclose(np.diff(np.log(edges)), np.log(9 / 4) / 5)
+
+
 def test_median_scale_is_robust_and_linear():
     flux = np.linspace(1, 2, 600)
     spike = flux.copy()
     spike[250:253] = 1e6
-    plain, spiked = (median_scale(bin_spectrum(stand_in(f), EDGES)) for f in (flux, spike))
+    plain, spiked = (median_scale(stand_in(f), 3990, 4560) for f in (flux, spike))
     assert plain == pytest.approx(1.5, abs=0.1)
     assert spiked == pytest.approx(plain, rel=0.05)
-    assert median_scale(bin_spectrum(stand_in(7 * flux), EDGES)) == pytest.approx(7 * plain, rel=1e-12)
+    assert median_scale(stand_in(7 * flux), 3990, 4560) == pytest.approx(7 * plain, rel=1e-6)
+    assert float(np.float32(plain)) == plain  # what a data set stores is the number itself
 
 
-def test_median_scale_leaves_interpolated_bins_out():
-    binned = SimpleNamespace(flux=np.array([1.0, 2, 9, 9, 9]), mask=np.array([0, 0, 1, 1, 1], bool))
-    assert median_scale(binned) == 1.5
+def test_median_scale_looks_only_at_good_pixels_inside():
+    wavelength = 10.0**LOGLAM
+    flux = np.where(wavelength < 4100, 100.0, 3.0)
+    ivar = np.where(wavelength > 4300, 0.0, 1.0)
+    flux[wavelength > 4300] = 50
+    assert median_scale(stand_in(flux, ivar), 4100, 4500) == 3
+    with pytest.raises(SpecdataError, match="no good pixel lies between 4400 and 4500 A"):
+        median_scale(stand_in(flux, ivar), 4400, 4500)
 
 
 @pytest.mark.parametrize("level", [0.0, -2.0])
 def test_a_spectrum_without_a_scale(level):
     with pytest.raises(SpecdataError, match="median flux"):
-        median_scale(bin_spectrum(stand_in(level), EDGES))
+        median_scale(stand_in(level), 4000, 4500)
 
 
 def test_a_real_file(spec_files):
@@ -270,7 +282,7 @@ def test_a_real_file(spec_files):
     assert disagree.any()
     assert not disagree.all()
     np.testing.assert_allclose(binned.flux, np.where(disagree, by_width, by_ivar), rtol=1e-4)
-    assert median_scale(binned) == np.median(binned.flux)
+    assert median_scale(spectrum, 3840, 9160) == pytest.approx(np.median(binned.flux), rel=0.1)
 
 
 def test_a_pixel_of_a_bright_line_counts_as_much_as_its_neighbours(spec_files):

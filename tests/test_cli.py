@@ -16,7 +16,7 @@ title: Mocks
 source: {kind: mock, size: 40}
 sample: {size: 40, redshift_bins: 2}
 splits: {train: 16, validation: 8}
-grid: {start: 3840, stop: 9160, bins: 8}
+configs: {paper: {grid: {start: 3840, stop: 9160, bins: 8}}}
 """
 
 
@@ -30,7 +30,7 @@ def test_build_prints_the_counts_and_the_line_that_loads_it(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "read       40 spectra; rejected: none" in done.stdout
     assert 'load_dataset("out", "paper")' in done.stdout
-    assert "read and bin: 100%" in done.stderr  # progress
+    assert "read and cut: 100%" in done.stderr  # progress
     counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
     assert f"splits     train 16, validation 8, test {counts['splits']['test']}" in done.stdout
 

@@ -12,10 +12,13 @@ import yaml
 from datasets import load_dataset
 
 from specdata import SpecdataError, prompts, read_spectrum, serialize
-from specdata.binning import bin_spectrum, linear_edges, median_scale
+from specdata.binning import bin_spectrum, linear_edges, log_edges, median_scale
 from specdata.dataset import build
+from specdata.encoding import Encoding, normalise
 from specdata.recipe import load_data_recipe
 from specdata.sources.mock import mock_spectra, write_spec_lite
+from specdata.tokenizer import load_tokenizer
+from specdata.tokens import count_chats
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def recipe_file(tmp_path):
             "source": {"kind": "mock", "size": 60, "seed": 3},
             "sample": {"size": 50, "redshift_bins": 5},
             "splits": {"train": 20, "validation": 10},
-            "grid": {"start": 3840, "stop": 9160, "bins": 12},
+            "configs": {"paper": {"grid": {"start": 3840, "stop": 9160, "bins": 12}}},
         }
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump(content | sections), encoding="utf-8")
@@ -83,24 +86,115 @@ def test_a_data_set_built_again_is_not_read_from_the_stale_cache(recipe_file, tm
 
 
 def test_rows_hold_what_the_modules_compute_from_the_file(mock_folder, recipe_file, tmp_path):
-    recipe = load_data_recipe(recipe_file(source={"kind": "folder", "path": str(mock_folder)}))
-    build(recipe, tmp_path / "out", progress=False)
+    grid = {"start": 3840, "stop": 9160}
+    configs = {
+        "paper": {"grid": grid | {"bins": 12}},
+        "fine": {"grid": grid | {"kind": "log", "bins": 90}, "normalisation": "asinh", "scheme": "packed"},
+        "own": {"grid": {"kind": "edges", "edges": [3900.0, 5000.0, 9000.0]}, "normalisation": "none", "scheme": "csv"},
+    }
+    source = {"kind": "folder", "path": str(mock_folder)}
+    build(load_data_recipe(recipe_file(source=source, configs=configs)), tmp_path / "out", progress=False)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     spectra = load_dataset(str(tmp_path / "out"), "spectra")["train"]
-    paper = load_dataset(str(tmp_path / "out"), "paper")["train"]
-    edges = linear_edges(3840, 9160, 12)
-    for row, text in zip(spectra, paper, strict=True):
-        spectrum = read_spectrum(mock_folder / f"spec-{row['plate']}-{row['mjd']}-{row['fiberid']:04d}.fits")
-        binned = bin_spectrum(spectrum, edges)
-        np.testing.assert_array_equal(row["flux"], binned.flux.astype(np.float32))
-        np.testing.assert_array_equal(row["ivar"], binned.ivar.astype(np.float32))
-        np.testing.assert_array_equal(row["mask"], binned.mask)
-        assert row["scale"] == np.float32(median_scale(binned))
-        assert row["z"] == text["z"] == spectrum.z
-        # The text comes from what is stored, so that it can be made again from the data set alone.
-        expected = np.array(row["flux"], dtype=np.float64) / row["scale"]
-        series = prompts.read_series(text["prompt"])
-        np.testing.assert_array_equal(serialize.PAPER.decode(series), np.rint(expected * 100) / 100)
-        assert prompts.parse_redshift(text["completion"][0]["content"]) == round(spectrum.z, 4)
+    for name, edges in (
+        ("paper", linear_edges(3840, 9160, 12)),
+        ("fine", log_edges(3840, 9160, 90)),
+        ("own", np.array([3900.0, 5000.0, 9000.0])),
+    ):
+        encoding = Encoding.from_manifest(manifest, name)
+        np.testing.assert_array_equal(encoding.edges, edges)
+        for row, text in zip(spectra, load_dataset(str(tmp_path / "out"), name)["train"], strict=True):
+            spectrum = read_spectrum(mock_folder / f"spec-{row['plate']}-{row['mjd']}-{row['fiberid']:04d}.fits")
+            for column in ("flux", "ivar", "and_mask"):
+                np.testing.assert_array_equal(row[column], getattr(spectrum, column))
+            np.testing.assert_array_equal(np.float32(row["loglam"]), spectrum.loglam.astype(np.float32))
+            binned = bin_spectrum(spectrum, edges)
+            # The file's wavelengths are float32, of which the data set keeps every bit.
+            np.testing.assert_array_equal(text["flux"], binned.flux.astype(np.float32))
+            np.testing.assert_array_equal(text["ivar"], binned.ivar.astype(np.float32))
+            np.testing.assert_array_equal(text["mask"], binned.mask)
+            np.testing.assert_allclose(text["wavelength"], 0.5 * (edges[1:] + edges[:-1]), rtol=1e-7)
+            scale = 1.0 if name == "own" else median_scale(spectrum, edges[0], edges[-1])
+            assert text["scale"] == scale
+            assert row["z"] == text["z"] == spectrum.z
+            assert prompts.parse_redshift(text["completion"][0]["content"]) == round(spectrum.z, 4)
+            # The text comes from what is stored, and gives it back to half a step.
+            series = prompts.read_series(text["prompt"])
+            again, clipped = encoding.encode(np.float32([text["flux"]]), [scale])
+            assert again.to_pylist() == [series]
+            written = normalise(encoding.decode([series], [scale]), scale, encoding.normalisation)
+            stored = normalise(text["flux"], scale, encoding.normalisation)
+            step = serialize.SCHEMES[encoding.scheme].step
+            assert (np.abs(written[0] - stored) > 0.5001 * step).sum() == clipped.sum() == 0
+
+
+def test_values_that_a_scheme_cannot_write_are_clipped_and_counted(recipe_file, tmp_path):
+    configs = {"digits": {"grid": {"start": 3840, "stop": 9160, "bins": 300}, "scheme": "digits"}}
+    manifest = build(load_data_recipe(recipe_file(configs=configs)), tmp_path / "out", progress=False)
+    rows = load_dataset(str(tmp_path / "out"), "digits")
+    values = np.concatenate([np.array(r["flux"]) / r["scale"] for split in rows.values() for r in split])
+    outside = int(((values > 3.15) | (values < 0.15)).sum())
+    assert outside > 0
+    assert manifest["configs"]["digits"]["values"]["clipped"] == outside
+    assert f"{outside:,} of {values.size:,} values lay outside 0.3 to 3.0" in (tmp_path / "out/README.md").read_text()
+
+
+@pytest.mark.parametrize(("scheme", "tokenizer"), [("paper", "llama-3.1"), ("csv", "smollm2-135m")])
+def test_a_number_of_tokens_instead_of_bins(recipe_file, tmp_path, scheme, tokenizer):
+    grid = {"start": 3840, "stop": 9160, "tokens": 200, "tokenizer": tokenizer}
+    recipe = load_data_recipe(recipe_file(configs={"fitted": {"grid": grid, "scheme": scheme}}))
+    manifest = build(recipe, tmp_path / "out", progress=False)
+    made = manifest["configs"]["fitted"]
+
+    def lengths(folder):
+        rows = [row for split in load_dataset(str(folder), "fitted").values() for row in split]
+        return count_chats(load_tokenizer(tokenizer), [row["prompt"] + row["completion"] for row in rows])
+
+    found = lengths(tmp_path / "out")
+    assert len(found) == made["fit"]["rows"] == manifest["counts"]["sampled"]
+    assert found.max() == made["fit"]["longest"] <= 200
+    # With one bin more, a row is too long.
+    grid = {"start": 3840, "stop": 9160, "bins": made["fit"]["bins"] + 1}
+    more = recipe_file(configs={"fitted": {"grid": grid, "scheme": scheme}})
+    build(load_data_recipe(more), tmp_path / "more", progress=False)
+    assert lengths(tmp_path / "more").max() >= made["fit"]["beyond"][0] > 200
+    assert f"{made['fit']['bins']} is the largest number of bins" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_number_of_tokens_without_room_for_one_bin(recipe_file, tmp_path):
+    recipe = load_data_recipe(recipe_file(configs={"fitted": {"grid": {"start": 3840, "stop": 9160, "tokens": 40}}}))
+    with pytest.raises(SpecdataError, match=r"^configs.fitted.grid.tokens = 40: limit 40: with only 1 bin a row has"):
+        build(recipe, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_card_has_the_table_of_tokens_for_both_tokenizers(recipe_file, tmp_path):
+    manifest = build(load_data_recipe(recipe_file()), tmp_path / "out", progress=False)
+    assert {(cost["name"], cost["tokenizer"]) for cost in manifest["tokens"]} == {
+        (name, tokenizer)
+        for name in ("config `paper`", "scheme `csv`", "scheme `packed`", "scheme `digits`")
+        for tokenizer in ("llama-3.1", "smollm2-135m")
+    }
+    assert all(cost["rows"] == manifest["counts"]["sampled"] for cost in manifest["tokens"])
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| scheme `packed` | llama-3.1 | " in card
+    assert (tmp_path / "out" / "figures" / "tokens.png").is_file()
+    build(load_data_recipe(recipe_file(tokenizers=[])), tmp_path / "without", progress=False)
+    assert "tokens.png" not in (tmp_path / "without" / "README.md").read_text()
+
+
+def test_a_tokenizer_that_is_not_to_be_had_is_told_before_the_work(recipe_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("specdata.dataset.open_source", lambda *_: pytest.fail("the source was opened"))
+    with pytest.raises(SpecdataError, match=r"^nobody/nothing: no such folder, and not to be had from the Hub"):
+        build(load_data_recipe(recipe_file(tokenizers=["nobody/nothing"])), tmp_path / "out", progress=False)
+
+
+def test_a_data_set_with_other_configs_is_replaced_whole(recipe_file, tmp_path):
+    grid = {"start": 3840, "stop": 9160, "bins": 4}
+    for name in ("one", "two"):
+        recipe = load_data_recipe(recipe_file(configs={name: {"grid": grid}}, tokenizers=[]))
+        build(recipe, tmp_path / "out", overwrite=True, progress=False)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["figures", "spectra", "two"]
 
 
 def test_every_rejected_spectrum_is_counted_and_named(mock_folder, recipe_file, tmp_path, spec_files):
@@ -189,8 +283,8 @@ def test_the_manifest_names_every_file_and_no_path_of_this_disk(mock_folder, rec
 def test_shards_hold_the_same_rows(recipe_file, tmp_path, monkeypatch):
     recipe = load_data_recipe(recipe_file())
     build(recipe, tmp_path / "one", progress=False)
-    monkeypatch.setattr("specdata.dataset.ROWS_PER_SHARD", 7)
-    monkeypatch.setattr("specdata.dataset._BATCH", 4)
+    monkeypatch.setattr("specdata.shards.ROWS_PER_SHARD", 7)
+    monkeypatch.setattr("specdata.shards.BATCH", 4)
     build(recipe, tmp_path / "many", progress=False)
     assert len(list((tmp_path / "many" / "paper").glob("train-*-of-00003.parquet"))) == 3
     one, many = (load_dataset(str(tmp_path / name)) for name in ("one", "many"))

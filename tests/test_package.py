@@ -28,7 +28,8 @@ def test_reading_and_building_need_no_torch(tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         "name: mock-x\ntitle: x\nsource: {kind: mock, size: 9}\nsample: {size: 9, redshift_bins: 1}\n"
-        "splits: {train: 4, validation: 2}\ngrid: {start: 3840, stop: 9160, bins: 4}\n"
+        "splits: {train: 4, validation: 2}\nconfigs: {paper: {grid: {start: 3840, stop: 9160, bins: 4}}}\n"
+        "tokenizers: []\n"
     )
     modules = loaded_after(
         "import sys\n"

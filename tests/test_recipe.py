@@ -1,5 +1,7 @@
 """Recipes: the shipped ones load, and each mistake is one sentence with the key and the value."""
 
+import copy
+import functools
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,9 @@ FOLDER = {
     "cuts": {},
     "sample": {"size": 100},
     "splits": {"train": 60, "validation": 20},
-    "grid": {"start": 3840, "stop": 9160, "bins": 16},
+    "configs": {"paper": {"grid": {"start": 3840, "stop": 9160, "bins": 16}}},
 }
+GRID = "configs.paper.grid"
 MOCK = FOLDER | {"name": "mock-galaxies", "source": {"kind": "mock", "size": 120}}
 
 
@@ -26,16 +29,16 @@ def load(tmp_path):
     """Write a recipe, with some keys changed or (where the value is ...) taken out, and load it."""
 
     def load(changes=None, base=FOLDER, **options):
-        recipe = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
+        recipe = copy.deepcopy(base)
         for key, value in (changes or {}).items():
-            *section, last = key.split(".")
-            inside = recipe[section[0]] if section else recipe
+            *sections, last = key.split(".")
+            inside = functools.reduce(dict.__getitem__, sections, recipe)
             if value is ...:
                 del inside[last]
             else:
                 inside[last] = value
         path = tmp_path / "r.yaml"
-        path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+        path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
         return load_data_recipe(path, **options)
 
     return load
@@ -62,9 +65,12 @@ def test_recipes_are_shipped():
 def test_shipped_recipes_load(path):
     recipe = load_data_recipe(path)
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for section in ("source", "cuts", "sample", "splits", "grid"):
-        written = getattr(recipe, section).model_dump()
-        assert {key: written[key] for key in content[section]} == content[section]
+    written = recipe.model_dump()
+    for section in ("source", "cuts", "sample", "splits"):
+        assert {key: written[section][key] for key in content[section]} == content[section]
+    for name, config in content["configs"].items():
+        found = written["configs"][name]
+        assert found | config | {"grid": found["grid"] | config["grid"]} == found
     # split_sizes would shrink the training split of a recipe that asks for more
     assert recipe.splits.train + 2 * recipe.splits.validation <= recipe.sample.size
     assert f"specdata build recipes/data/{path.name}" in path.read_text(encoding="utf-8")
@@ -79,19 +85,21 @@ def test_defaults_are_those_of_the_paper(load):
         18,
         0,
     )
-    assert recipe.scheme == "paper"
+    assert (recipe.configs["paper"].scheme, recipe.configs["paper"].normalisation) == ("paper", "median")
+    assert recipe.configs["paper"].grid.kind == "linear"
     assert load({"cuts.dered_i_max": None}).cuts.dered_i_max is None
 
 
 @pytest.mark.parametrize(
     ("key", "allowed"),
     [
-        ("sead", "name, title, source, cuts, sample, splits, grid, scheme"),
+        ("sead", "name, title, source, cuts, sample, splits, configs, tokenizers"),
         ("source.seed", "kind, path"),
         ("cuts.zmax", "spectype, zwarning_allowed, z_min, z_max, dered_i_max, good_fraction_min"),
         ("sample.sise", "size, redshift_bins, seed"),
         ("splits.test", "train, validation"),
-        ("grid.step", "start, stop, bins"),
+        ("configs.paper.bins", "grid, normalisation, scheme"),
+        (f"{GRID}.step", "kind, start, stop, bins, tokens, tokenizer, edges"),
     ],
 )
 def test_unknown_keys(load, key, allowed):
@@ -103,9 +111,7 @@ def test_unknown_key_of_a_mock_source(load):
     assert sentence(load, {"source.path": "x"}, MOCK).endswith(f"'source.path'; the keys allowed there are {allowed}")
 
 
-@pytest.mark.parametrize(
-    "key", ["name", "title", "source", "grid", "source.path", "grid.start", "grid.stop", "grid.bins"]
-)
+@pytest.mark.parametrize("key", ["name", "title", "source", "configs", "source.path", GRID])
 def test_missing_keys(load, key):
     told = sentence(load, {key: ...})
     assert told.startswith(f"the key '{key}' is missing; the keys there are ")
@@ -124,7 +130,12 @@ def test_missing_keys(load, key):
         ("name", 5),
         ("title", ""),
         ("title", 5),
-        ("scheme", "csv"),
+        ("configs", {}),
+        ("configs", ["paper"]),
+        ("configs.paper", "paper"),
+        ("configs.paper.scheme", "binary"),
+        ("configs.paper.normalisation", "mean"),
+        ("tokenizers", "llama-3.1"),
         ("source", "folder"),
         ("source", None),
         ("source.path", 5),
@@ -149,13 +160,14 @@ def test_missing_keys(load, key):
         ("splits.train", 0),
         ("splits.validation", 0),
         ("splits.train", 0.6),
-        ("grid", 80),
-        ("grid.bins", 0),
-        ("grid.bins", 2.5),
-        ("grid.bins", None),
-        ("grid.start", 0),
-        ("grid.start", -3840),
-        ("grid.stop", float("nan")),
+        (f"{GRID}", 80),
+        (f"{GRID}.bins", 0),
+        (f"{GRID}.bins", 2.5),
+        (f"{GRID}.tokens", 0),
+        (f"{GRID}.kind", "square"),
+        (f"{GRID}.start", 0),
+        (f"{GRID}.start", -3840),
+        (f"{GRID}.stop", float("nan")),
     ],
 )
 def test_impossible_values(load, key, value):
@@ -169,8 +181,16 @@ def test_impossible_values(load, key, value):
     [
         ({"cuts.z_min": 0.5}, ("cuts", "0.5")),
         ({"cuts.z_min": 0.4, "cuts.z_max": 0.3}, ("cuts", "0.4", "0.3")),
-        ({"grid.start": 9160}, ("grid", "9160")),
-        ({"grid.stop": 3000}, ("grid", "3840", "3000")),
+        ({f"{GRID}.start": 9160}, (GRID, "9160")),
+        ({f"{GRID}.stop": 3000}, (GRID, "3840", "3000")),
+        ({f"{GRID}.bins": ...}, (GRID, "either bins or tokens")),
+        ({f"{GRID}.tokens": 573}, (GRID, "either bins or tokens")),
+        ({f"{GRID}.start": ...}, (GRID, "start, stop")),
+        ({f"{GRID}.edges": [4000.0, 5000.0]}, (GRID, "start, stop")),
+        ({f"{GRID}.kind": "edges"}, (GRID, "neither start, stop, bins nor tokens")),
+        ({GRID: {"kind": "edges", "edges": [4000.0, 5000.0, 4500.0]}}, (GRID, "increase")),
+        ({GRID: {"kind": "edges", "edges": [4.0, 5000.0]}}, (GRID, "100")),
+        ({"configs.spectra": {"grid": {"start": 4000, "stop": 5000, "bins": 4}}}, ("configs", "spectra", "taken")),
         ({"splits.train": 80}, ("splits", "80", "20", "100")),
         ({"sample.size": 70}, ("splits", "60", "20", "70")),
         ({"source.kind": "sky"}, ("source.kind = 'sky'", "'folder', 'mock'")),
@@ -198,7 +218,7 @@ def test_mocks_that_cannot_be_made(load, changes):
 
 @pytest.mark.parametrize("value", [True, "16"])
 def test_numbers_are_numbers(load, value):
-    assert "grid.bins" in sentence(load, {"grid.bins": value})
+    assert f"{GRID}.bins" in sentence(load, {f"{GRID}.bins": value})
 
 
 def test_splits_and_bins_that_the_sample_cannot_fill(load):
@@ -207,7 +227,7 @@ def test_splits_and_bins_that_the_sample_cannot_fill(load):
 
 
 def test_a_section_that_is_left_empty(load):
-    assert "a section with the keys start, stop, bins" in sentence(load, {"grid": None})
+    assert "a section with the keys kind, start, stop, bins" in sentence(load, {GRID: None})
 
 
 @pytest.mark.parametrize(("name", "mock"), [("mock-a", True), ("a.mocks", True), ("hammock-a", False), ("sdss", False)])
@@ -262,3 +282,21 @@ def test_source_is_refused_where_there_is_no_folder(load):
 def test_a_recipe_cannot_be_changed(load):
     with pytest.raises(ValueError, match="frozen"):
         load().name = "other"
+
+
+@pytest.mark.parametrize("name", ["Paper", "a b", "x/y", "-a", "a" * 65, ""])
+def test_names_that_no_config_can_have(load, name):
+    told = sentence(load, {"configs": {name: FOLDER["configs"]["paper"]}})
+    assert told.startswith(f"configs.{name} = {name!r}, but it may hold lower-case letters")
+
+
+def test_any_number_of_configs_with_grids_of_their_own(load):
+    recipe = load(
+        {
+            "configs.log": {"grid": {"kind": "log", "start": 3900, "stop": 9000, "tokens": 573}, "scheme": "packed"},
+            "configs.own": {"grid": {"kind": "edges", "edges": [3800.0, 5000.0, 9100.0]}, "normalisation": "asinh"},
+        }
+    )
+    assert list(recipe.configs) == ["paper", "log", "own"]
+    assert recipe.configs["own"].grid.span == (3800, 9100)
+    assert recipe.span == (3800, 9160)

@@ -1,0 +1,157 @@
+"""What the rows of a data set cost in tokens: the bins that a number of tokens has room for, and the card's table."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from specdata import prompts, rows
+from specdata.budget import most_bins
+from specdata.encoding import Encoding, grid_edges
+from specdata.errors import SpecdataError
+from specdata.selection import SPLITS
+from specdata.serialize import SCHEMES
+from specdata.shards import BATCH
+from specdata.tokenizer import load_tokenizer
+from specdata.tokens import count_chats, token_cost
+
+PAPER_LIMIT = 573  # tokens: "under 7 % of the 8K context", and 0.07 x 8192 = 573.4
+CONTEXT = 8192
+FIRST = 100  # rows that are looked at first, where a number of bins is too large
+MOST_ROWS = 2000  # of the card's table, which needs every row written in every scheme
+
+
+def fit_bins(config, spectra, chosen, scale, *, label, progress=True):
+    """Find the most bins of a text config with which no row is over the number of tokens that its grid asks for.
+
+    Parameters
+    ----------
+    config : specdata.recipe.TextConfig
+        `grid.tokens` is the limit, the chat template included, and `grid.tokenizer` counts.
+    spectra : pyarrow.Table
+        Rows of the `spectra` config.
+    chosen : ndarray of int
+        The rows that have to fit: all those of the data set.
+    scale : ndarray, shape (len(spectra),)
+    label : str
+        Name of the config, for the progress bar.
+    progress : bool
+
+    Returns
+    -------
+    dict
+        `bins`; `longest`, the most tokens of any row with them; `beyond`, the tokens of a row that is too long with one
+        bin more, with two more and so on; the `rows` that were counted, the limit (`tokens`) and the `tokenizer`.
+
+    Raises
+    ------
+    SpecdataError
+        If not even one bin fits.
+    """
+    grid = config.grid
+    tokenizer = load_tokenizer(grid.tokenizer)
+    order, tokens = chosen, np.empty(len(chosen), dtype=int)
+
+    def longest(bins):
+        nonlocal order
+        encoding = Encoding(edges=grid_edges(grid, bins), normalisation=config.normalisation, scheme=config.scheme)
+        bar.set_postfix_str(f"{bins} bins")
+        # What was long with other bins comes first, and one row that does not fit is enough.
+        parts = [slice(0, FIRST), *(slice(at, at + BATCH) for at in range(FIRST, len(order), BATCH))]
+        for part in parts:
+            here = order[part]
+            table = spectra.take(pa.array(here))
+            text, _ = encoding.encode(rows.bin_rows(table, encoding.edges).flux, scale[here])
+            tokens[part] = count_chats(tokenizer, _conversations(text.to_pylist(), table["z"]))
+            bar.update(len(here))
+            if tokens[part].max() > grid.tokens:
+                return tokens[part].max()
+        most = tokens.max()
+        order = order[np.argsort(-tokens, kind="stable")]
+        return most
+
+    with tqdm(unit=" rows", desc=f"fit {label}", disable=not progress) as bar:
+        try:
+            found = most_bins(longest, grid.tokens)
+        except SpecdataError as error:
+            raise SpecdataError(f"configs.{label}.grid.tokens = {grid.tokens}: {error}") from None
+    return {
+        "bins": found.bins,
+        "longest": found.longest,
+        "beyond": list(found.beyond),
+        "rows": len(chosen),
+        "tokens": grid.tokens,
+        "tokenizer": grid.tokenizer,
+    }
+
+
+def token_costs(folder, manifest, tokenizers, *, limit=PAPER_LIMIT, context=CONTEXT, most_rows=MOST_ROWS, bins=None):
+    """Measure what rows of a data set cost, as they are and in every scheme.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the data set.
+    manifest : dict
+        Of the data set; its `files` and `configs`.
+    tokenizers : sequence of str
+        Names as for `specdata.tokenizer.load_tokenizer`.
+    limit, context : int
+        Tokens.
+    most_rows : int
+        Rows to look at: the first ones of each split in proportion, which are a fair sample.
+    bins : int, optional
+        Number of linear bins of the schemes; by default they are written on the grid of the first config.
+
+    Returns
+    -------
+    list of TokenCost
+        For each tokenizer the text configs of the data set, then every scheme on one and the same grid.
+    """
+    first, *_ = manifest["configs"]
+    spectra = _first_rows(folder, manifest, "spectra", most_rows)
+    base = Encoding.from_manifest(manifest, first)
+    scale = _first_rows(folder, manifest, first, most_rows, ["scale"])["scale"].to_numpy()
+    edges = base.edges if bins is None else np.linspace(base.edges[0], base.edges[-1], bins + 1)
+    flux = rows.bin_rows(spectra, edges).flux
+    samples, there = [], []
+    for config, made in manifest["configs"].items():
+        text = _first_rows(folder, manifest, config, most_rows, ["prompt", "completion"]).to_pylist()
+        series = [prompts.read_series(row["prompt"]) for row in text]
+        samples.append(
+            (f"config `{config}`", len(made["edges"]) - 1, series, [r["prompt"] + r["completion"] for r in text])
+        )
+        there.append((made["scheme"], made["normalisation"], made["edges"]))
+    for name in SCHEMES:
+        if (name, base.normalisation, edges.tolist()) in there:
+            continue
+        encoding = Encoding(edges=edges, normalisation=base.normalisation, scheme=name)
+        series = encoding.encode(flux, scale)[0].to_pylist()
+        samples.append((f"scheme `{name}`", len(edges) - 1, series, _conversations(series, spectra["z"])))
+    return [
+        token_cost(name, tokenizer, series, chats, n, context=context, limit=limit)
+        for tokenizer in tokenizers
+        for name, n, series, chats in samples
+    ]
+
+
+def _conversations(series, z):
+    made = (prompts.build_row(text, value) for text, value in zip(series, z.to_pylist(), strict=True))
+    return [row["prompt"] + row["completion"] for row in made]
+
+
+def _first_rows(folder, manifest, config, most_rows, columns=None):
+    """The first rows of each split, in proportion to its size, as one table."""
+    counts = manifest["counts"]["splits"]
+    total, tables = sum(counts.values()), []
+    ends = np.rint(np.cumsum([counts[split] for split in SPLITS]) * min(1, most_rows / total)).astype(int)
+    for split, wanted in zip(SPLITS, np.diff(ends, prepend=0).tolist(), strict=True):
+        for name in sorted(file for file in manifest["files"] if file.startswith(f"{config}/{split}-")):
+            for batch in pq.ParquetFile(folder / name).iter_batches(batch_size=BATCH, columns=columns):
+                tables.append(pa.Table.from_batches([batch.slice(0, wanted)]))
+                wanted -= len(tables[-1])
+                if wanted == 0:
+                    break
+            if wanted == 0:
+                break
+    return pa.concat_tables(tables)
