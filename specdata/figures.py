@@ -211,9 +211,10 @@ def token_figure(path, costs, *, title):
                 f"{cost.per_value:.2f} a value{over}",
                 (max(cost.maximum, limit if cost.maximum > 0.7 * limit else 0), row),
                 xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5, color="0.15",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
             )  # fmt: skip
         axes.set(xlim=(0, end), ylim=(len(group) - 0.4, -0.6), yticks=rows)
-        axes.set_yticklabels([f"{cost.name}, {cost.bins:,} bins" for cost in group])
+        axes.set_yticklabels([f"{cost.name}, {cost.bins:,} bins".replace("`", "") for cost in group])
         axes.set_title(tokenizer, loc="left", fontsize=10)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right"]].set_visible(False)

@@ -1,5 +1,6 @@
 """Every training recipe is strict `trl sft` YAML, trains what it says, and neither cuts nor drops a row."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -94,8 +95,8 @@ def test_trainable_parameters(name, trainable):
         assert round(100 * found / total, 4) == 0.0424
 
 
-def conversations(folder):
-    return [row["prompt"] + row["completion"] for rows in load_dataset(str(folder), "paper").values() for row in rows]
+def conversations(folder, config="paper"):
+    return [row["prompt"] + row["completion"] for rows in load_dataset(str(folder), config).values() for row in rows]
 
 
 def test_no_row_of_the_demo_is_longer_than_its_recipe_allows(tmp_path, tokenizer):
@@ -129,22 +130,39 @@ def llama_length():
     return length
 
 
-def test_no_mock_on_the_paper_grid_is_longer_than_573_tokens(tmp_path, llama_length):
+def shipped_configs_fit(folder, llama_length, smollm2):
+    """Prove the budgets of `sdss-folder.yaml` with Meta's own tokenizer and with that of SmolLM2."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert set(manifest["configs"]) == {"paper", "csv", "packed", "digits"}
+    for name, made in manifest["configs"].items():
+        rows = conversations(folder, name)
+        assert len(rows) == manifest["counts"]["sampled"] == made["fit"]["rows"]
+        if made["fit"]["tokenizer"] == "llama-3.1":
+            longest = max(map(llama_length, rows))
+        else:
+            longest = max(len(smollm2.apply_chat_template(row, return_dict=True)["input_ids"]) for row in rows)
+        assert longest == made["fit"]["longest"] <= 573 < min(made["fit"]["beyond"])
+    bins = {name: len(made["edges"]) - 1 for name, made in manifest["configs"].items()}
+    assert bins["packed"] > 6 * bins["paper"]
+    return bins
+
+
+def test_no_mock_in_the_shipped_configs_is_longer_than_573_tokens(tmp_path, llama_length, tokenizer):
     content = yaml.safe_load(shipped("recipes/data/sdss-folder.yaml").read_text())
-    content |= {"name": "mock-paper", "source": {"kind": "mock", "size": 300, "seed": 11, "snr_min": 4}}
+    content |= {"name": "mock-paper", "source": {"kind": "mock", "size": 200, "seed": 11, "snr_min": 4.0}}
     build(DataRecipe.model_validate(content), tmp_path / "data", progress=False)
-    lengths = [llama_length(messages) for messages in conversations(tmp_path / "data")]
-    assert len(lengths) > 280
-    assert max(lengths) <= 573
+    shipped_configs_fit(tmp_path / "data", llama_length, tokenizer)
 
 
-def test_no_real_galaxy_is_longer_than_573_tokens(shared_sdss, tmp_path, llama_length):
+def test_no_real_galaxy_in_the_shipped_configs_is_longer_than_573_tokens(
+    shared_sdss, tmp_path, llama_length, tokenizer
+):
     content = yaml.safe_load(shipped("recipes/data/sdss-folder.yaml").read_text())
     content["source"]["path"] = str(shared_sdss / "spectra")
-    build(DataRecipe.model_validate(content), tmp_path / "data", progress=False)
-    lengths = [llama_length(messages) for messages in conversations(tmp_path / "data")]
-    assert len(lengths) > 780
-    assert max(lengths) <= 573
+    counts = build(DataRecipe.model_validate(content), tmp_path / "data", progress=False)["counts"]
+    assert counts["sampled"] > 780
+    bins = shipped_configs_fit(tmp_path / "data", llama_length, tokenizer)
+    assert 75 <= bins["paper"] <= 85
 
 
 def test_the_defaults_that_a_card_assumes_are_those_of_trl():
