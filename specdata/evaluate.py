@@ -174,6 +174,7 @@ def _write(folder, data, answers):
             "n_mock": mocks,
             "n_mock_train": int(np.sum(data.train["is_mock"])),
         },
+        "encoding": data.encoding.to_dict(),
         "metrics": metrics.score(z_pred, z, z_range),
         "distinct_answers": len({value for value in parsed if value is not None}),
         "baselines": {

@@ -45,7 +45,7 @@ def shared_sdss():
 
 @pytest.fixture(scope="session")
 def mock_data(tmp_path_factory):
-    """A data set of 60 mocks in 8 bins, split 24/12/24."""
+    """A data set of 60 mocks, in 8 bins and in 60, split 24/12/24."""
     from specdata.dataset import build
     from specdata.recipe import DataRecipe
 
@@ -56,7 +56,15 @@ def mock_data(tmp_path_factory):
             "source": {"kind": "mock", "size": 60, "seed": 1},
             "sample": {"size": 60, "redshift_bins": 1},
             "splits": {"train": 24, "validation": 12},
-            "configs": {"paper": {"grid": {"start": 3840, "stop": 9160, "bins": 8}}},
+            "configs": {
+                "paper": {"grid": {"start": 3840.0, "stop": 9160.0, "bins": 8}},
+                "packed": {
+                    "grid": {"kind": "log", "start": 3840.0, "stop": 9160.0, "bins": 60},
+                    "normalisation": "asinh",
+                    "scheme": "packed",
+                },
+            },
+            "tokenizers": [],
         }
     )
     folder = tmp_path_factory.mktemp("mock_data") / "data"

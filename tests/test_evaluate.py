@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
-from specdata import SpecdataError, metrics
+from specdata import SpecdataError, baselines, metrics, prompts
 from specdata.dataset import files_revision
 from specdata.evaluate import evaluate
 from specdata.generation import Generator
+from specdata.serialize import PACKED
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,23 @@ def test_results_are_those_of_the_predictions(results, mock_data, tmp_path):
         for score in scores.values():
             assert score["n"] == len(z) == 24
             assert score["low"] <= score["value"] <= score["high"]
+
+
+def test_every_config_is_read_with_its_own_scheme(taught_model, mock_data, results, tmp_path):
+    found = evaluate(str(taught_model), str(mock_data), tmp_path / "out", config="packed", progress=False)
+    rows = load_dataset(str(mock_data), "packed")
+    x = {
+        split: np.array([PACKED.decode(prompts.read_series(p)) for p in rows[split]["prompt"]])
+        for split in ("train", "test")
+    }
+    z_train, objects = np.array(rows["train"]["z"]), rows["train"]["object_id"]
+    expected, k = baselines.nearest_neighbours(x["train"], z_train, objects, x["test"])
+    predicted = pq.read_table(tmp_path / "out" / "predictions.parquet")["z_nearest_neighbours"].to_numpy()
+    np.testing.assert_array_equal(predicted, expected)
+    assert found["baselines"]["nearest_neighbours"]["k"] == k
+    assert (found["encoding"]["scheme"], found["encoding"]["normalisation"]) == ("packed", "asinh")
+    np.testing.assert_allclose(found["encoding"]["edges"], np.geomspace(3840, 9160, 61))
+    assert len(results[0]["encoding"]["edges"]) == 9
 
 
 def test_results_name_the_data_and_the_weights_but_no_path(results, taught_model, mock_data):
@@ -162,7 +180,7 @@ def test_a_damaged_journal_is_begun_anew(taught_model, mock_data, results, tmp_p
     ("options", "sentence"),
     [
         ({"split": "tset"}, "split 'tset': to be scored on there are validation, test"),
-        ({"config": "csv"}, "config 'csv': .* has the text configs paper"),
+        ({"config": "csv"}, "config 'csv': .* has the text configs paper, packed"),
         ({"config": "spectra"}, "config 'spectra': .* has the text configs paper"),
         ({"device": "warp"}, "device warp: not to be had here"),
         ({"limit": 0}, "limit 0: give at least 1 row"),
