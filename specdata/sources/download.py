@@ -1,0 +1,257 @@
+"""Download many small files over HTTP: in parallel, politely, and each whole or not at all.
+
+What was looked at: parfive (2.3) writes under the final name, so that a killed run leaves half a file there, and knows
+neither `Retry-After` nor a second attempt of its own; sdss-access (3.0) needs rsync or downloads one file after the
+other with urllib, without a check of what came; aiohttp would be one more dependency and leaves all of that to us, and
+so does requests, whose reads also wait for a full block, so that a trickle goes unnoticed. httpx2 is there already,
+because huggingface_hub needs it, may be shared by threads, and hands on what comes as it comes.
+"""
+
+import datetime
+import email.utils
+import heapq
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import specdata
+from specdata.errors import SpecdataError
+from specdata.files import write_whole
+
+_LARGEST = 64 * 2**20  # bytes; a full spectrum with all its exposures has 2 MB
+
+
+class Job(NamedTuple):
+    """One file to download."""
+
+    url: str
+    path: Path
+    check: Callable  # called with the path of the complete file, raises SpecdataError if it is not the right one
+
+
+class Manners(NamedTuple):
+    """How hard a server is pressed, and how long it is given."""
+
+    connections: int = 8  # at the same time
+    attempts: int = 6  # for one file
+    backoff: float = 1.0  # s before the second attempt; they double from one to the next, with jitter
+    longest_wait: float = 120.0  # s; a server that asks for more in Retry-After is left in peace
+    stall: float = 30.0  # s without a byte
+    deadline: float = 180.0  # s for one file, however the bytes trickle in
+    patience: float = 300.0  # s without any answer at all before the network counts as dead
+
+
+POLITE = Manners()
+_GONE = {403, 404, 410}  # a server rarely says so by mistake, but some do
+_GONE_ATTEMPTS = 3
+_HOPELESS = 50  # so many files in vain, and more than arrived: the question is wrong
+
+
+class _Failed(Exception):
+    """An attempt that did not bring the file: why, the wait asked for in s, how many attempts such a fault is worth."""
+
+    def __init__(self, reason, wait=0.0, attempts=1000):
+        super().__init__(reason)
+        self.wait, self.attempts = wait, attempts
+
+
+def download(jobs, *, manners=POLITE, report=None):
+    """Download files, each under a temporary name until it is complete and has passed its check.
+
+    A failed attempt is repeated later, while others go on. What a server says with `Retry-After`, in seconds or as a
+    date, holds for all connections.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    manners : Manners
+    report : callable, optional
+        Called as ``report(job, size, reason)`` for each file that is finished: its bytes and None, or 0 and why it
+        could not be had. Calls come from several threads, one at a time.
+
+    Raises
+    ------
+    SpecdataError
+        If nothing can be written, the archive does not answer at all, or it asks for a longer pause than
+        `Manners.longest_wait`. What was complete by then stays.
+    """
+    import httpx2
+
+    if not jobs:
+        return
+    if manners.connections < 1 or manners.attempts < 1:
+        raise SpecdataError(f"connections = {manners.connections}, attempts = {manners.attempts}: give at least 1")
+    desk = _Desk(jobs, manners, report)
+    headers = {"User-Agent": f"specdata/{specdata.__version__}", "Accept-Encoding": "identity"}
+    limits = httpx2.Limits(max_connections=manners.connections, max_keepalive_connections=manners.connections)
+    timeout = httpx2.Timeout(manners.stall)
+    with httpx2.Client(headers=headers, limits=limits, timeout=timeout, follow_redirects=True) as client:
+        threads = [
+            threading.Thread(target=_work, args=(desk, client), daemon=True)
+            for _ in range(min(manners.connections, len(jobs)))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                while thread.is_alive():  # with a limit, so that Ctrl-C gets through
+                    thread.join(0.2)
+        finally:
+            desk.close()
+            end = time.monotonic() + 2.0  # whoever waits for a byte that does not come is left behind
+            for thread in threads:
+                thread.join(max(0.0, end - time.monotonic()))
+    if desk.fatal is not None:
+        raise desk.fatal
+
+
+class _Desk:
+    """What the threads share: the jobs that wait, and when the next one may start."""
+
+    def __init__(self, jobs, manners, report):
+        self.manners, self.report = manners, report
+        self.waiting = [(0.0, number, 0, job) for number, job in enumerate(jobs)]  # sorted, and so a heap
+        self.open, self.arrived, self.lost = len(jobs), 0, 0
+        self.fatal, self.closed = None, False
+        self.not_before = 0.0
+        self.silent, self.silent_since = 0, 0.0  # errors in a row without any answer, and when they began
+        self.changed = threading.Condition()
+
+    def take(self):
+        """Wait for the next job that may start; None when there is nothing left to do."""
+        with self.changed:
+            while not self.closed and self.open:
+                wait = None
+                if self.waiting:
+                    wait = max(self.waiting[0][0], self.not_before) - time.monotonic()
+                    if wait <= 0:
+                        return heapq.heappop(self.waiting)
+                self.changed.wait(wait)
+            return None
+
+    def close(self, fatal=None):
+        with self.changed:
+            self.closed, self.fatal = True, self.fatal or fatal
+            self.changed.notify_all()
+
+    def finish(self, job, size, reason=None):
+        with self.changed:
+            self.open -= 1
+            if reason is None:
+                self.arrived += 1
+            else:
+                self.lost += 1
+                if self.lost >= _HOPELESS and self.lost > self.arrived:
+                    self.close(
+                        SpecdataError(f"{job.url}: {reason}, and {self.lost} files so; check release and address")
+                    )
+            if self.report is not None:
+                self.report(job, size, reason)
+            self.changed.notify_all()
+
+    def answered(self):
+        with self.changed:
+            self.silent = 0
+
+    def again(self, number, attempt, job, error, *, silent):
+        """Put a job back after a failed attempt, or give it up."""
+        manners, now = self.manners, time.monotonic()
+        with self.changed:
+            if self.closed:
+                return
+            if error.wait > manners.longest_wait:
+                self.close(SpecdataError(f"{job.url}: the archive asks to wait {error.wait:.0f} s; try again then"))
+            self.not_before = max(self.not_before, now + error.wait)
+            if silent:
+                self.silent_since = self.silent_since if self.silent else now
+                self.silent += 1
+            dead = self.silent > 2 * manners.connections
+            if dead:  # not this file's fault: all wait, and the attempt does not count
+                if now - self.silent_since > manners.patience:
+                    self.close(SpecdataError(f"{job.url}: the archive cannot be reached ({error}); try again later"))
+                pause = manners.backoff * 2 ** min(self.silent // manners.connections, 5)
+                self.not_before = max(self.not_before, now + min(pause, manners.patience / 4))
+            else:
+                attempt += 1
+            if attempt < min(manners.attempts, error.attempts):
+                pause = manners.backoff * 2 ** max(0, attempt - 1) * random.uniform(0.5, 1.5)
+                heapq.heappush(self.waiting, (now + max(pause, error.wait), number, attempt, job))
+                self.changed.notify_all()
+                return
+        self.finish(job, 0, str(error))
+
+
+def _work(desk, client):
+    """Do one job after the other: the body of each thread."""
+    import httpx2
+
+    while (item := desk.take()) is not None:
+        _, number, attempt, job = item
+        try:
+            body = _get(desk, client, job.url)
+            with write_whole(job.path, check=lambda path, job=job: _check(job, path)) as stream:
+                stream.write(body)
+        except _Failed as error:
+            desk.again(number, attempt, job, error, silent=False)
+        except httpx2.HTTPError as error:
+            words = " ".join(str(error).split())
+            reason = f"{type(error).__name__}: {words}" if words else type(error).__name__
+            desk.again(number, attempt, job, _Failed(reason), silent=True)
+        except SpecdataError as error:
+            desk.close(error)
+        except BaseException as error:  # a fault of our own must not leave the others waiting
+            desk.close(error)
+        else:
+            desk.finish(job, len(body))
+
+
+def _get(desk, client, url):
+    """Get the whole body of one file, or raise `_Failed`."""
+    begin = time.monotonic()
+    body = bytearray()
+    with client.stream("GET", url) as response:
+        desk.answered()
+        if response.status_code != 200:
+            attempts = _GONE_ATTEMPTS if response.status_code in _GONE else 1000
+            reason = f"HTTP {response.status_code} {response.reason_phrase}".strip()
+            raise _Failed(reason, retry_after(response.headers), attempts)
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise _Failed("the archive sent it compressed")
+        length = response.headers.get("Content-Length")
+        if length is None and response.headers.get("Transfer-Encoding") is None:
+            raise _Failed("the archive does not say how long the file is")
+        for chunk in response.iter_raw():
+            body += chunk
+            if desk.closed:
+                raise _Failed("interrupted")
+            if time.monotonic() - begin > desk.manners.deadline:
+                raise _Failed(f"{len(body)} bytes in {desk.manners.deadline:g} s is too slow")
+            if len(body) > _LARGEST:
+                raise _Failed(f"the file has more than {_LARGEST} bytes")
+    if length is not None and len(body) != int(length):
+        raise _Failed(f"{len(body)} of {length} bytes came")
+    return body
+
+
+def _check(job, path):
+    try:
+        job.check(path)
+    except SpecdataError as error:
+        raise _Failed(str(error).removeprefix(f"{path}: ")) from None
+
+
+def retry_after(headers):
+    """Seconds that a response asks to wait, in either form that `Retry-After` has; 0 where it does not."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return 0.0
+    if date.tzinfo is None:  # written with -0000, which is UTC too
+        date = date.replace(tzinfo=datetime.UTC)
+    return max(0.0, (date - datetime.datetime.now(datetime.UTC)).total_seconds())
