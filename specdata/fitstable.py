@@ -6,6 +6,7 @@ the same bytes in file after file, so astropy's answer is kept and asked for onc
 """
 
 import gzip
+import math
 import warnings
 import zlib
 from functools import lru_cache
@@ -105,6 +106,30 @@ def read_tables(path):
         tables.append(Table(layout, rows))
         position += -(-layout.size // _BLOCK) * _BLOCK
     return primary, *tables
+
+
+def check_whole(path):
+    """Refuse a FITS file that ends inside one of its HDUs, also of those that `read_tables` does not look at."""
+    raw = _read_bytes(path)
+    position = number = 0
+    while position < len(raw):
+        header, position = _cut_header(raw, position, number)
+        position += -(-_data_size(header, number) // _BLOCK) * _BLOCK
+        number += 1
+    if position > len(raw):
+        raise SpecdataError(f"the file is truncated inside HDU {number - 1}; {AGAIN}")
+
+
+@lru_cache(maxsize=512)
+def _data_size(raw, number):
+    """Bytes of data that belong to a header (FITS 4.0, section 4.4.1)."""
+    try:
+        header = fits.Header.fromstring(raw.decode("ascii"))
+        axes = [header[f"NAXIS{i + 1}"] for i in range(header["NAXIS"])]
+        values = math.prod(axes) + header.get("PCOUNT", 0) if axes else 0
+        return abs(header["BITPIX"]) // 8 * header.get("GCOUNT", 1) * values
+    except Exception as error:  # astropy promises no particular exception for a damaged header
+        raise _damaged(number, error) from error
 
 
 def _cut_header(raw, start, number):

@@ -10,6 +10,7 @@ import email.utils
 import hashlib
 import io
 import re
+import select
 import socket
 import sqlite3
 import struct
@@ -277,11 +278,12 @@ class _Handler(BaseHTTPRequestHandler):
             half = len(content) // 2
             self.head(200, len(content))
             self.wfile.write(content[:half])
-            if fault == "stall":
-                self.archive.stopping.wait(60)
-            while fault == "trickle" and not self.archive.stopping.wait(0.05):
-                self.wfile.write(content[half : half + 1])
-                half += 1
+            while fault != "truncated" and not self.archive.stopping.wait(0.05):
+                if select.select([self.connection], [], [], 0)[0]:  # the client has hung up
+                    break
+                if fault == "trickle":
+                    self.wfile.write(content[half : half + 1])
+                    half += 1
             self.close_connection = True
         else:
             self.send(200, content)

@@ -45,17 +45,16 @@ class Manners(NamedTuple):
 
 
 POLITE = Manners()
-_GONE = {403, 404, 410}  # a server rarely says so by mistake, but some do
-_GONE_ATTEMPTS = 3
+_GONE = {403, 404, 410}  # rarely said by mistake, so each counts for two attempts
 _HOPELESS = 50  # so many files in vain, and more than arrived: the question is wrong
 
 
 class _Failed(Exception):
-    """An attempt that did not bring the file: why, the wait asked for in s, how many attempts such a fault is worth."""
+    """An attempt that did not bring the file: why, the wait asked for in s, and for how many attempts it counts."""
 
-    def __init__(self, reason, wait=0.0, attempts=1000):
+    def __init__(self, reason, wait=0.0, cost=1):
         super().__init__(reason)
-        self.wait, self.attempts = wait, attempts
+        self.wait, self.cost = wait, cost
 
 
 def download(jobs, *, manners=POLITE, report=None):
@@ -175,8 +174,8 @@ class _Desk:
                 pause = manners.backoff * 2 ** min(self.silent // manners.connections, 5)
                 self.not_before = max(self.not_before, now + min(pause, manners.patience / 4))
             else:
-                attempt += 1
-            if attempt < min(manners.attempts, error.attempts):
+                attempt += error.cost
+            if attempt < manners.attempts:
                 pause = manners.backoff * 2 ** max(0, attempt - 1) * random.uniform(0.5, 1.5)
                 heapq.heappush(self.waiting, (now + max(pause, error.wait), number, attempt, job))
                 self.changed.notify_all()
@@ -215,9 +214,9 @@ def _get(desk, client, url):
     with client.stream("GET", url) as response:
         desk.answered()
         if response.status_code != 200:
-            attempts = _GONE_ATTEMPTS if response.status_code in _GONE else 1000
+            cost = 2 if response.status_code in _GONE else 1
             reason = f"HTTP {response.status_code} {response.reason_phrase}".strip()
-            raise _Failed(reason, retry_after(response.headers), attempts)
+            raise _Failed(reason, retry_after(response.headers), cost)
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise _Failed("the archive sent it compressed")
         length = response.headers.get("Content-Length")

@@ -10,6 +10,7 @@ import numpy as np
 
 from specdata.errors import SpecdataError
 from specdata.files import sweep
+from specdata.fitstable import check_whole
 from specdata.selection import redshift_steps
 from specdata.sources.catalogue import REQUIRED, shuffle
 from specdata.sources.download import POLITE, Job, download
@@ -169,6 +170,10 @@ class _Wanted:
 
     def look(self, i, path):
         """Open a file, which has to be the spectrum of that row, and judge it."""
+        try:
+            check_whole(path)
+        except SpecdataError as error:
+            raise SpecdataError(f"{path}: {error}") from None
         spectrum = read_spectrum(path)
         if spectrum.name != self.name(i):
             raise SpecdataError(f"{path}: this is the spectrum {spectrum.name}, not {self.name(i)}")

@@ -111,7 +111,7 @@ def ask(query, data_release, *, url, timeout, attempts, backoff):
 
     if not re.match(r"https?://[^/]", url):
         raise SpecdataError(f"{url!r}: is no web address; give the root of a SkyServer, such as {SKYSERVER_URL}")
-    reason, told = "", 0.0
+    where, reason, told = f"z {query.z_min:.4g} to {query.z_max:.4g}", "", 0.0
     for attempt in range(attempts):
         if attempt:
             time.sleep(max(told, backoff * 2 ** (attempt - 1) * random.uniform(1, 1.5)))
@@ -125,13 +125,14 @@ def ask(query, data_release, *, url, timeout, attempts, backoff):
             parse_answer(response.text, query.rows)
             return response.text
         except _Refused as error:
-            reason = str(error)
-            break
+            raise SpecdataError(
+                f"SkyServer ({url}) refuses the query for {where}: {error}; change the recipe"
+            ) from None
         except (OSError, _NoAnswer) as error:  # every error of requests is an OSError
             reason = _plain(str(error)) or type(error).__name__
     raise SpecdataError(
-        f"SkyServer ({url}) did not answer for z {query.z_min:.4g} to {query.z_max:.4g}: {reason}; give the same "
-        "command again later, which asks only for what is missing"
+        f"SkyServer ({url}) did not answer for {where}: {reason}; give the same command again later, which asks only "
+        "for what is missing"
     )
 
 
@@ -159,7 +160,7 @@ def parse_answer(text, limit):
     header, rows = lines[0], [row for row in lines[1:] if row]
     if header == ["error_message"]:
         said = _plain(" ".join(cell for row in rows for cell in row))
-        raise (_NoAnswer if "per minute" in said else _Refused)(f"it says {said!r}")
+        raise _NoAnswer(f"it says {said!r}") if "per minute" in said else _Refused(repr(said))
     if [name.strip().lower() for name in header] != _ANSWER:
         raise _NoAnswer(f"it sent the columns {', '.join(header)[:200]!r}")
     if any(len(row) != len(_ANSWER) for row in rows):
