@@ -179,7 +179,7 @@ def write_whole(path, *, check=None):
         partial.replace(path)
     except OSError as error:
         raise SpecdataError(
-            f"{path}: cannot be written ({error.strerror}); mend that and give the same command again"
+            f"{path}: cannot be written ({error.strerror or error}); mend that and give the same command again"
         ) from error
     finally:
         with contextlib.suppress(OSError):

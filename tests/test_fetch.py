@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from specdata.sources.catalogue import COLUMNS, read_catalogue, shuffle, write_c
 from specdata.sources.download import Manners
 from specdata.sources.fetch import fetch
 from specdata.sources.sas import lite_path
+from specdata.sources.sdss import sdss_catalogue, sdss_spectra
 
 CUTS = Cuts(z_max=0.9)
 HASTY = Manners(backoff=0.02, stall=0.5, deadline=1.0, patience=1.0)
@@ -273,10 +275,25 @@ def test_what_does_not_pass_is_replaced_too(archive, tmp_path):
     fibres = [specdata.read_spectrum(path).fiberid for path in done.paths]
     assert len(fibres) == 20
     assert all(fiberid % 3 for fiberid in fibres)
-    assert {tuple(why) for _, *why in done.unfit} == {("good_pixels", "too few")}
-    assert all(specdata.read_spectrum(path).fiberid % 3 == 0 for path, _, _ in done.unfit)
+    assert {tuple(why) for _, _, *why in done.unfit} == {("good_pixels", "too few")}
+    assert all(specdata.read_spectrum(path).fiberid % 3 == 0 for _, path, *_ in done.unfit)
     assert done.bins[0]["unfit"] == len(done.unfit) > 0
     assert get(archive, tmp_path, sample=one_bin(20), accept=accept) == done._replace(downloaded=0, bytes=0)
+
+
+def test_spectra_know_what_the_catalogue_knows(archive, tmp_path):
+    catalogue = catalogue_of(archive.rows).append_column("dered_i", pa.array([17.25, None] * 20))
+    done = get(archive, tmp_path, sample=one_bin(20), accept=lambda s: ("z_range", "low") if s.z < 0.1 else None)
+    spectra = list(sdss_spectra(catalogue, done))
+    assert len(spectra) == 20 + len(done.unfit) > 20
+    place = {"{:04d}-{}-{:04d}".format(*identity(row)[:3]): i for i, row in enumerate(archive.rows)}
+    assert [place[spectrum.name] for spectrum in spectra] == sorted(place[spectrum.name] for spectrum in spectra)
+    for spectrum in spectra:
+        assert spectrum.dered_i == 17.25 if place[spectrum.name] % 2 == 0 else np.isnan(spectrum.dered_i)
+    done.paths[3].unlink()
+    lost = []
+    assert len(list(sdss_spectra(catalogue, done, on_error=lambda path, error: lost.append(path)))) == len(spectra) - 1
+    assert lost == [done.paths[3]]
 
 
 def test_a_bin_that_runs_short_gives_what_it_has(archive, tmp_path):
@@ -329,6 +346,11 @@ def test_a_wrong_release_is_noticed_early(mock_files, tmp_path):
         with pytest.raises(SpecdataError, match="HTTP 404 Not Found, and 50 files so; check release and address"):
             get(archive, tmp_path, data_release=17)
         assert len(archive.log) < 1200
+        # but not where most are there and only those are left that the archive has lost
+        archive.fault = lambda path, attempt: "404" if zlib.crc32(path.encode()) % 3 == 0 else None
+        first = get(archive, tmp_path)
+        assert len(first.missing) > 50
+        assert get(archive, tmp_path) == first._replace(downloaded=0, bytes=0)
 
 
 def test_arguments_that_cannot_be(archive, tmp_path):
@@ -378,11 +400,8 @@ def test_real_spectra(shared_sdss, tmp_path):
 
 @pytest.mark.remote_data
 def test_ten_real_galaxies(tmp_path):
-    from specdata.sources.query import bin_queries
-    from specdata.sources.skyserver import select
-
     sample, cuts = Sample(size=10, redshift_bins=5), Cuts()
-    catalogue = select(tmp_path / "catalogue.parquet", bin_queries(cuts, sample), progress=False)
+    catalogue = sdss_catalogue(tmp_path / "catalogue.parquet", cuts, sample, progress=False)
     done = fetch(catalogue, tmp_path / "sas", sample=sample, cuts=cuts, progress=False)
     assert [row["taken"] for row in done.bins] == [2] * 5
     spectra = [specdata.read_spectrum(path) for path in done.paths]

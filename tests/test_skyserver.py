@@ -92,10 +92,15 @@ def test_every_column_is_in_the_schema_that_astroquery_ships():
 
 def test_the_sql_fits_what_the_server_takes():
     for cuts in (CUTS, Cuts(dered_i_max=None, zwarning_allowed=255, z_max=99)):
-        for query in bin_queries(cuts, Sample(size=2**31, redshift_bins=7, seed=2**31)):
+        for query in bin_queries(cuts, Sample(size=2_000_000, redshift_bins=7, seed=2**31)):
             assert len(urllib.parse.urlencode({"cmd": query.sql})) < 1900  # IIS allows 2048 for what follows the '?'
             assert not re.search(r"[;\n\t#]|--| (xp|sp|fn|ms|dt)_", query.sql)
             assert query.sql.startswith("SELECT TOP ")
+
+
+def test_more_rows_than_the_server_gives_are_not_asked_for():
+    with pytest.raises(SpecdataError, match=r"redshift_bins = 2: one query would ask for 625,000 rows"):
+        bin_queries(CUTS, Sample(size=1_000_000, redshift_bins=2))
 
 
 def test_dry_run_says_what_would_be_asked():
@@ -188,7 +193,7 @@ def test_a_catalogue_of_another_selection_is_kept(archive, tmp_path):
     select(path, bin_queries(CUTS, SAMPLE), url=archive.url, **QUICK)
     before = path.read_bytes()
     for queries, data_release in ((bin_queries(CUTS, Sample(size=10)), 16), (bin_queries(CUTS, SAMPLE), 17)):
-        with pytest.raises(SpecdataError, match="is the catalogue of another selection or was edited"):
+        with pytest.raises(SpecdataError, match="was selected by other cuts or from another release"):
             select(path, queries, url=archive.url, data_release=data_release, **QUICK)
     assert path.read_bytes() == before
     path.unlink()
@@ -197,5 +202,6 @@ def test_a_catalogue_of_another_selection_is_kept(archive, tmp_path):
     edited = read_catalogue(path).to_pandas().iloc[::-3]
     edited.to_parquet(tmp_path / "edited.parquet")
     edited.to_csv(tmp_path / "edited.csv")
-    for name in ("edited.parquet", "edited.csv"):
+    for name in ("edited.parquet", "edited.csv"):  # and is taken as it is
+        select(tmp_path / name, bin_queries(CUTS, SAMPLE), url="http://127.0.0.1:9", **QUICK)
         assert read_catalogue(tmp_path / name)["specobjid"].to_pylist() == edited["specobjid"].to_list()

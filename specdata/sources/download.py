@@ -46,6 +46,7 @@ class Manners(NamedTuple):
 
 POLITE = Manners()
 _GONE = {403, 404, 410}  # rarely said by mistake, so each counts for two attempts
+_FIRST = 30.0  # s of patience with an archive that has never answered
 _HOPELESS = 50  # so many files in vain, and more than arrived: the question is wrong
 
 
@@ -57,7 +58,7 @@ class _Failed(Exception):
         self.wait, self.cost = wait, cost
 
 
-def download(jobs, *, manners=POLITE, report=None):
+def download(jobs, *, manners=POLITE, report=None, had=0):
     """Download files, each under a temporary name until it is complete and has passed its check.
 
     A failed attempt is repeated later, while others go on. What a server says with `Retry-After`, in seconds or as a
@@ -70,6 +71,8 @@ def download(jobs, *, manners=POLITE, report=None):
     report : callable, optional
         Called as ``report(job, size, reason)`` for each file that is finished: its bytes and None, or 0 and why it
         could not be had. Calls come from several threads, one at a time.
+    had : int
+        How many files of this archive are there already, which speaks for the address when the rest is in vain.
 
     Raises
     ------
@@ -83,7 +86,7 @@ def download(jobs, *, manners=POLITE, report=None):
         return
     if manners.connections < 1 or manners.attempts < 1:
         raise SpecdataError(f"connections = {manners.connections}, attempts = {manners.attempts}: give at least 1")
-    desk = _Desk(jobs, manners, report)
+    desk = _Desk(jobs, manners, report, had)
     headers = {"User-Agent": f"specdata/{specdata.__version__}", "Accept-Encoding": "identity"}
     limits = httpx2.Limits(max_connections=manners.connections, max_keepalive_connections=manners.connections)
     timeout = httpx2.Timeout(manners.stall)
@@ -110,12 +113,12 @@ def download(jobs, *, manners=POLITE, report=None):
 class _Desk:
     """What the threads share: the jobs that wait, and when the next one may start."""
 
-    def __init__(self, jobs, manners, report):
+    def __init__(self, jobs, manners, report, had):
         self.manners, self.report = manners, report
         self.waiting = [(0.0, number, 0, job) for number, job in enumerate(jobs)]  # sorted, and so a heap
-        self.open, self.arrived, self.lost = len(jobs), 0, 0
+        self.open, self.arrived, self.lost = len(jobs), had, 0
         self.fatal, self.closed = None, False
-        self.not_before = 0.0
+        self.not_before, self.met = 0.0, False
         self.silent, self.silent_since = 0, 0.0  # errors in a row without any answer, and when they began
         self.changed = threading.Condition()
 
@@ -153,7 +156,7 @@ class _Desk:
 
     def answered(self):
         with self.changed:
-            self.silent = 0
+            self.silent, self.met = 0, True
 
     def again(self, number, attempt, job, error, *, silent):
         """Put a job back after a failed attempt, or give it up."""
@@ -169,7 +172,7 @@ class _Desk:
                 self.silent += 1
             dead = self.silent > 2 * manners.connections
             if dead:  # not this file's fault: all wait, and the attempt does not count
-                if now - self.silent_since > manners.patience:
+                if now - self.silent_since > (manners.patience if self.met else min(manners.patience, _FIRST)):
                     self.close(SpecdataError(f"{job.url}: the archive cannot be reached ({error}); try again later"))
                 pause = manners.backoff * 2 ** min(self.silent // manners.connections, 5)
                 self.not_before = max(self.not_before, now + min(pause, manners.patience / 4))

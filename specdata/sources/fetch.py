@@ -24,8 +24,9 @@ ON_MISSING = ("replace", "stop")
 class Fetched(NamedTuple):
     """What `fetch` has brought."""
 
-    paths: list  # of Path: the spectra to use, by redshift bin and in the order of `shuffle`
-    unfit: list  # of (Path, cut, reason): spectra that are there and did not pass the cuts
+    rows: list  # of int: the rows of the catalogue to use, by redshift bin and in the order of `shuffle`
+    paths: list  # of Path: their spectra
+    unfit: list  # of (int, Path, cut, reason): those that are there and did not pass, by row
     missing: list  # of dict: plate, mjd, fiberid, run2d, z, reason and url of each that could not be had
     recovered: int  # spectra that an earlier run could not have and this one could
     downloaded: int
@@ -102,16 +103,18 @@ def fetch(catalogue, cache, *, data_release=16, sample, cuts, on_missing="replac
                     f"({missing[0]['reason']}); give the same command again, or set on_missing to replace"
                 )
             bar.reset(wanted.good.sum() + sum(len(wanted.next_of(asked, members)) for *_, asked, members in bins))
-    table, paths = [], []
+    table, rows = [], []
     for low, high, asked, members in bins:
         taken = [i for i in members if wanted.good[i]][:asked]
-        paths += [wanted.path(i) for i in taken]
+        rows += taken
         row = {"z_min": low, "z_max": high, "asked": asked, "available": len(members), "taken": len(taken)}
         lost, unfit = (sum(1 for i in members if i in group) for group in (wanted.lost, wanted.unfit))
         table.append({**row, "missing": lost, "unfit": unfit})
-    unfit = [(wanted.path(i), *why) for i, why in sorted(wanted.unfit.items())]
+    unfit = [(i, wanted.path(i), *why) for i, why in sorted(wanted.unfit.items())]
     had = {wanted.name(i) for i in np.flatnonzero(wanted.good)} | {wanted.name(i) for i in wanted.unfit}
-    return Fetched(paths, unfit, missing, len(before.keys() & had), bar.files, bar.bytes, table)
+    return Fetched(
+        rows, [wanted.path(i) for i in rows], unfit, missing, len(before.keys() & had), bar.files, bar.bytes, table
+    )
 
 
 def _bins(columns, sample, cuts):
@@ -205,7 +208,7 @@ class _Wanted:
                     pass
             row_of[path] = i
             jobs.append(Job(f"{self.url}/{self.place(i)}", path, lambda part, i=i: self.look(i, part)))
-        download(jobs, manners=manners, report=report)
+        download(jobs, manners=manners, report=report, had=int(self.good.sum()) + len(self.unfit))
 
 
 class _Bar:

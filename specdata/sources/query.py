@@ -6,6 +6,7 @@ few hundred rows whatever the bin holds, and the choice is random, reproducible 
 
 from typing import NamedTuple
 
+from specdata.errors import SpecdataError
 from specdata.selection import redshift_steps
 from specdata.sources.catalogue import COLUMNS, MULTIPLIERS, PRIME, seed_term
 from specdata.sources.sas import check_release
@@ -13,6 +14,7 @@ from specdata.specfile import BOSS_GALAXY
 
 RESERVE = 0.25  # share of rows beyond those asked for, for galaxies whose file cannot be had or does not pass the cuts
 RESERVE_MIN = 20
+ROW_LIMIT = 500_000  # SkyServer's, for one query
 LITE_MB = 0.2  # mean of 794 real lite files
 
 
@@ -42,6 +44,11 @@ def bin_queries(cuts, sample, *, reserve=RESERVE):
     Returns
     -------
     list of BinQuery
+
+    Raises
+    ------
+    SpecdataError
+        If a bin needs more rows than the server gives.
     """
     total = " + ".join(f"CAST(s.{name} AS bigint) * {factor}" for name, factor in MULTIPLIERS.items())
     noqso = f"s.boss_target1 & {BOSS_GALAXY} > 0 AND s.class_noqso <> ''"
@@ -61,6 +68,11 @@ def bin_queries(cuts, sample, *, reserve=RESERVE):
     queries = []
     for low, high, asked in redshift_steps(sample.size, sample.redshift_bins, cuts.z_min, cuts.z_max):
         rows = asked + max(RESERVE_MIN, int(asked * reserve))
+        if rows > ROW_LIMIT:
+            raise SpecdataError(
+                f"sample.redshift_bins = {sample.redshift_bins}: one query would ask for {rows:,} rows, and the server "
+                f"gives {ROW_LIMIT:,}; take more bins"
+            )
         above = ">=" if queries else ">"  # the ends of the whole range do not belong to it
         queries.append(
             BinQuery(low, high, asked, rows, (

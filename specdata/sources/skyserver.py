@@ -32,12 +32,13 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, timeout=TIME_LI
     """Ask SkyServer for the galaxies of each redshift bin, and write the catalogue.
 
     Answers are kept in ``PATH.partial`` until all are there, so that the same call after an interruption asks only for
-    what is missing. A catalogue that the same queries made is not asked for again.
+    what is missing. A catalogue that the same queries made is not asked for again, and one that a person has made or
+    edited is taken as it is.
 
     Parameters
     ----------
     path : path-like
-        The Parquet file to write.
+        The Parquet file to write, or the catalogue that is there.
     queries : list of BinQuery
     data_release : int
         8 to 17.
@@ -60,7 +61,7 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, timeout=TIME_LI
     Raises
     ------
     SpecdataError
-        If the server does not give the answer, or `path` holds another catalogue.
+        If the server does not give the answer, or `path` holds what other queries gave.
     """
     import pyarrow as pa
     from tqdm import tqdm
@@ -69,13 +70,10 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, timeout=TIME_LI
     path, about = Path(path), {"data_release": data_release, "queries": [query.sql for query in queries]}
     if path.exists():
         catalogue = read_catalogue(path)
-        stored = json.loads((catalogue.schema.metadata or {}).get(b"specdata", b"{}"))
-        if {key: stored.get(key) for key in about} == about:
+        stored = json.loads((catalogue.schema.metadata or {}).get(b"specdata", b"null"))
+        if stored is None or {key: stored.get(key) for key in about} == about:
             return catalogue
-        raise SpecdataError(
-            f"{path}: is the catalogue of another selection or was edited; pass it as the recipe's catalogue to use "
-            "it, or move it away to select anew"
-        )
+        raise SpecdataError(f"{path}: was selected by other cuts or from another release; move it away to select anew")
     parts = path.with_name(path.name + ".partial")
     columns, bins = {name: [] for name in COLUMNS}, []
     asked_at = 0.0
