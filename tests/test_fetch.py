@@ -162,6 +162,25 @@ def test_a_full_disk_leaves_nothing_half_written(archive, tmp_path):
     check_all(archive, tmp_path / "cache")
 
 
+def test_a_full_file_system_leaves_nothing_half_written(archive, tmp_path):
+    size = len(next(archive.content(name) for name in archive.files))
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={8 * size + 5000}", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a small file system")
+    try:
+        with pytest.raises(SpecdataError, match=r"cannot be written \(No space left on device\)"):
+            get(archive, tmp_path, failed=tmp_path / "failed.csv")
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert 0 < len(files) < 9
+        for path in files:
+            assert path.read_bytes() == archive.content(path.relative_to(tmp_path).as_posix())
+        subprocess.run(["mount", "-o", "remount,size=16m", str(tmp_path)], check=True)
+        get(archive, tmp_path, failed=tmp_path / "failed.csv")
+        check_all(archive, tmp_path)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
 @pytest.mark.parametrize("call", ["fsync", "write", "rename"])
 def test_no_space_left(archive, tmp_path, monkeypatch, call):
     from pathlib import Path
