@@ -7,6 +7,7 @@ its table.
 
 import csv
 import email.utils
+import gzip
 import hashlib
 import io
 import re
@@ -111,8 +112,9 @@ class Archive:
     url, sas : str
         Roots for SQL and for files.
     fault : callable
-        ``fault(path, attempt)`` gives one of `FAULTS` or of the SQL faults (`page`, `text`, `throttle`, `short`), or
-        None; attempts of one path (or query) are counted from 0.
+        ``fault(path, attempt)`` gives one of `FAULTS`, of the SQL faults (`page`, `text`, `throttle`, `short`) or of
+        the unusual ways to send a file (`chunked`, `unsaid`, `gzip`, `moved`), or None; attempts of one path (or
+        query) are counted from 0.
     row_cap : int
         More rows than these cannot be asked for.
     files : dict of str to (callable or bytes)
@@ -285,12 +287,26 @@ class _Handler(BaseHTTPRequestHandler):
                     self.wfile.write(content[half : half + 1])
                     half += 1
             self.close_connection = True
+        elif fault == "chunked":
+            self.head(200, None, **{"Transfer-Encoding": "chunked"})
+            for part in (content[:1000], content[1000:], b""):
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+        elif fault == "unsaid":
+            self.head(200, None)
+            self.wfile.write(content)
+            self.close_connection = True
+        elif fault == "gzip":
+            self.send(200, gzip.compress(content), **{"Content-Encoding": "gzip"})
+        elif fault == "moved":
+            self.send(302, b"", Location=self.path + "?")
         else:
             self.send(200, content)
 
     def head(self, status, length, **headers):
         self.send_response(status)
-        for name, value in {"Content-Length": str(length), **headers}.items():
+        if length is not None:
+            headers["Content-Length"] = str(length)
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
 

@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -319,6 +320,46 @@ def test_a_bin_that_runs_short_gives_what_it_has(archive, tmp_path):
     done = get(archive, tmp_path, sample=Sample(size=120, redshift_bins=3))
     assert [row["asked"] for row in done.bins] == [40, 40, 40]
     assert sum(row["taken"] for row in done.bins) == sum(row["available"] for row in done.bins) == 40
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("chunked", None),
+        ("moved", None),
+        ("unsaid", "the archive does not say how long the file is"),
+        ("gzip", "the archive sent it compressed"),
+        ("wrong", r"this is the spectrum \d{4,5}-\d{5}-\d{4}, not \d{4,5}-\d{5}-\d{4}"),
+        ("truncated", "RemoteProtocolError"),
+        ("stall", "ReadTimeout"),
+        ("trickle", r"\d+ bytes in 0.4 s is too slow"),
+        ("reset", "ReadError|RemoteProtocolError"),
+        ("html", "this is not a FITS file"),
+        ("503", "HTTP 503 Service Unavailable"),
+    ],
+)
+def test_every_way_to_send_a_file(archive, tmp_path, way, said):
+    odd = list(archive.files)[3:6]
+    archive.fault = lambda path, attempt: (way if not attempt or way != "moved" else None) if path in odd else None
+    done = get(archive, tmp_path, manners=HASTY._replace(stall=0.2, deadline=0.4, attempts=3))
+    if said is None:
+        check_all(archive, tmp_path)
+        return
+    assert len(done.missing) == 3
+    for row in done.missing:
+        assert re.search(said, row["reason"]), row["reason"]
+        assert "\n" not in row["reason"]
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 37
+
+
+def test_two_runs_on_one_cache_do_not_meet(archive, tmp_path):
+    path = tmp_path / "catalogue.parquet"
+    write_catalogue(catalogue_of(archive.rows), path)
+    archive.fault = lambda name, attempt: time.sleep(0.02)
+    command = [sys.executable, "-c", KILLED.replace("size=300", "size=40"), str(path), str(tmp_path / "c"), archive.sas]
+    with subprocess.Popen(command) as one, subprocess.Popen(command) as two:
+        assert (one.wait(), two.wait()) == (0, 0)
+    check_all(archive, tmp_path / "c")
 
 
 @pytest.mark.parametrize("fault", ["503", "429"])  # seconds, and a date
