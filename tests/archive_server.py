@@ -117,6 +117,8 @@ class Archive:
         query) are counted from 0.
     row_cap : int
         More rows than these cannot be asked for.
+    down : bool
+        Whether the front page has the faults too, as in an outage.
     files : dict of str to (callable or bytes)
         Content by path below the SAS.
     log : list of (str, str)
@@ -129,6 +131,7 @@ class Archive:
         self.rows, self.fault, self.row_cap = rows, lambda path, attempt: None, 500_000
         self.retry_after, self.log, self.attempts = retry_after, [], {}
         self.active = self.busiest = 0
+        self.down = False
         self.lock, self.stopping = threading.Lock(), threading.Event()
         self.files = {lite_path(data_release, *identity(row)): (content, row) for row in rows} if content else {}
         self.database = sqlite3.connect(":memory:", check_same_thread=False)
@@ -224,6 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
             parts = urllib.parse.urlsplit(self.path)
             if re.fullmatch(r"/dr\d+/en/tools/search/x_results\.aspx", parts.path):
                 self.answer_query(urllib.parse.parse_qs(parts.query))
+            elif parts.path == "/":
+                self.send_with(archive.next_fault("/") if archive.down else None, b"<html>Welcome</html>")
             else:
                 self.answer_file(urllib.parse.unquote(parts.path).removeprefix("/sas/"))
         finally:

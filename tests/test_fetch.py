@@ -395,10 +395,39 @@ def test_a_dead_network_ends_the_fetch_and_a_short_one_does_not(archive, tmp_pat
     assert 1 < time.monotonic() - begin < 5
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     archive.fault = lambda path, attempt: "reset" if time.monotonic() < until else None
-    until = time.monotonic() + 1.5  # as long as all attempts together would take
+    archive.down, until = True, time.monotonic() + 1.5  # as long as all attempts together would take
     done = get(archive, tmp_path, manners=HASTY._replace(patience=20))
     assert done.missing == []
     check_all(archive, tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["503", "429", "reset", "stall", "truncated", "nobody"])
+def test_an_outage_near_the_end_replaces_nothing(archive, tmp_path, fault):
+    sample, failed = one_bin(20), tmp_path / "failed.csv"
+    done = get(archive, tmp_path, sample=sample)
+    for path in done.paths[:2]:
+        path.unlink()
+    archive.fault = lambda path, attempt: fault
+    url = "http://127.0.0.1:9/sas" if fault == "nobody" else archive.sas
+    archive.down = True
+    manners = HASTY._replace(stall=0.1)
+    with pytest.raises(SpecdataError, match="the archive cannot be reached"):
+        get(archive, tmp_path, sample=sample, failed=failed, url=url, manners=manners)
+    assert not failed.exists()
+    assert len(list(tmp_path.rglob("spec-*.fits"))) == 18
+    archive.fault, archive.down = lambda path, attempt: None, False
+    assert get(archive, tmp_path, sample=sample).paths == done.paths
+
+
+def test_one_file_that_only_makes_trouble_is_not_an_outage(archive, tmp_path):
+    sample = one_bin(20)
+    done = get(archive, tmp_path, sample=sample)
+    done.paths[0].unlink()
+    bad = done.paths[0].relative_to(tmp_path).as_posix()
+    archive.fault = lambda path, attempt: "reset" if path == bad else None
+    again = get(archive, tmp_path, sample=sample)
+    assert len(again.missing) == 1
+    assert again.paths[:19] == done.paths[1:]
 
 
 def test_a_wrong_release_is_noticed_early(mock_files, tmp_path):

@@ -41,7 +41,7 @@ class Manners(NamedTuple):
     longest_wait: float = 120.0  # s; a server that asks for more in Retry-After is left in peace
     stall: float = 30.0  # s without a byte
     deadline: float = 180.0  # s for one file, however the bytes trickle in
-    patience: float = 300.0  # s without any answer at all before the network counts as dead
+    patience: float = 300.0  # s with nothing but troubles before the archive, or the network, counts as down
 
 
 POLITE = Manners()
@@ -51,18 +51,22 @@ _HOPELESS = 50  # so many files in vain, and more than arrived: the question is 
 
 
 class _Failed(Exception):
-    """An attempt that did not bring the file: why, the wait asked for in s, and for how many attempts it counts."""
+    """An attempt that did not bring the file: why, the wait asked for in s, and for how many attempts it counts.
 
-    def __init__(self, reason, wait=0.0, cost=1):
+    With `trouble` the fault may be the archive's or the network's and not the file's.
+    """
+
+    def __init__(self, reason, wait=0.0, cost=1, trouble=False):
         super().__init__(reason)
-        self.wait, self.cost = wait, cost
+        self.wait, self.cost, self.trouble = wait, cost, trouble
 
 
 def download(jobs, *, manners=POLITE, report=None, had=0):
     """Download files, each under a temporary name until it is complete and has passed its check.
 
     A failed attempt is repeated later, while others go on. What a server says with `Retry-After`, in seconds or as a
-    date, holds for all connections.
+    date, holds for all connections. Where nothing arrives any more, no file is given up for it: all wait, and after
+    `Manners.patience` the download ends with an error.
 
     Parameters
     ----------
@@ -119,7 +123,7 @@ class _Desk:
         self.open, self.arrived, self.lost = len(jobs), had, 0
         self.fatal, self.closed = None, False
         self.not_before, self.met = 0.0, False
-        self.silent, self.silent_since = 0, 0.0  # errors in a row without any answer, and when they began
+        self.troubles, self.troubled_since = 0, 0.0  # in a row, with nothing served between, and when they began
         self.changed = threading.Condition()
 
     def take(self):
@@ -154,11 +158,16 @@ class _Desk:
                 self.report(job, size, reason)
             self.changed.notify_all()
 
-    def answered(self):
+    def served(self):
+        """Note that the archive is well: it gave a file, or said that it has none."""
         with self.changed:
-            self.silent, self.met = 0, True
+            self.troubles, self.met = 0, True
 
-    def again(self, number, attempt, job, error, *, silent):
+    def in_doubt(self):
+        """Whether there were so many troubles in a row that they may be the archive's or the network's."""
+        return self.troubles >= min(self.manners.connections, self.manners.attempts - 1)
+
+    def again(self, number, attempt, job, error):
         """Put a job back after a failed attempt, or give it up."""
         manners, now = self.manners, time.monotonic()
         with self.changed:
@@ -167,17 +176,18 @@ class _Desk:
             if error.wait > manners.longest_wait:
                 self.close(SpecdataError(f"{job.url}: the archive asks to wait {error.wait:.0f} s; try again then"))
             self.not_before = max(self.not_before, now + error.wait)
-            if silent:
-                self.silent_since = self.silent_since if self.silent else now
-                self.silent += 1
-            dead = self.silent > 2 * manners.connections
-            if dead:  # not this file's fault: all wait, and the attempt does not count
-                if now - self.silent_since > (manners.patience if self.met else min(manners.patience, _FIRST)):
+            if (
+                error.trouble and self.in_doubt()
+            ):  # all wait, and the attempt does not count: it is not this file's fault
+                if now - self.troubled_since > (manners.patience if self.met else min(manners.patience, _FIRST)):
                     self.close(SpecdataError(f"{job.url}: the archive cannot be reached ({error}); try again later"))
-                pause = manners.backoff * 2 ** min(self.silent // manners.connections, 5)
+                pause = manners.backoff * 2 ** min(self.troubles // manners.connections, 5)
                 self.not_before = max(self.not_before, now + min(pause, manners.patience / 4))
             else:
                 attempt += error.cost
+            if error.trouble:
+                self.troubled_since = self.troubled_since if self.troubles else now
+                self.troubles += 1
             if attempt < manners.attempts:
                 pause = manners.backoff * 2 ** max(0, attempt - 1) * random.uniform(0.5, 1.5)
                 heapq.heappush(self.waiting, (now + max(pause, error.wait), number, attempt, job))
@@ -196,15 +206,14 @@ def _work(desk, client):
             body = _get(desk, client, job.url)
             with write_whole(job.path, check=lambda path, job=job: _check(job, path)) as stream:
                 stream.write(body)
-        except _Failed as error:
-            desk.again(number, attempt, job, error, silent=False)
-        except httpx2.HTTPError as error:
-            words = " ".join(str(error).split())
-            reason = f"{type(error).__name__}: {words}" if words else type(error).__name__
-            desk.again(number, attempt, job, _Failed(reason), silent=True)
-        except SpecdataError as error:
-            desk.close(error)
-        except BaseException as error:  # a fault of our own must not leave the others waiting
+        except (_Failed, httpx2.HTTPError) as error:
+            if not isinstance(error, _Failed):
+                words = " ".join(str(error).split())
+                error = _Failed(f"{type(error).__name__}: {words}" if words else type(error).__name__, trouble=True)
+            if error.trouble and desk.in_doubt() and _is_well(client, job.url):
+                desk.served()
+            desk.again(number, attempt, job, error)
+        except BaseException as error:  # no space on the disk, or a fault of our own: the others must not wait for it
             desk.close(error)
         else:
             desk.finish(job, len(body))
@@ -215,27 +224,39 @@ def _get(desk, client, url):
     begin = time.monotonic()
     body = bytearray()
     with client.stream("GET", url) as response:
-        desk.answered()
-        if response.status_code != 200:
-            cost = 2 if response.status_code in _GONE else 1
-            reason = f"HTTP {response.status_code} {response.reason_phrase}".strip()
-            raise _Failed(reason, retry_after(response.headers), cost)
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise _Failed("the archive sent it compressed")
+        if (status := response.status_code) != 200:
+            if not (trouble := status == 429 or status >= 500):
+                desk.served()
+            reason = f"HTTP {status} {response.reason_phrase}".strip()
+            raise _Failed(reason, retry_after(response.headers), 2 if status in _GONE else 1, trouble)
         length = response.headers.get("Content-Length")
         if length is None and response.headers.get("Transfer-Encoding") is None:
             raise _Failed("the archive does not say how long the file is")
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise _Failed("the archive sent it compressed")
         for chunk in response.iter_raw():
             body += chunk
             if desk.closed:
                 raise _Failed("interrupted")
             if time.monotonic() - begin > desk.manners.deadline:
-                raise _Failed(f"{len(body)} bytes in {desk.manners.deadline:g} s is too slow")
+                raise _Failed(f"{len(body)} bytes in {desk.manners.deadline:g} s is too slow", trouble=True)
             if len(body) > _LARGEST:
                 raise _Failed(f"the file has more than {_LARGEST} bytes")
     if length is not None and len(body) != int(length):
-        raise _Failed(f"{len(body)} of {length} bytes came")
+        raise _Failed(f"{len(body)} of {length} bytes came", trouble=True)
+    desk.served()
     return body
+
+
+def _is_well(client, url):
+    """Knock at the door of the archive: whether its front page comes, and without trouble of its own."""
+    import httpx2
+
+    try:
+        status = client.get(httpx2.URL(url).join("/"), follow_redirects=False).status_code
+        return status != 429 and status < 500
+    except httpx2.HTTPError:
+        return False
 
 
 def _check(job, path):
