@@ -13,7 +13,8 @@ from specdata.files import sweep
 from specdata.fitstable import check_whole
 from specdata.selection import redshift_steps
 from specdata.sources.catalogue import REQUIRED, shuffle
-from specdata.sources.download import POLITE, Job, download
+from specdata.sources.download import Job, download
+from specdata.sources.manners import POLITE
 from specdata.sources.missing import read_missing, write_missing
 from specdata.sources.sas import SAS_URL, lite_path
 from specdata.specfile import read_spectrum
@@ -84,7 +85,9 @@ def fetch(catalogue, cache, *, data_release=16, sample, cuts, on_missing="replac
         raise SpecdataError(f"{url!r}: is no web address; give the root of an archive, such as {SAS_URL}")
     wanted = _Wanted(catalogue, Path(cache), data_release, url.rstrip("/"), accept)
     bins = _bins(wanted.columns, sample, cuts)
-    failed = None if failed is None else Path(failed)
+    if failed is not None:
+        failed = Path(failed)
+        sweep(failed.parent)
     before = read_missing(failed)
     with _Bar(sum(min(asked, len(members)) for _, _, asked, members in bins), progress) as bar:
         while todo := [i for *_, asked, members in bins for i in wanted.next_of(asked, members)]:

@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 from specdata.errors import SpecdataError
-from specdata.files import write_whole
+from specdata.files import sweep, write_whole
 from specdata.sources.catalogue import COLUMNS, read_catalogue, write_catalogue
-from specdata.sources.download import retry_after
+from specdata.sources.manners import retry_after
 from specdata.sources.sas import check_release
 
 SKYSERVER_URL = "https://skyserver.sdss.org"
@@ -74,6 +74,7 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, timeout=TIME_LI
         if stored is None or {key: stored.get(key) for key in about} == about:
             return catalogue
         raise SpecdataError(f"{path}: was selected by other cuts or from another release; move it away to select anew")
+    sweep(path.parent)
     parts = path.with_name(path.name + ".partial")
     columns, bins = {name: [] for name in COLUMNS}, []
     asked_at = 0.0
