@@ -121,8 +121,9 @@ def ask(query, data_release, *, url, timeout, attempts, backoff):
                 response = SDSS.query_sql_async(query.sql, data_release=data_release, timeout=timeout, cache=False)
             told = min(retry_after(response.headers), TIME_LIMIT)
             response.raise_for_status()
-            parse_answer(response.text, query.rows)
-            return response.text
+            answer = response.content.decode("utf-8-sig", errors="replace")
+            parse_answer(answer, query.rows)
+            return answer
         except _Refused as error:
             raise SpecdataError(
                 f"SkyServer ({url}) refuses the query for {where}: {error}; change the recipe"
@@ -149,7 +150,6 @@ def parse_answer(text, limit):
     An answer is CSV below the line ``#Table1``. Whatever else comes, also with status 200, is an error, and so is an
     answer with fewer rows than there are and were asked for.
     """
-    text = text.lstrip("\ufeff")
     first, _, body = text.partition("\n")
     lines = list(csv.reader(io.StringIO(body)))
     if first.strip() != "#Table1" or not lines:
