@@ -178,6 +178,25 @@ def test_answers_that_are_none(archive, tmp_path, text, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_damaged_part_is_asked_for_again_and_nonsense_is_told(archive, tmp_path, monkeypatch):
+    path, queries = tmp_path / "c.parquet", bin_queries(CUTS, SAMPLE)
+    archive.fault = lambda sql, attempt: "html" if sql.strip() == queries[3].sql else None
+    with pytest.raises(SpecdataError, match="did not answer"):
+        select(path, queries, url=archive.url, attempts=1, **QUICK)
+    parts = sorted((tmp_path / "c.parquet.partial").iterdir())
+    assert len(parts) == 3
+    parts[0].write_text(parts[0].read_text()[:-30])
+    parts[1].write_bytes(b"\xff\xfe")
+    archive.fault, asked = lambda sql, attempt: None, len(archive.log)
+    assert len(select(path, queries, url=archive.url, **QUICK)) > 300
+    assert len(archive.log) - asked == 7 + 2
+
+    values = ["x" if name == "z" else "1" for name in [*COLUMNS, "available"]]
+    monkeypatch.setattr(archive, "query", lambda sql: table([*COLUMNS, "available"], [values]))
+    with pytest.raises(SpecdataError, match=r"d\.parquet\.partial: holds a value that makes no sense \(.*'x'"):
+        select(tmp_path / "d.parquet", queries[:1], url=archive.url, **QUICK)
+
+
 def test_nothing_found_and_nobody_there(archive, tmp_path):
     cuts = Cuts(z_min=2, z_max=3)
     with pytest.raises(SpecdataError, match="DR16 has no galaxy between these limits"):

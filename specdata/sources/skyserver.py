@@ -4,6 +4,7 @@ The limits of SkyServer's SQL search, as its help and the source of `spExecuteSQ
 and 60 queries a minute. Its errors come as a page or a table with status 200.
 """
 
+import contextlib
 import csv
 import hashlib
 import html
@@ -81,15 +82,16 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, timeout=TIME_LI
     for query in tqdm(queries, unit=" queries", desc="select", disable=not progress):
         digest = hashlib.sha256(f"{data_release} {query.sql}".encode()).hexdigest()[:16]
         part = parts / f"z{query.z_min:.4f}-{digest}.csv"
-        if part.is_file():
-            answer = part.read_text(encoding="utf-8")
-        else:
+        rows = None
+        with contextlib.suppress(OSError, UnicodeDecodeError, _NoAnswer):
+            rows = parse_answer(part.read_text(encoding="utf-8"), query.rows)
+        if rows is None:
             time.sleep(max(0.0, asked_at + _PAUSE - time.monotonic()) if url == SKYSERVER_URL else 0.0)
             answer = ask(query, data_release, url=url, timeout=timeout, attempts=attempts, backoff=backoff)
             asked_at = time.monotonic()
             with write_whole(part) as stream:
                 stream.write(answer.encode())
-        rows = parse_answer(answer, query.rows)
+            rows = parse_answer(answer, query.rows)
         available = int(rows[0][-1]) if rows else 0
         bins.append({**query._asdict(), "available": available, "given": len(rows)})
         for name, values in zip(COLUMNS, zip(*rows, strict=True), strict=False):
@@ -98,7 +100,11 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, timeout=TIME_LI
         raise SpecdataError(f"DR{data_release} has no galaxy between these limits; loosen the cuts of the recipe")
     known = {name: [v or None if COLUMNS[name][0] != "string" else v for v in columns[name]] for name in COLUMNS}
     about["redshift_bins"] = [{key: row[key] for key in row if key != "sql"} for row in bins]
-    table = pa.table({name: pa.array(values, pa.string()).cast(COLUMNS[name][0]) for name, values in known.items()})
+    try:
+        arrays = {name: pa.array(values, pa.string()).cast(COLUMNS[name][0]) for name, values in known.items()}
+    except pa.ArrowInvalid as error:
+        raise SpecdataError(f"{parts}: holds a value that makes no sense ({error}); remove it and try again") from None
+    table = pa.table(arrays)
     write_catalogue(table, path, about=json.dumps(about, indent=1).encode())
     shutil.rmtree(parts, ignore_errors=True)
     return read_catalogue(path)
