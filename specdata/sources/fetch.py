@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from specdata.errors import SpecdataError
-from specdata.files import sweep
 from specdata.fitstable import check_whole
 from specdata.selection import redshift_steps
 from specdata.sources.catalogue import REQUIRED, shuffle
@@ -18,6 +17,7 @@ from specdata.sources.manners import POLITE
 from specdata.sources.missing import read_missing, write_missing
 from specdata.sources.sas import SAS_URL, lite_path
 from specdata.specfile import read_spectrum
+from specdata.wholefile import sweep
 
 ON_MISSING = ("replace", "stop")
 

@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 from specdata.errors import SpecdataError
-from specdata.files import sweep, write_whole
 from specdata.sources.catalogue import COLUMNS, read_catalogue, write_catalogue
 from specdata.sources.manners import retry_after
 from specdata.sources.sas import check_release
+from specdata.wholefile import sweep, write_whole
 
 SKYSERVER_URL = "https://skyserver.sdss.org"
 TIME_LIMIT = 600.0  # s, the server's own; astroquery would give up after 60
