@@ -6,6 +6,8 @@ the same bytes in file after file, so astropy's answer is kept and asked for onc
 """
 
 import gzip
+import math
+import re
 import warnings
 import zlib
 from functools import lru_cache
@@ -17,6 +19,7 @@ from astropy.io import fits
 from specdata.errors import SpecdataError
 
 _BLOCK = 2880  # every FITS header and every data unit fills whole blocks of this many bytes (FITS 4.0, section 3.1)
+_SIZE = re.compile(rb"(BITPIX|NAXIS\d*|PCOUNT|GCOUNT) *=")
 _END = b"END" + b" " * 77
 AGAIN = "download the file again"
 
@@ -105,6 +108,30 @@ def read_tables(path):
         tables.append(Table(layout, rows))
         position += -(-layout.size // _BLOCK) * _BLOCK
     return primary, *tables
+
+
+def check_whole(path):
+    """Refuse a FITS file that ends inside one of its HDUs, also of those that `read_tables` does not look at."""
+    raw = _read_bytes(path)
+    position = number = 0
+    while position < len(raw):
+        header, position = _cut_header(raw, position, number)
+        position += -(-_data_size(header, number) // _BLOCK) * _BLOCK
+        number += 1
+    if position > len(raw):
+        raise SpecdataError(f"the file is truncated inside HDU {number - 1}; {AGAIN}")
+
+
+def _data_size(raw, number):
+    """Bytes of data that belong to a header; what counts stands in its first cards (FITS 4.0, section 4.4.1)."""
+    cards = (raw[i : i + 80] for i in range(0, min(len(raw), 20 * 80), 80))
+    try:
+        known = {card[:8].strip(): int(card[10:].split(b"/")[0]) for card in cards if _SIZE.match(card)}
+        axes = [known[b"NAXIS%d" % (i + 1)] for i in range(known[b"NAXIS"])]
+        values = math.prod(axes) + known.get(b"PCOUNT", 0) if axes else 0
+        return abs(known[b"BITPIX"]) // 8 * known.get(b"GCOUNT", 1) * values
+    except (KeyError, ValueError) as error:
+        raise _damaged(number, error) from error
 
 
 def _cut_header(raw, start, number):

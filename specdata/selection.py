@@ -101,6 +101,13 @@ def hash_order(objects, seed):
     return np.frombuffer(b"".join(digest), dtype=">u8").astype(np.uint64)
 
 
+def redshift_steps(size, redshift_bins, z_min, z_max):
+    """Share `size` spectra out to equally wide redshift bins; list of (lower edge, upper edge, number asked for)."""
+    edges = np.linspace(z_min, z_max, redshift_bins + 1)
+    asked = [size // redshift_bins + (i < size % redshift_bins) for i in range(redshift_bins)]
+    return [(float(low), float(high), n) for low, high, n in zip(edges[:-1], edges[1:], asked, strict=True)]
+
+
 def equal_frequency(z, objects, *, size, redshift_bins, z_min, z_max, seed):
     """Draw the same number of spectra from each of equally wide redshift bins.
 
@@ -128,12 +135,11 @@ def equal_frequency(z, objects, *, size, redshift_bins, z_min, z_max, seed):
     edges = np.linspace(z_min, z_max, redshift_bins + 1)
     bin_ = np.clip(np.searchsorted(edges, z, side="right") - 1, 0, redshift_bins - 1)
     chosen, table = [], []
-    for i in range(redshift_bins):
-        asked = size // redshift_bins + (i < size % redshift_bins)
+    for i, (low, high, asked) in enumerate(redshift_steps(size, redshift_bins, z_min, z_max)):
         members = order[bin_[order] == i]
         chosen.append(members[:asked])
         row = {"asked": asked, "available": len(members), "taken": len(chosen[-1])}
-        table.append({"z_min": float(edges[i]), "z_max": float(edges[i + 1]), **row})
+        table.append({"z_min": low, "z_max": high, **row})
     return np.sort(np.concatenate(chosen)), table
 
 

@@ -14,7 +14,7 @@ from specdata.spectrum import Spectrum
 
 # BOSS_TARGET1 bits of the galaxy samples: GAL_LOZ, GAL_CMASS, GAL_CMASS_COMM, GAL_CMASS_SPARSE, SDSS_KNOWN,
 # GAL_CMASS_ALL, GAL_IFIBER2_FAINT (https://www.sdss3.org/dr10/algorithms/bitmask_boss_target1.php)
-_BOSS_GALAXY = sum(1 << bit for bit in (0, 1, 2, 3, 6, 7, 8))
+BOSS_GALAXY = sum(1 << bit for bit in (0, 1, 2, 3, 6, 7, 8))
 
 
 def read_spectrum(path):
@@ -104,7 +104,7 @@ def _metadata(table, mock):
         raise SpecdataError(f"{table.layout.label} has {len(table.rows)} rows, not 1; pass one file a spectrum")
     nan = math.nan
     spectype, survey = table.value("CLASS", str), table.value("SURVEY", str, "")
-    galaxy_target = table.value("BOSS_TARGET1", int, 0) & _BOSS_GALAXY and spectype != "QSO"
+    galaxy_target = table.value("BOSS_TARGET1", int, 0) & BOSS_GALAXY and spectype != "QSO"
     has_noqso = table.value("CLASS_NOQSO", str, "") and math.isfinite(table.value("Z_NOQSO", float, nan))
     fit = "_NOQSO" if galaxy_target and has_noqso else ""
     # SPECOBJID is text in SPECOBJ and an integer in SPALL. SN_MEDIAN has one value for each band in the real files.

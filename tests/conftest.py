@@ -1,6 +1,7 @@
 """Real spectra for the tests: four small files in `tests/data`, and many more in `../shared/sdss` where it exists."""
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,6 +18,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="specdata-tests-")
 
 DATA = Path(__file__).parent / "data"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what needs the network or a GPU unless it is asked for by its marker."""
+    for name in {"remote_data", "gpu"} - set(re.findall(r"\w+", config.getoption("-m"))):
+        for item in items:
+            if name in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=f"opt in with -m {name}"))
 
 
 def pytest_sessionfinish():

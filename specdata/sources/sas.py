@@ -1,0 +1,74 @@
+"""Where the Science Archive Server (SAS) of SDSS keeps a spectrum; a cache has the same layout.
+
+The rules are those of `spec-lite` in the official path templates of the package sdss-tree, which the tests hold these
+against, with the choice of the folder by `run2d` as sdss-access makes it.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from specdata.errors import SpecdataError
+
+SAS_URL = "https://data.sdss.org/sas"
+RELEASES = range(8, 18)
+_SDSS_RUNS = {"26", "103", "104"}  # SDSS-I/II, SEGUE-2 and the rest of SDSS-I/II; a BOSS or eBOSS run is v5_13_0
+_RUN = re.compile(r"26|103|104|v\d{1,3}_\d{1,3}_\d{1,3}")
+
+
+def check_release(data_release):
+    """Refuse a data release whose spectra have another layout.
+
+    Raises
+    ------
+    SpecdataError
+        For a release before DR8, which has other files, and from DR18 on, which names spectra by field and catalogue
+        number.
+    """
+    if not isinstance(data_release, int) or data_release not in RELEASES:
+        raise SpecdataError(
+            f"data_release = {data_release!r}: give a whole number from 8 to 17, because the archive names spectra by "
+            "plate, mjd and fibre only there (from DR18 on by field and catalogue number)"
+        )
+
+
+def check_run2d(run2d):
+    """Say what is wrong with the version of a reduction, or return None."""
+    if isinstance(run2d, str) and _RUN.fullmatch(run2d):
+        return None
+    return "give 26, 103 or 104 for SDSS-I/II and a version such as v5_13_0 for BOSS and eBOSS"
+
+
+def lite_path(data_release, plate, mjd, fiberid, run2d):
+    """Path of a lite spectrum below the root of the SAS, and below that of a cache.
+
+    Parameters
+    ----------
+    data_release : int
+        8 to 17.
+    plate, mjd, fiberid : int
+    run2d : str
+        ``26``, ``103``, ``104``, or a version of the BOSS pipeline such as ``v5_13_0``.
+
+    Returns
+    -------
+    str
+        For example ``dr16/sdss/spectro/redux/26/spectra/lite/0266/spec-0266-51602-0001.fits``. BOSS runs lie below
+        ``boss`` up to DR12 and below ``eboss`` from DR13 on. Plates from 10000 on have five digits.
+    """
+    check_release(data_release)
+    if problem := check_run2d(run2d):
+        raise SpecdataError(f"run2d = {run2d!r}: {problem}")
+    if run2d in _SDSS_RUNS:
+        tree = "sdss"
+    elif data_release < 9:
+        raise SpecdataError(f"run2d = {run2d!r}: DR8 has no BOSS spectra; give data_release 9 or later")
+    else:
+        tree = "boss" if data_release < 13 else "eboss"
+    name = f"spec-{plate:04d}-{mjd}-{fiberid:04d}.fits"
+    return f"dr{data_release}/{tree}/spectro/redux/{run2d}/spectra/lite/{plate:04d}/{name}"
+
+
+def cache_folder(cache=None):
+    """Folder of the cache: the one given, or `$SAS_BASE_DIR`, where SDSS software keeps its copy, or `sas`."""
+    return Path(cache or os.environ.get("SAS_BASE_DIR") or "sas").expanduser()

@@ -1,0 +1,66 @@
+"""Spectra of the SDSS archive: select, fetch, and read what was fetched with what the catalogue knows of it."""
+
+import dataclasses
+import math
+
+from specdata.errors import SpecdataError
+from specdata.specfile import read_spectrum
+
+
+def sdss_catalogue(path, cuts, sample, *, data_release=16, url=None, progress=True):
+    """Catalogue of a recipe: the file that is there, or else what SkyServer selects.
+
+    Parameters
+    ----------
+    path : path-like
+        Parquet or CSV; written if it does not exist.
+    cuts : specdata.recipe.Cuts
+    sample : specdata.recipe.Sample
+    data_release : int
+    url : str, optional
+        Root of another SkyServer.
+    progress : bool
+
+    Returns
+    -------
+    pyarrow.Table
+    """
+    from specdata.sources.query import bin_queries
+    from specdata.sources.skyserver import SKYSERVER_URL, select
+
+    queries = bin_queries(cuts, sample)
+    return select(path, queries, data_release=data_release, url=url or SKYSERVER_URL, progress=progress)
+
+
+def sdss_spectra(catalogue, fetched, *, on_error=None):
+    """Read what was fetched, those that did not pass the cuts included, so that a build counts every one.
+
+    The dereddened i magnitude comes from the catalogue where the file has none, as those of SDSS-I/II.
+
+    Parameters
+    ----------
+    catalogue : pyarrow.Table
+    fetched : specdata.sources.fetch.Fetched
+        For that catalogue.
+    on_error : callable, optional
+        Called as ``on_error(path, error)`` with the `SpecdataError` of a file that cannot be read any more; by default
+        the error is raised.
+
+    Yields
+    ------
+    Spectrum
+        In the order of the catalogue's rows.
+    """
+    known = catalogue["dered_i"].to_pylist() if "dered_i" in catalogue.column_names else None
+    found = [*zip(fetched.rows, fetched.paths, strict=True), *((row, path) for row, path, _, _ in fetched.unfit)]
+    for row, path in sorted(found):
+        try:
+            spectrum = read_spectrum(path)
+        except SpecdataError as error:
+            if on_error is None:
+                raise
+            on_error(path, error)
+            continue
+        if known is not None and known[row] is not None and math.isnan(spectrum.dered_i):
+            spectrum = dataclasses.replace(spectrum, dered_i=known[row])
+        yield spectrum

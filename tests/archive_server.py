@@ -1,0 +1,320 @@
+"""A small SDSS archive on the loopback interface: SkyServer's SQL search and the SAS, over real HTTP, with faults.
+
+Queries are really carried out, by SQLite on tables of SpecObj and PhotoObj, after the same filter that SkyServer puts
+before its database (`spExecuteSQL`). Files are those of a folder, or made from one mock by writing other numbers into
+its table.
+"""
+
+import csv
+import email.utils
+import gzip
+import hashlib
+import io
+import re
+import select
+import socket
+import sqlite3
+import struct
+import threading
+import time
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+
+from specdata.sources.mock import mock_spectrum, write_spec_lite
+from specdata.sources.sas import lite_path
+
+SPECOBJ = (
+    "specObjID TEXT, bestObjID INTEGER, plate INTEGER, mjd INTEGER, fiberID INTEGER, run2d TEXT, ra REAL, dec REAL, "
+    "z REAL, z_noqso REAL, zWarning INTEGER, zWarning_noqso INTEGER, class TEXT, class_noqso TEXT, subClass TEXT, "
+    "snMedian REAL, boss_target1 INTEGER, sciencePrimary INTEGER"
+)
+FAULTS = ("503", "429", "404", "reset", "stall", "truncated", "wrong", "html", "trickle")
+ERROR_PAGE = (
+    "<html><head><title>Skyserver Error</title></head><body bgcolor=white>\n<h2>An error occured</h2>"
+    "<H3 BGCOLOR=pink><font color=red>{}<br></font></H3></BODY></HTML>\n"
+)
+
+
+def make_sky(n, *, seed=0, plates=200):
+    """Make `n` observations as SkyServer has them: rows for SpecObj and PhotoObj, dict by column.
+
+    Three in four are galaxies of SDSS-I, one in four is of BOSS; some are stars, carry a warning, are not primary, are
+    too faint or have no photometry. Of BOSS targets `z` is wrong and `z_noqso` is right.
+    """
+    rng = np.random.default_rng(seed)
+    centres = np.column_stack([rng.uniform(110, 260, plates), np.degrees(np.arcsin(rng.uniform(0, 0.9, plates)))])
+    cells = rng.choice(plates * 640, n, replace=False)
+    rows = []
+    for index, cell in enumerate(cells):
+        number, fiberid = divmod(int(cell), 640)
+        boss = number % 4 == 3
+        plate = (9_900 if boss else 300) + number  # so that some have five digits
+        mjd, run2d = 52_000 + 3 * plate % 3_000, "v5_13_0" if boss else "26"
+        z = float(np.float32(min(0.7, rng.gamma(2.5, 0.07))))
+        target = boss and rng.random() < 0.8
+        row = {"bestObjID": 1_237_650_000_000_000_000 + index, "plate": plate, "mjd": mjd, "fiberID": fiberid + 1}
+        row |= {"run2d": run2d, "ra": centres[number, 0] + rng.normal(0, 0.7), "dec": centres[number, 1]}
+        row |= {"z": 1.5 if target else z, "z_noqso": z if boss else 0.0, "class_noqso": "GALAXY" if boss else ""}
+        row |= {"zWarning": 4 if rng.random() < 0.1 else 0, "zWarning_noqso": 4 if boss and rng.random() < 0.1 else 0}
+        row |= {"class": "STAR" if rng.random() < 0.1 else "GALAXY", "subClass": "", "snMedian": rng.uniform(5, 40)}
+        row |= {"boss_target1": 2 if target else 0, "sciencePrimary": int(rng.random() > 0.05)}
+        row |= {"dered_i": float(rng.choice([-9999.0, rng.uniform(14, 19)], p=[0.02, 0.98]))}
+        rows.append({"specObjID": specobjid(row), **row})
+    return rows
+
+
+def specobjid(row):
+    """The number that SDSS gives an observation, which needs 64 bits without a sign."""
+    run = [int(part) for part in re.findall(r"\d+", row["run2d"])]
+    run = run[0] if len(run) == 1 else (run[0] - 5) * 10_000 + run[1] * 100 + run[2]
+    return str(row["plate"] << 50 | row["fiberID"] << 38 | (row["mjd"] - 50_000) << 24 | run << 10)
+
+
+def identity(row):
+    """Release-independent part of a row that names its file."""
+    return row["plate"], row["mjd"], row["fiberID"], row["run2d"]
+
+
+class MockFiles:
+    """Lite files of 64 pixels for any row: one mock with other numbers in its table, so each has bytes of its own."""
+
+    def __init__(self, folder):
+        from dataclasses import replace
+
+        from astropy.io import fits
+
+        spectrum, _ = mock_spectrum(0, 0)
+        arrays = ("loglam", "flux", "ivar", "and_mask", "or_mask", "wdisp")
+        path = folder / "template.fits"
+        write_spec_lite(replace(spectrum, **{name: getattr(spectrum, name)[1000:1064] for name in arrays}), path)
+        with fits.open(path) as hdus:
+            start, columns = hdus[2].fileinfo()["datLoc"], hdus[2].columns
+            self.offsets = {name: start + columns.dtype.fields[name][1] for name in columns.names}
+        self.template = path.read_bytes()
+
+    def __call__(self, row):
+        z = row["z_noqso"] if row["boss_target1"] else row["z"]
+        content = bytearray(self.template)
+        for name, form, value in (
+            ("PLATE", ">i", row["plate"]), ("MJD", ">i", row["mjd"]), ("FIBERID", ">i", row["fiberID"]), ("Z", ">f", z),
+        ):  # fmt: skip
+            struct.pack_into(form, content, self.offsets[name], value)
+        return bytes(content)
+
+
+class Archive:
+    """The server; a context manager. What it does wrong is in `fault`, and what was asked of it in `log`.
+
+    Attributes
+    ----------
+    url, sas : str
+        Roots for SQL and for files.
+    fault : callable
+        ``fault(path, attempt)`` gives one of `FAULTS`, of the SQL faults (`page`, `text`, `throttle`, `short`) or of
+        the unusual ways to send a file (`chunked`, `unsaid`, `gzip`, `moved`), or None; attempts of one path (or
+        query) are counted from 0.
+    row_cap : int
+        More rows than these cannot be asked for.
+    down : bool
+        Whether the front page has the faults too, as in an outage.
+    files : dict of str to (callable or bytes)
+        Content by path below the SAS.
+    log : list of (str, str)
+        Path (or query) and what was answered.
+    busiest : int
+        The most requests that were under way at one time.
+    """
+
+    def __init__(self, rows, *, data_release=16, content=None, retry_after="0"):
+        self.rows, self.fault, self.row_cap = rows, lambda path, attempt: None, 500_000
+        self.retry_after, self.log, self.attempts = retry_after, [], {}
+        self.active = self.busiest = 0
+        self.down = False
+        self.lock, self.stopping = threading.Lock(), threading.Event()
+        self.files = {lite_path(data_release, *identity(row)): (content, row) for row in rows} if content else {}
+        self.database = sqlite3.connect(":memory:", check_same_thread=False)
+        self.database.execute(f"CREATE TABLE SpecObj ({SPECOBJ})")
+        self.database.execute("CREATE TABLE PhotoObj (objID INTEGER PRIMARY KEY, dered_i REAL)")
+        names = [part.split()[0] for part in SPECOBJ.split(", ")]
+        marks = ", ".join(f":{name}" for name in names)
+        self.database.executemany(f"INSERT INTO SpecObj VALUES ({marks})", rows)
+        self.database.executemany("INSERT INTO PhotoObj VALUES (:bestObjID, :dered_i)", rows)
+
+    def __enter__(self):
+        handler = type("Handler", (_Handler,), {"archive": self})
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server.daemon_threads, self.server.handle_error = True, lambda *_: None
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.sas = f"{self.url}/sas"
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+        self.database.close()
+
+    def content(self, path):
+        """Bytes of a file, or None."""
+        if path not in self.files:
+            return None
+        made, row = self.files[path]
+        return made(row)
+
+    def next_fault(self, key):
+        with self.lock:
+            attempt = self.attempts.get(key, 0)
+            self.attempts[key] = attempt + 1
+        return self.fault(key, attempt)
+
+    def query(self, sql):
+        """Carry out one query as SkyServer does: its filter, and the text of its answer."""
+        found = re.match(r"\s*select\s+top\s+(\d+)\s", sql, re.IGNORECASE)
+        inner = re.findall(r"(.)\s?\bselect\b", sql.strip()[6:], re.IGNORECASE)
+        if not re.match(r"\s*select ", sql, re.IGNORECASE):
+            return table(["error_message"], [[f"error: must be a select statement: {sql}"]])
+        if found and int(found[1]) > self.row_cap:
+            return table(["error_message"], [[f"error: limit is  top {self.row_cap} {sql}"]])
+        if ";" in sql or any(before != "(" for before in inner):
+            return ERROR_PAGE.format("SQL Error: Incorrect syntax near '#'.")
+        limit = int(found[1]) if found else self.row_cap
+        statement = re.sub(r"(?i)^\s*select\s+top\s+\d+\s", "SELECT ", sql) + f" LIMIT {limit}"
+        try:
+            with self.lock:
+                cursor = self.database.execute(statement)
+                return table([column[0] for column in cursor.description], cursor.fetchall())
+        except sqlite3.Error as error:
+            return ERROR_PAGE.format(f"SQL Error: {error}")
+
+
+def table(names, rows):
+    """Text of an answer in CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([names, *[["null" if cell is None else cell for cell in row] for row in rows]])
+    return "#Table1\n" + text.getvalue()
+
+
+def some_faults(rate, *, seed=0, kinds=FAULTS):
+    """For `Archive.fault`: a share `rate` of all requests, of every kind, the same ones in every run."""
+
+    def fault(path, attempt):
+        number = int.from_bytes(hashlib.sha256(f"{seed} {path} {attempt}".encode()).digest()[:8])
+        return kinds[number % len(kinds)] if number // len(kinds) % 1000 < 1000 * rate else None
+
+    return fault
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    archive = None
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        archive = self.archive
+        with archive.lock:
+            archive.active += 1
+            archive.busiest = max(archive.busiest, archive.active)
+        try:
+            parts = urllib.parse.urlsplit(self.path)
+            if re.fullmatch(r"/dr\d+/en/tools/search/x_results\.aspx", parts.path):
+                self.answer_query(urllib.parse.parse_qs(parts.query))
+            elif parts.path == "/":
+                self.send_with(archive.next_fault("/") if archive.down else None, b"<html>Welcome</html>")
+            else:
+                self.answer_file(urllib.parse.unquote(parts.path).removeprefix("/sas/"))
+        finally:
+            with archive.lock:
+                archive.active -= 1
+
+    def answer_query(self, asked):
+        if asked.get("format") != ["csv"] or asked.get("searchtool") != ["SQL"]:
+            self.send(200, ERROR_PAGE.format("there is no such search tool").encode())
+            return
+        sql = asked["cmd"][0]
+        fault = self.archive.next_fault(sql)
+        self.archive.log.append((sql, fault or "200"))
+        if fault == "page":
+            self.send(200, ERROR_PAGE.format("").encode())
+        elif fault == "text":
+            self.send(200, b"ERROR: Your query timed out. The maximum time is 600 seconds.")
+        elif fault == "throttle":
+            said = "ERROR: Maximum 60 queries allowed per minute. Rejected query: " + sql
+            self.send(200, table(["error_message"], [[said]]).encode())
+        elif fault == "short":
+            self.send(200, "\n".join(self.archive.query(sql).split("\n")[:5]).encode() + b"\n")
+        else:
+            self.send_with(fault, self.archive.query(sql).encode())
+
+    def answer_file(self, path):
+        fault, content = self.archive.next_fault(path), self.archive.content(path)
+        self.archive.log.append((path, fault or ("200" if content else "404")))
+        if content is None:
+            self.send(404, b"<html><body>Not Found</body></html>")
+        elif fault == "wrong":
+            others = iter(self.archive.files)
+            other = next(others)
+            self.send(200, self.archive.content(other if other != path else next(others)))
+        else:
+            self.send_with(fault, content)
+
+    def send_with(self, fault, content):
+        """Send the content, or do what the fault says."""
+        if fault in {"503", "429"}:
+            wait = self.archive.retry_after
+            if fault == "429" and wait != "0":  # the other form that the header has
+                wait = email.utils.formatdate(time.time() + float(wait), usegmt=True)
+            self.send(int(fault), b"slow down", **{"Retry-After": wait})
+        elif fault == "404":
+            self.send(404, b"<html><body>Not Found</body></html>")
+        elif fault == "html":
+            self.send(200, ERROR_PAGE.format("the disk is on holiday").encode())
+        elif fault == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+        elif fault in {"stall", "truncated", "trickle"}:
+            half = len(content) // 2
+            self.head(200, len(content))
+            self.wfile.write(content[:half])
+            while fault != "truncated" and not self.archive.stopping.wait(0.05):
+                if select.select([self.connection], [], [], 0)[0]:  # the client has hung up
+                    break
+                if fault == "trickle":
+                    self.wfile.write(content[half : half + 1])
+                    half += 1
+            self.close_connection = True
+        elif fault == "chunked":
+            self.head(200, None, **{"Transfer-Encoding": "chunked"})
+            for part in (content[:1000], content[1000:], b""):
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+        elif fault == "unsaid":
+            self.head(200, None)
+            self.wfile.write(content)
+            self.close_connection = True
+        elif fault == "gzip":
+            self.send(200, gzip.compress(content), **{"Content-Encoding": "gzip"})
+        elif fault == "moved":
+            self.send(302, b"", Location=self.path + "?")
+        else:
+            self.send(200, content)
+
+    def head(self, status, length, **headers):
+        self.send_response(status)
+        if length is not None:
+            headers["Content-Length"] = str(length)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def send(self, status, content, **headers):
+        self.head(status, len(content), **headers)
+        self.wfile.write(content)
