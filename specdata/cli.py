@@ -43,16 +43,30 @@ def recipes(
 @app.command()
 def build(
     recipe: Annotated[Path, typer.Argument(help="Recipe of a data set, e.g. recipes/data/sdss-folder.yaml.")],
-    output: Output,
+    output: Annotated[Path | None, typer.Option(help="Folder to make; it appears only when it is complete.")] = None,
     source: Annotated[Path | None, typer.Option(help="Folder of spec files, in place of the recipe's.")] = None,
     overwrite: Overwrite = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be asked of the SDSS archive.")] = False,
 ):
     """Turn spectra into a folder that is a Hub data set repository."""
     from specdata.dataset import build as build_dataset
     from specdata.files import find_recipe
     from specdata.recipe import load_data_recipe
 
-    manifest = build_dataset(load_data_recipe(find_recipe(recipe), source=source), output, overwrite=overwrite)
+    content = load_data_recipe(find_recipe(recipe), source=source)
+    if dry_run:
+        from specdata.sources.query import bin_queries
+        from specdata.sources.query import dry_run as describe
+
+        if content.source.kind != "sdss":
+            raise SpecdataError(
+                f"--dry-run: shows what is asked of the archive, and {recipe} has no source of kind sdss"
+            )
+        print(describe(bin_queries(content.cuts, content.sample), content.source.data_release))
+        return
+    if output is None:
+        raise SpecdataError("--output is missing: give the folder to make")
+    manifest = build_dataset(content, output, overwrite=overwrite)
     counts = manifest["counts"]
     rejected = ", ".join(f"{cut} {n}" for cut, n in counts["rejected"].items() if n) or "none"
     print(f"read       {counts['read']} spectra; rejected: {rejected}")

@@ -1,6 +1,7 @@
 """The build: from a recipe to a folder that is a Hub data set repository."""
 
 import csv
+import functools
 import hashlib
 import json
 import platform
@@ -59,7 +60,7 @@ def build(recipe, output, *, overwrite=False, progress=True):
     contents = (*_CONTENTS, *recipe.configs, *_earlier_configs(output))
     with new_folder(output, marker=MANIFEST, contents=contents, overwrite=overwrite) as folder:
         spool = folder / "spool.arrow"
-        meta, rejected = _read_and_cut(recipe, spool, progress)
+        meta, rejected, selection = _read_and_cut(recipe, spool, progress)
         objects, chosen, split, counts, table = _sample(recipe, meta, rejected)
         with pa.memory_map(str(spool)) as stream:
             spectra = pa.ipc.open_file(stream).read_all()
@@ -77,6 +78,8 @@ def build(recipe, output, *, overwrite=False, progress=True):
         spool.unlink()
         _write_rejected(folder / "rejected.csv", rejected)
         manifest = _manifest(recipe, folder, counts, table)
+        if selection:
+            manifest["selection"] = selection
         manifest["configs"] = {
             name: config["encoding"].to_dict() | {"values": values[name]} | config["fit"]
             for name, config in configs.items()
@@ -88,17 +91,36 @@ def build(recipe, output, *, overwrite=False, progress=True):
     return manifest
 
 
-def open_source(recipe, on_error):
-    """Open the source of a recipe: an iterator of `Spectrum`, and how many it will try to give."""
+def open_source(recipe, on_error, progress):
+    """Open the source of a recipe: an iterator of `Spectrum`, how many it will try to give, and how it was selected."""
     source = recipe.source
     if source.kind == "mock":
         from specdata.sources.mock import mock_spectra
 
         options = source.model_dump(exclude={"kind", "size"})
-        return mock_spectra(source.size, **options), source.size
+        return mock_spectra(source.size, **options), source.size, {}
+    if source.kind == "sdss":
+        from specdata.sources.sdss import fetch_recipe, sdss_spectra
+
+        catalogue, fetched, selection = fetch_recipe(recipe, functools.partial(_judge, recipe), progress=progress)
+        spectra = sdss_spectra(catalogue, fetched, on_error=on_error)
+        return spectra, len(fetched.rows) + len(fetched.unfit), selection
     from specdata.sources.folder import folder_paths, folder_spectra
 
-    return folder_spectra(source.path, on_error=on_error), len(folder_paths(source.path))
+    return folder_spectra(source.path, on_error=on_error), len(folder_paths(source.path)), {}
+
+
+def _judge(recipe, spectrum):
+    """Say which cut a spectrum fails and why, or None."""
+    spans = sorted({config.grid.span for config in recipe.configs.values()})
+    failed = next((f for span in spans if (f := reject(spectrum, recipe.cuts, *span))), None)
+    if failed is None:
+        try:
+            for span in spans:
+                median_scale(spectrum, *span)
+        except SpecdataError as error:
+            return "median_flux", str(error)
+    return failed
 
 
 def _load_tokenizers(recipe):
@@ -125,7 +147,6 @@ def _earlier_configs(output):
 
 def _read_and_cut(recipe, spool, progress):
     """Pass over the source once: cut, and keep the spectra in a file, so that memory does not grow with pixels."""
-    spans = sorted({config.grid.span for config in recipe.configs.values()})
     kept = {name: [] for name in ("name", "z", "ra", "dec", "is_mock")}
     scale = {name: [] for name in recipe.configs}
     rejected, seen, batch = [], set(), []
@@ -135,17 +156,12 @@ def _read_and_cut(recipe, spool, progress):
         rejected.append((Path(path).name, "unreadable", str(error).removeprefix(f"{path}: ")))
 
     schema = rows.spectra_batch([]).schema
-    spectra, total = open_source(recipe, unreadable)
+    spectra, total, selection = open_source(recipe, unreadable, progress)
     with pa.OSFile(str(spool), "wb") as stream, pa.ipc.new_file(stream, schema) as writer:
         for spectrum in tqdm(spectra, total=total, unit=" spectra", desc="read and cut", disable=not progress):
-            failed = next((f for span in spans if (f := reject(spectrum, recipe.cuts, *span))), None)
+            failed = _judge(recipe, spectrum)
             if failed is None and spectrum.name in seen:
                 failed = "duplicate", f"{spectrum.name} came before"
-            if failed is None:
-                try:
-                    found = {span: median_scale(spectrum, *span) for span in spans}
-                except SpecdataError as error:
-                    failed = "median_flux", str(error)
             if failed is not None:
                 rejected.append((spectrum.source, *failed))
                 continue
@@ -153,7 +169,7 @@ def _read_and_cut(recipe, spool, progress):
             for name, values in kept.items():
                 values.append(getattr(spectrum, name))
             for name, config in recipe.configs.items():
-                scale[name].append(1.0 if config.normalisation == "none" else found[config.grid.span])
+                scale[name].append(1.0 if config.normalisation == "none" else median_scale(spectrum, *config.grid.span))
             batch.append(spectrum)
             if len(batch) == BATCH:
                 writer.write_batch(rows.spectra_batch(batch))
@@ -161,7 +177,8 @@ def _read_and_cut(recipe, spool, progress):
         if batch:
             writer.write_batch(rows.spectra_batch(batch))
     meta = {name: np.array(values) for name, values in kept.items()}
-    return meta | {"scale": {name: np.array(values, dtype=np.float32) for name, values in scale.items()}}, rejected
+    meta["scale"] = {name: np.array(values, dtype=np.float32) for name, values in scale.items()}
+    return meta, rejected, selection
 
 
 def _sample(recipe, meta, rejected):
@@ -228,8 +245,13 @@ def files_revision(hashes):
 
 def _manifest(recipe, folder, counts, redshift_table):
     content = recipe.model_dump()
-    if recipe.source.kind == "folder":  # the path of somebody's disk says nothing to others
+    # The path of somebody's disk says nothing to others.
+    if recipe.source.kind == "folder":
         content["source"]["path"] = Path(recipe.source.path).resolve().name
+    elif recipe.source.kind == "sdss":
+        content["source"] = {
+            key: content["source"][key] for key in ("kind", "data_release", "on_missing", "connections")
+        } | {"catalogue": Path(recipe.source.catalogue).name}
     data = sorted(path for path in folder.rglob("*.parquet"))
     hashes = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in data}
     packages = ("astropy", "datasets", "numpy", "pyarrow")

@@ -46,6 +46,32 @@ class MockSource(_Section):
         return self
 
 
+class SdssSource(_Section):
+    """Galaxies of the SDSS archive, selected by `cuts` and `sample` and downloaded, or found in the cache."""
+
+    kind: Literal["sdss"]
+    data_release: int = 16
+    catalogue: str = pydantic.Field(default="sdss-catalogue.parquet", description="selected if it is not there")
+    cache: str | None = pydantic.Field(default=None, description="laid out as the SAS; $SAS_BASE_DIR, or sas")
+    on_missing: Literal["replace", "stop"] = "replace"
+    connections: int = pydantic.Field(default=8, ge=1, le=32)
+    skyserver_url: str = "https://skyserver.sdss.org"
+    sas_url: str = "https://data.sdss.org/sas"
+
+    @pydantic.model_validator(mode="after")
+    def _has_lite_files(self):
+        from specdata.sources.sas import check_release
+
+        try:
+            check_release(self.data_release)
+        except SpecdataError as error:
+            raise ValueError(f"source.{error}") from None
+        return self
+
+
+SOURCES = {"folder": FolderSource, "mock": MockSource, "sdss": SdssSource}
+
+
 class Cuts(_Section):
     """What a spectrum has to be; each cut is counted in the card under the name that `selection` gives it."""
 
@@ -116,7 +142,7 @@ class DataRecipe(_Section):
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,94}[a-z0-9]$")
     title: str = pydantic.Field(min_length=1)
-    source: Annotated[FolderSource | MockSource, pydantic.Field(discriminator="kind")]
+    source: Annotated[FolderSource | MockSource | SdssSource, pydantic.Field(discriminator="kind")]
     cuts: Cuts = Cuts()
     sample: Sample = Sample()
     splits: Splits = Splits()
@@ -227,7 +253,7 @@ def _one_sentence(problem, content):
     if kind == "union_tag_invalid":
         return f"source.kind = {context['tag']!r}; the kinds are {context['expected_tags']}"
     if kind == "union_tag_not_found":
-        return "the key 'source.kind' is missing; the kinds are 'folder', 'mock'"
+        return f"the key 'source.kind' is missing; the kinds are {', '.join(map(repr, SOURCES))}"
     if kind == "value_error":
         return f"{key}: {context['error']}" if key.startswith("configs") else str(context["error"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
@@ -238,7 +264,7 @@ def _allowed(location, content):
     """Keys of the section that the last part of a location lies in."""
     if location[0] == "source" and len(location) > 1:
         kind = content["source"].get("kind") if isinstance(content["source"], dict) else "folder"
-        return list((MockSource if kind == "mock" else FolderSource).model_fields)
+        return list(SOURCES.get(kind, FolderSource).model_fields)
     model = DataRecipe
     for part in location[:-1]:
         if part == "configs":

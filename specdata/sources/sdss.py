@@ -1,6 +1,7 @@
 """Spectra of the SDSS archive: select, fetch, and read what was fetched with what the catalogue knows of it."""
 
 import dataclasses
+import json
 import math
 
 from specdata.errors import SpecdataError
@@ -30,6 +31,64 @@ def sdss_catalogue(path, cuts, sample, *, data_release=16, url=None, progress=Tr
 
     queries = bin_queries(cuts, sample)
     return select(path, queries, data_release=data_release, url=url or SKYSERVER_URL, progress=progress)
+
+
+def fetch_recipe(recipe, accept, *, progress=True):
+    """Select and fetch what a recipe with an `SdssSource` asks for.
+
+    Parameters
+    ----------
+    recipe : specdata.recipe.DataRecipe
+    accept : callable
+        Says of a `Spectrum` which cut it fails and why, or None; one that fails is replaced from its redshift bin.
+    progress : bool
+
+    Returns
+    -------
+    catalogue : pyarrow.Table
+    fetched : specdata.sources.fetch.Fetched
+    selection : dict
+        What a manifest keeps of it: the release, the SQL (of a catalogue that SkyServer gave), how each redshift bin
+        fared, and what could not be had.
+    """
+    from specdata.sources.fetch import fetch
+    from specdata.sources.manners import POLITE
+    from specdata.sources.sas import cache_folder
+
+    source = recipe.source
+    catalogue = sdss_catalogue(
+        source.catalogue,
+        recipe.cuts,
+        recipe.sample,
+        data_release=source.data_release,
+        url=source.skyserver_url,
+        progress=progress,
+    )
+    fetched = fetch(
+        catalogue,
+        cache_folder(source.cache),
+        data_release=source.data_release,
+        sample=recipe.sample,
+        cuts=recipe.cuts,
+        on_missing=source.on_missing,
+        accept=accept,
+        failed=f"{source.catalogue}.failed.csv",
+        url=source.sas_url,
+        manners=POLITE._replace(connections=source.connections),
+        progress=progress,
+    )
+    stored = json.loads((catalogue.schema.metadata or {}).get(b"specdata", b"null"))
+    selection = {
+        "data_release": source.data_release,
+        "on_missing": source.on_missing,
+        "queries": stored["queries"] if stored else [],
+        "redshift_bins": fetched.bins,
+        "missing": fetched.missing,
+    }
+    if stored:
+        for row, answer in zip(selection["redshift_bins"], stored["redshift_bins"], strict=True):
+            row["in_archive"] = answer["available"]
+    return catalogue, fetched, selection
 
 
 def sdss_spectra(catalogue, fetched, *, on_error=None):
