@@ -78,9 +78,9 @@ def identity(row):
 
 
 class MockFiles:
-    """Lite files of 64 pixels for any row: one mock with other numbers in its table, so each has bytes of its own."""
+    """Lite files for any row, of few pixels: one mock with other numbers in its table, so each has bytes of its own."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, pixels=slice(1000, 1064)):
         from dataclasses import replace
 
         from astropy.io import fits
@@ -88,7 +88,7 @@ class MockFiles:
         spectrum, _ = mock_spectrum(0, 0)
         arrays = ("loglam", "flux", "ivar", "and_mask", "or_mask", "wdisp")
         path = folder / "template.fits"
-        write_spec_lite(replace(spectrum, **{name: getattr(spectrum, name)[1000:1064] for name in arrays}), path)
+        write_spec_lite(replace(spectrum, **{name: getattr(spectrum, name)[pixels] for name in arrays}), path)
         with fits.open(path) as hdus:
             start, columns = hdus[2].fileinfo()["datLoc"], hdus[2].columns
             self.offsets = {name: start + columns.dtype.fields[name][1] for name in columns.names}
@@ -99,6 +99,7 @@ class MockFiles:
         content = bytearray(self.template)
         for name, form, value in (
             ("PLATE", ">i", row["plate"]), ("MJD", ">i", row["mjd"]), ("FIBERID", ">i", row["fiberID"]), ("Z", ">f", z),
+            ("PLUG_RA", ">d", row["ra"]), ("PLUG_DEC", ">d", row["dec"] + row["fiberID"] / 1000),
         ):  # fmt: skip
             struct.pack_into(form, content, self.offsets[name], value)
         return bytes(content)

@@ -193,8 +193,8 @@ def test_impossible_values(load, key, value):
         ({"configs.spectra": {"grid": {"start": 4000, "stop": 5000, "bins": 4}}}, ("configs", "spectra", "taken")),
         ({"splits.train": 80}, ("splits", "80", "20", "100")),
         ({"sample.size": 70}, ("splits", "60", "20", "70")),
-        ({"source.kind": "sky"}, ("source.kind = 'sky'", "'folder', 'mock'")),
-        ({"source.kind": ...}, ("source.kind", "'folder', 'mock'")),
+        ({"source.kind": "sky"}, ("source.kind = 'sky'", "'folder', 'mock', 'sdss'")),
+        ({"source.kind": ...}, ("source.kind", "'folder', 'mock', 'sdss'")),
     ],
 )
 def test_values_that_contradict_each_other(load, changes, parts):
@@ -214,6 +214,20 @@ def test_mocks_say_so_in_their_name(load):
 )
 def test_mocks_that_cannot_be_made(load, changes):
     assert next(iter(changes)).split(".")[1] in sentence(load, changes, MOCK)
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"data_release": 18}, "source.data_release = 18: give a whole number from 8 to 17"),
+        ({"connections": 0}, "source.connections = 0"),
+        ({"on_missing": "drop"}, "source.on_missing = 'drop'"),
+        ({"path": "x"}, "unknown key 'source.path'; the keys allowed there are kind, data_release, catalogue, cache"),
+    ],
+)
+def test_an_archive_that_cannot_be_asked(load, changes, part):
+    assert load({"source": {"kind": "sdss"}}).source.data_release == 16
+    assert part in sentence(load, {"source": {"kind": "sdss"} | changes})
 
 
 @pytest.mark.parametrize("value", [True, "16"])

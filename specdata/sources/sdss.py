@@ -83,7 +83,7 @@ def fetch_recipe(recipe, accept, *, progress=True):
         "on_missing": source.on_missing,
         "queries": stored["queries"] if stored else [],
         "redshift_bins": fetched.bins,
-        "missing": fetched.missing,
+        "missing": [{key: row[key] for key in row if key != "url"} for row in fetched.missing],
     }
     if stored:
         for row, answer in zip(selection["redshift_bins"], stored["redshift_bins"], strict=True):
