@@ -15,8 +15,6 @@ SCHEME_WORDS = {
     "csv": "`456` is 4.56, values are separated by commas, `-456` is negative, `NaN` stands for a missing value",
     "packed": "three digits a value without separators, `656` is 4.56 and `200` is 0: value = (code - 200) / 100, so "
     "that the error is at most 0.005; `NaN` stands for a missing value",
-    "digits": "one digit a value, `0` is 0.3 and `9` is 3: value = 0.3 x (digit + 1), so that the error is at most "
-    "0.15; `N` stands for a missing value",
 }
 
 

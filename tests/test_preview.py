@@ -136,11 +136,10 @@ def test_the_token_command_prints_the_table_and_draws_the_figure(data, tmp_path,
     assert set(table) == {
         "config `paper`",
         "config `fine`",
-        *(f"scheme `{s}`" for s in ("paper", "csv", "packed", "digits")),
+        *(f"scheme `{s}`" for s in ("paper", "csv", "packed")),
     }
     # SmolLM2 writes one token a digit.
     assert table["scheme `packed`"][2:4] == ["40", "3.00"]
-    assert table["scheme `digits`"][2:4] == ["40", "1.00"]
     assert table["config `fine`"][2:4] == ["300", "3.00"]
     assert table["config `fine`"][-1] == "30 over 150"
     assert (tmp_path / "tokens.png").read_bytes().startswith(b"\x89PNG")

@@ -133,7 +133,7 @@ def llama_length():
 def shipped_configs_fit(folder, llama_length, smollm2):
     """Prove the budgets of `sdss-folder.yaml` with Meta's own tokenizer and with that of SmolLM2."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert set(manifest["configs"]) == {"paper", "csv", "packed", "digits"}
+    assert set(manifest["configs"]) == {"paper", "csv", "packed", "packed-smollm2"}
     for name, made in manifest["configs"].items():
         rows = conversations(folder, name)
         assert len(rows) == manifest["counts"]["sampled"] == made["fit"]["rows"]

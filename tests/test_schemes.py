@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from specdata.errors import SpecdataError
-from specdata.serialize import CSV, DIGITS, PACKED, PAPER, SCHEMES
+from specdata.serialize import CSV, PACKED, PAPER, SCHEMES
+from specdata.serialize.fixed import AffineScheme
 
-EVERY = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+# One that is not shipped: other widths, steps without a binary form, and a range that zero is not in.
+DIGITS = AffineScheme("digits", width=1, step=(3, 10), offset=-1)
+EVERY = pytest.mark.parametrize("scheme", [*SCHEMES.values(), DIGITS], ids=[*SCHEMES, "digits"])
 SEPARATED = pytest.mark.parametrize("scheme", [PAPER, CSV], ids=["paper", "csv"])
 
 

@@ -25,11 +25,6 @@ Llama-3's tokenizer writes any run of up to three digits as one token, others wr
     token a value.
     Grammar: ``text = value*``; ``value = "NaN" | [0-9] [0-9] [0-9]``. Range: -2.00 to 7.99; the error inside it is at
     most 0.005.
-`DIGITS`
-    One digit a value, 0.3 x (digit + 1), as in ``206`` for 0.9, 0.3 and 2.1: one token a value where a tokenizer writes
-    digits one by one, and three values a token with Llama-3. Coarse, and so for many narrow bins.
-    Grammar: ``text = value*``; ``value = "N" | [0-9]``, N for a missing one. Range: 0.3 to 3.0; the error inside it is
-    at most 0.15.
 """
 
 from specdata.serialize.fixed import AffineScheme
@@ -38,6 +33,5 @@ from specdata.serialize.separated import SeparatedScheme
 PAPER = SeparatedScheme("paper", between_digits="|", separator=" , ", end=" ,")
 CSV = SeparatedScheme("csv", between_digits="", separator=",", end="")
 PACKED = AffineScheme("packed", width=3, step=(1, 100), offset=200)
-DIGITS = AffineScheme("digits", width=1, step=(3, 10), offset=-1)
 
-SCHEMES = {scheme.name: scheme for scheme in (PAPER, CSV, PACKED, DIGITS)}
+SCHEMES = {scheme.name: scheme for scheme in (PAPER, CSV, PACKED)}
