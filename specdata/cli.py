@@ -47,6 +47,13 @@ def build(
     source: Annotated[Path | None, typer.Option(help="Folder of spec files, in place of the recipe's.")] = None,
     overwrite: Overwrite = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be asked of the SDSS archive.")] = False,
+    executor: Annotated[str | None, typer.Option(help="Who does the parts: local, slurm or ray.")] = None,
+    shards: Annotated[int | None, typer.Option(min=1, help="Parts that the source is divided into.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Parts that are worked on at the same time.")] = None,
+    work: Annotated[Path | None, typer.Option(help="Folder for the parts; by default OUTPUT.parts.")] = None,
+    slurm_option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE, such as partition=cpu or account=astro; repeatable.")
+    ] = None,
 ):
     """Turn spectra into a folder that is a Hub data set repository."""
     from specdata.dataset import build as build_dataset
@@ -66,7 +73,13 @@ def build(
         return
     if output is None:
         raise SpecdataError("--output is missing: give the folder to make")
-    manifest = build_dataset(content, output, overwrite=overwrite)
+    manifest = build_dataset(
+        content, output, overwrite=overwrite, work=work, shards=shards, executor=executor, workers=workers,
+        slurm_options=_pairs("--slurm-option", slurm_option, "partition=cpu"),
+    )  # fmt: skip
+    if manifest is None:
+        print(f"submitted  four jobs, the last of which makes {output}; if one fails, give the same command again")
+        return
     counts = manifest["counts"]
     rejected = ", ".join(f"{cut} {n}" for cut, n in counts["rejected"].items() if n) or "none"
     print(f"read       {counts['read']} spectra; rejected: {rejected}")
@@ -188,10 +201,7 @@ def card(
     from specdata.files import find_recipe
 
     overrides = {}
-    for item in override or []:
-        key, equals, value = item.partition("=")
-        if not (key and equals):
-            raise SpecdataError(f"--override {item}: write KEY=VALUE, such as learning_rate=1e-5")
+    for key, value in _pairs("--override", override, "learning_rate=1e-5").items():
         overrides[key] = yaml.safe_load(value)
         if isinstance(overrides[key], str):  # YAML takes 1e-5, without a point, for text
             with contextlib.suppress(ValueError):
@@ -225,6 +235,17 @@ Load it:
   model = peft.PeftModel.from_pretrained(model, "{output}/adapter")
   tokenizer = transformers.AutoTokenizer.from_pretrained("{output}/adapter")"""
     )
+
+
+def _pairs(option, items, example):
+    """Split the KEY=VALUE of an option that may be repeated; dict."""
+    pairs = {}
+    for item in items or []:
+        key, equals, value = item.partition("=")
+        if not (key and equals):
+            raise SpecdataError(f"{option} {item}: write KEY=VALUE, such as {example}")
+        pairs[key] = value
+    return pairs
 
 
 def _print_results(results):

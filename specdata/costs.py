@@ -28,11 +28,12 @@ def fit_bins(config, spectra, chosen, scale, *, label, progress=True):
     ----------
     config : specdata.recipe.TextConfig
         `grid.tokens` is the limit, the chat template included, and `grid.tokenizer` counts.
-    spectra : pyarrow.Table
+    spectra : specdata.spool.Spool or pyarrow.Table
         Rows of the `spectra` config.
     chosen : ndarray of int
         The rows that have to fit: all those of the data set.
-    scale : ndarray, shape (len(spectra),)
+    scale : ndarray
+        Of each row of `spectra`.
     label : str
         Name of the config, for the progress bar.
     progress : bool
@@ -60,7 +61,7 @@ def fit_bins(config, spectra, chosen, scale, *, label, progress=True):
         parts = [slice(0, FIRST), *(slice(at, at + BATCH) for at in range(FIRST, len(order), BATCH))]
         for part in parts:
             here = order[part]
-            table = spectra.take(pa.array(here))
+            table = spectra.take(here)
             text, _ = encoding.encode(rows.bin_rows(table, encoding.edges).flux, scale[here])
             tokens[part] = count_chats(tokenizer, _conversations(text.to_pylist(), table["z"]))
             bar.update(len(here))

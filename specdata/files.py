@@ -51,6 +51,29 @@ def recipe_names():
     return sorted(f"recipes/{found.relative_to(root).as_posix()}" for found in root.rglob("*.yaml"))
 
 
+def check_free(path, *, marker, contents=("*",), overwrite=False):
+    """Check that a folder may be made, or replaced; arguments as for `new_folder`.
+
+    Returns
+    -------
+    path : Path
+        Where it is, or will be.
+    occupied : bool
+        Whether an earlier result stands there.
+    """
+    path = Path(path).resolve()  # a link to another disk: work there, and leave the link as it is
+    occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if occupied and not overwrite:
+        raise SpecdataError(f"{path}: exists already; choose another output, or add --overwrite")
+    if occupied and not (path / marker).is_file():
+        raise SpecdataError(f"{path}: is not replaced, for it holds no {marker} and so is not an earlier result")
+    if occupied:
+        for entry in sorted(path.iterdir()):
+            if not any(fnmatch.fnmatch(entry.name, pattern) for pattern in contents):
+                raise SpecdataError(f"{path}: is not replaced, for it also holds {entry.name}; move that away")
+    return path, occupied
+
+
 @contextlib.contextmanager
 def new_folder(path, *, marker, contents=("*",), overwrite=False):
     """Fill a folder under a temporary name and give it its own name only when all is well.
@@ -70,16 +93,7 @@ def new_folder(path, *, marker, contents=("*",), overwrite=False):
     Path
         The temporary folder, beside the final one. It is removed if the body raises.
     """
-    path = Path(path).resolve()  # a link to another disk: work there, and leave the link as it is
-    occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    if occupied and not overwrite:
-        raise SpecdataError(f"{path}: exists already; choose another output, or add --overwrite")
-    if occupied and not (path / marker).is_file():
-        raise SpecdataError(f"{path}: is not replaced, for it holds no {marker} and so is not an earlier result")
-    if occupied:
-        for entry in sorted(path.iterdir()):
-            if not any(fnmatch.fnmatch(entry.name, pattern) for pattern in contents):
-                raise SpecdataError(f"{path}: is not replaced, for it also holds {entry.name}; move that away")
+    path, occupied = check_free(path, marker=marker, contents=contents, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A name of its own, so that two runs on one output do not touch each other.

@@ -9,52 +9,75 @@ ROWS_PER_SHARD = 50_000
 BATCH = 1000  # rows of a row group: small enough for the Hub's viewer to page through
 
 
-def write_split(folder, split, spool, index, objects, encodings, values, progress):
-    """Write the shards of one split in all configs, a row group at a time.
+def output_shards(sizes):
+    """Divide splits into Parquet files.
+
+    Parameters
+    ----------
+    sizes : dict of str to int
+        Rows of each split, which follow on each other.
+
+    Returns
+    -------
+    list of dict
+        For each file its `name` and the rows from `start` to before `stop`.
+    """
+    found, first = [], 0
+    for split, size in sizes.items():
+        count = -(-size // ROWS_PER_SHARD)
+        for number in range(count):
+            name = f"{split}-{number:05d}-of-{count:05d}.parquet"
+            start, stop = first + number * ROWS_PER_SHARD, first + min(size, (number + 1) * ROWS_PER_SHARD)
+            found.append({"name": name, "start": start, "stop": stop})
+        first += size
+    return found
+
+
+def write_shard(folder, spool, index, objects, encodings, advance):
+    """Write one Parquet file of each config, a row group at a time.
 
     Parameters
     ----------
     folder : Path
-    split : str
-    spool : pyarrow.Table
-        All rows of the `spectra` config, without `object_id`.
-    index : ndarray of int
-        Rows of the split, in order.
-    objects : ndarray of str
-        Object of each row of `spool`.
+        The files are named ``CONFIG.parquet`` there.
+    spool : specdata.spool.Spool
+    index : ndarray of int, shape (n,)
+        Its rows that go into the file, in order.
+    objects : pyarrow.Array of str, length n
     encodings : dict of str to (Encoding, ndarray)
-        For each text config how it is written, and the scale of each row of `spool`.
-    values : dict of str to dict
-        For each text config the numbers of values written, interpolated, weighted by width and clipped; added to.
-    progress : tqdm.tqdm
-        Advanced by the rows written.
+        For each text config how it is written, and the scale of each of the n rows.
+    advance : callable
+        Called with the number of rows written, again and again.
+
+    Returns
+    -------
+    dict of str to dict
+        For each text config the numbers of values written, interpolated, weighted by width and clipped.
     """
-    shards = -(-len(index) // ROWS_PER_SHARD)
     schema = rows.features("spectra").arrow_schema
-    for shard in range(shards):
-        name = f"{split}-{shard:05d}-of-{shards:05d}.parquet"
-        writers = {"spectra": _writer(folder / "spectra" / name, schema)}
-        writers |= {c: _writer(folder / c / name, rows.features("text").arrow_schema) for c in encodings}
-        for start in range(shard * ROWS_PER_SHARD, min(len(index), (shard + 1) * ROWS_PER_SHARD), BATCH):
-            here = index[start : min(start + BATCH, (shard + 1) * ROWS_PER_SHARD)]
-            spectra = spool.take(pa.array(here)).append_column("object_id", pa.array(objects[here], pa.string()))
-            spectra = spectra.select(schema.names).cast(schema)
-            writers["spectra"].write_table(spectra)
-            for config, (encoding, scale) in encodings.items():
-                binned = rows.bin_rows(spectra, encoding.edges)
-                text, clipped = rows.text_table(spectra, binned, scale[here], encoding)
-                writers[config].write_table(text)
-                found = binned.mask.size, binned.mask.sum(), binned.by_width.sum(), clipped.sum()
-                for key, n in zip(values[config], found, strict=True):
-                    values[config][key] += int(n)
-            progress.update(len(here))
-        for writer in writers.values():
-            writer.close()
+    values = {config: dict.fromkeys(("all", "interpolated", "by_width", "clipped"), 0) for config in encodings}
+    writers = {"spectra": _writer(folder / "spectra.parquet", schema)}
+    writers |= {c: _writer(folder / f"{c}.parquet", rows.features("text").arrow_schema) for c in encodings}
+    for start in range(0, len(index), BATCH):
+        here = slice(start, start + BATCH)
+        spectra = spool.take(index[here]).append_column("object_id", objects[here])
+        spectra = spectra.select(schema.names).cast(schema)
+        writers["spectra"].write_table(spectra)
+        for config, (encoding, scale) in encodings.items():
+            binned = rows.bin_rows(spectra, encoding.edges)
+            text, clipped = rows.text_table(spectra, binned, scale[here], encoding)
+            writers[config].write_table(text)
+            found = binned.mask.size, binned.mask.sum(), binned.by_width.sum(), clipped.sum()
+            for key, n in zip(values[config], found, strict=True):
+                values[config][key] += int(n)
+        advance(len(spectra))
+    for writer in writers.values():
+        writer.close()
+    return values
 
 
 def _writer(path, schema):
     """A Parquet writer for the Hub, its viewer, and numbers that repeat or vary smoothly."""
-    path.parent.mkdir(exist_ok=True)
     # All spectra have their pixels at the same wavelengths, so that a dictionary holds them; of other floats, the bytes
     # of equal weight are alike. The element's name in a list column is Parquet's own.
     lists = [f for f in schema if pa.types.is_list(f.type)]

@@ -83,20 +83,24 @@ def test_recipes_lists_what_ships_and_finds_each(tmp_path):
         assert Path(run("recipes", name, cwd=tmp_path).stdout.strip()).is_file()
 
 
-def test_control_c_says_so_and_leaves_nothing(tmp_path):
-    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("size: 40}", "size: 40000}", 1))
-    command = [SPECDATA, "build", "recipe.yaml", "--output", "out"]
+def test_control_c_says_so_and_the_same_command_goes_on(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("size: 40}", "size: 300}", 1))
+    command = [SPECDATA, "build", "recipe.yaml", "--output", "out", "--shards", "3"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("out.*.partial/spool.arrow")):
+    while not list(tmp_path.glob("out.parts/read/00001.*.partial/spectra.arrow")):
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted; nothing is half written, give the same command again" in printed
     assert "Traceback" not in printed
-    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parts", "recipe.yaml"]
+    assert [path.name for path in (tmp_path / "out.parts" / "read").iterdir()] == ["00000"]
+    done = run(*command[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "recipe.yaml"]
 
 
 def test_the_source_is_never_inside_the_output(tmp_path):

@@ -185,7 +185,7 @@ def test_the_card_has_the_table_of_tokens_for_both_tokenizers(recipe_file, tmp_p
 
 
 def test_a_tokenizer_that_is_not_to_be_had_is_told_before_the_work(recipe_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("specdata.dataset.open_source", lambda *_, **__: pytest.fail("the source was opened"))
+    monkeypatch.setattr("specdata.dataset.list_source", lambda *_: pytest.fail("the source was opened"))
     with pytest.raises(SpecdataError, match=r"^nobody/nothing: no such folder, and not to be had from the Hub"):
         build(load_data_recipe(recipe_file(tokenizers=["nobody/nothing"])), tmp_path / "out", progress=False)
 

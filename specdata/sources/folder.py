@@ -48,7 +48,12 @@ def folder_spectra(folder, *, on_error=None):
     ------
     Spectrum
     """
-    for path in folder_paths(folder):
+    return read_spectra(folder_paths(folder), on_error=on_error)
+
+
+def read_spectra(paths, *, on_error=None):
+    """Read spectra one after the other; `on_error` and what is yielded as for `folder_spectra`."""
+    for path in paths:
         try:
             spectrum = read_spectrum(path)
         except SpecdataError as error:

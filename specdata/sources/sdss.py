@@ -110,9 +110,28 @@ def sdss_spectra(catalogue, fetched, *, on_error=None):
     Spectrum
         In the order of the catalogue's rows.
     """
-    known = catalogue["dered_i"].to_pylist() if "dered_i" in catalogue.column_names else None
-    found = [*zip(fetched.rows, fetched.paths, strict=True), *((row, path) for row, path, _, _ in fetched.unfit)]
-    for row, path in sorted(found):
+    return read_fetched(*fetched_files(catalogue, fetched), on_error=on_error)
+
+
+def fetched_files(catalogue, fetched):
+    """List what was fetched, in the order of the catalogue's rows.
+
+    Returns
+    -------
+    paths : list of Path
+    dered_i : list of float or None
+        What the catalogue knows.
+    """
+    known = catalogue["dered_i"].to_pylist() if "dered_i" in catalogue.column_names else [None] * len(catalogue)
+    found = sorted(
+        [*zip(fetched.rows, fetched.paths, strict=True), *((row, path) for row, path, _, _ in fetched.unfit)]
+    )
+    return [path for _, path in found], [known[row] for row, _ in found]
+
+
+def read_fetched(paths, dered_i, *, on_error=None):
+    """Read files of `fetched_files`; `on_error` and what is yielded as for `sdss_spectra`."""
+    for path, known in zip(paths, dered_i, strict=True):
         try:
             spectrum = read_spectrum(path)
         except SpecdataError as error:
@@ -120,6 +139,6 @@ def sdss_spectra(catalogue, fetched, *, on_error=None):
                 raise
             on_error(path, error)
             continue
-        if known is not None and known[row] is not None and math.isnan(spectrum.dered_i):
-            spectrum = dataclasses.replace(spectrum, dered_i=known[row])
+        if known is not None and math.isnan(spectrum.dered_i):
+            spectrum = dataclasses.replace(spectrum, dered_i=known)
         yield spectrum
