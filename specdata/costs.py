@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from specdata import prompts, rows
 from specdata.budget import most_bins
-from specdata.encoding import Encoding, grid_edges
+from specdata.encoding import MOST_BINS, Encoding, grid_edges
 from specdata.errors import SpecdataError
 from specdata.selection import SPLITS
 from specdata.serialize import SCHEMES
@@ -73,7 +73,7 @@ def fit_bins(config, spectra, chosen, scale, *, label, progress=True):
 
     with tqdm(unit=" rows", desc=f"fit {label}", disable=not progress) as bar:
         try:
-            found = most_bins(longest, grid.tokens)
+            found = most_bins(longest, grid.tokens, high=MOST_BINS)
         except SpecdataError as error:
             raise SpecdataError(f"configs.{label}.grid.tokens = {grid.tokens}: {error}") from None
     return {

@@ -5,6 +5,8 @@ import pyarrow.parquet as pq
 
 from specdata import figures, rows, serialize
 from specdata.cards import render
+from specdata.encoding import SOFTENING
+from specdata.prompts import INSTRUCTION
 from specdata.selection import CUTS, SPLITS
 from specdata.tokens import cost_table
 
@@ -16,6 +18,8 @@ SCHEME_WORDS = {
     "packed": "three digits a value without separators, `656` is 4.56 and `200` is 0: value = (code - 200) / 100, so "
     "that the error is at most 0.005; `NaN` stands for a missing value",
 }
+# The inverse of each normalisation, as Python.
+RESTORE = {"median": "value * row['scale']", "asinh": f"{SOFTENING} * np.sinh(value) * row['scale']", "none": "value"}
 
 
 def write_card(folder, manifest, costs):
@@ -41,7 +45,9 @@ def write_card(folder, manifest, costs):
     figures.redshift_histogram(folder / "figures" / "redshifts.png", redshifts, edges=edges, title=title)
     examples = _spread_over_redshift(tables["train"], redshifts["train"])
     edges = manifest["configs"][first]["edges"]
-    figures.example_spectra(folder / "figures" / "examples.png", examples, edges=edges, title=_grid(edges))
+    plain = manifest["configs"][first]["normalisation"] == "none"
+    unit = r"flux ($10^{-17}$ erg/s/cm$^2$/Å)" if plain else "flux / median flux"
+    figures.example_spectra(folder / "figures" / "examples.png", examples, edges=edges, title=_grid(edges), unit=unit)
     if costs:
         figures.token_figure(folder / "figures" / "tokens.png", costs, title=f"{recipe['name']}: what a sample costs")
     text = render(
@@ -54,6 +60,9 @@ def write_card(folder, manifest, costs):
         grids={name: _grid(config["edges"]) for name, config in manifest["configs"].items()},
         schemes=serialize.SCHEMES,
         scheme_words=SCHEME_WORDS,
+        instruction=INSTRUCTION,
+        restore=RESTORE,
+        rows_counted=costs[0].rows if costs else 0,
         token_table=cost_table(costs),
         size_category=_size_category(counts["sampled"]),
         examples={name: _example(folder, name) for name in manifest["configs"]},
@@ -89,7 +98,12 @@ def _spread_over_redshift(paths, z):
 def _grid(edges):
     """Bins of a grid in words."""
     widths = np.diff(edges)
-    width = f"{widths[0]:.2f} Å" if np.allclose(widths, widths[0]) else f"{widths.min():.2f} to {widths.max():.2f} Å"
+    ratios = np.divide(edges[1:], edges[:-1])
+    width = f"{widths.min():.2f} to {widths.max():.2f} Å"
+    if np.allclose(widths, widths[0]):
+        width = f"{widths[0]:.2f} Å"
+    elif np.allclose(ratios, ratios[0]):
+        width = f"equal width in log wavelength, {width},"
     return f"{len(widths)} bins of {width} from {edges[0]:g} to {edges[-1]:g} Å"
 
 

@@ -10,6 +10,7 @@ from specdata.errors import SpecdataError
 
 # Each of them takes flux in 1e-17 erg/s/cm2/A and the row's `scale` in the same unit, or numbers of order one.
 NORMALISATIONS = ("median", "asinh", "none")
+MOST_BINS = 10_000  # of a grid; narrower ones than pixels say nothing more
 SOFTENING = 0.2  # of asinh, in units of the scale
 
 
@@ -91,12 +92,18 @@ class Encoding:
         try:
             stored = manifest["configs"][config]
             edges = np.array(stored["edges"], dtype=np.float64)
-            serialize.SCHEMES[stored["scheme"]], NORMALISATIONS.index(stored["normalisation"])
-            return cls(edges=edges, normalisation=stored["normalisation"], scheme=stored["scheme"])
+            scheme, normalisation = str(stored["scheme"]), str(stored["normalisation"])
         except (KeyError, TypeError, ValueError):
             raise SpecdataError(
                 f"config {config!r}: the manifest does not say how its text was made; build the data set again"
             ) from None
+        for value, known in ((scheme, tuple(serialize.SCHEMES)), (normalisation, NORMALISATIONS)):
+            if value not in known:
+                raise SpecdataError(
+                    f"config {config!r}: {value!r} is not one of {', '.join(known)}; read it with the version of "
+                    "specdata that made it, or build it again"
+                )
+        return cls(edges=edges, normalisation=normalisation, scheme=scheme)
 
     def to_dict(self):
         """What `from_manifest` reads."""
@@ -122,6 +129,8 @@ class Encoding:
         clipped : ndarray, shape (rows,), int
             Values of each row that lie outside the range of the scheme and were moved to its end.
         """
+        if np.shape(flux)[1:] != self.wavelength.shape:
+            raise SpecdataError(f"the flux has shape {np.shape(flux)} and the grid {len(self.wavelength)} bins")
         scheme = serialize.SCHEMES[self.scheme]
         values = normalise(flux, np.asarray(scale, dtype=np.float64)[:, None], self.normalisation)
         inside = np.clip(values, scheme.low, scheme.high)

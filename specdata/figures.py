@@ -32,7 +32,10 @@ def _figure(width, height, rows=1, heights=None):
 def _save(figure, path):
     # matplotlib's version and the date would change the bytes.
     changing = {".pdf": "CreationDate", ".svg": "Date"}.get(path.suffix.lower(), "Software")
-    figure.savefig(path, metadata={changing: None})
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "specdata"}):  # or its identifiers are random
+        figure.savefig(path, metadata={changing: None})
 
 
 def redshift_histogram(path, z_by_split, *, edges, title):
@@ -56,7 +59,7 @@ def redshift_histogram(path, z_by_split, *, edges, title):
     _save(figure, path)
 
 
-def example_spectra(path, examples, *, edges, title):
+def example_spectra(path, examples, *, edges, title, unit):
     """Draw spectra as a model gets them: one value a bin, lines marked where the redshift puts them.
 
     Parameters
@@ -66,7 +69,8 @@ def example_spectra(path, examples, *, edges, title):
         Rows of a text config.
     edges : array_like
         Bin edges, Angstrom.
-    title : str
+    title, unit : str
+        The latter is that of flux / scale.
     """
     figure, panels = _figure(9, 2.1 * len(examples) + 0.5, rows=len(examples))
     for axes, row in zip(panels, examples, strict=True):
@@ -88,7 +92,7 @@ def example_spectra(path, examples, *, edges, title):
             axes.legend(frameon=False, fontsize=7, loc="lower left")
     panels[0].set_title(title)
     panels[-1].set_xlabel("observed wavelength (vacuum Å)")
-    figure.supylabel("flux / median flux", fontsize=10)
+    figure.supylabel(unit, fontsize=10)
     _save(figure, path)
 
 
@@ -158,9 +162,9 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     figure, (axes, below) = _figure(10, 5, rows=2, heights=(4, 1))
     wavelength = 10.0 ** np.asarray(loglam)
     inside = (wavelength > edges[0]) & (wavelength < edges[-1])
-    axes.plot(wavelength[inside], pixels[inside], color="0.75", lw=0.6, label=f"observed ({inside.sum()} pixels)")
-    axes.stairs(binned, edges, color="#0072B2", baseline=None, lw=2.2, alpha=0.6, label=f"binned ({len(binned)} bins)")
-    axes.stairs(decoded, edges, color="#D55E00", baseline=None, lw=0.9, label=label)
+    axes.plot(wavelength[inside], pixels[inside], color="0.75", lw=0.6, zorder=1, label=f"observed ({inside.sum()} pixels)")
+    axes.stairs(binned, edges, color="#0072B2", baseline=None, lw=2.4, alpha=0.6, zorder=2, label=f"binned ({len(binned)} bins)")
+    axes.stairs(decoded, edges, color="#D55E00", baseline=None, lw=0.9, zorder=3, label=label)
     low, high = np.percentile(pixels[inside], [0.2, 99.8])
     low, high = min(low, 0, np.nanmin(decoded)), max(high, np.nanmax(binned))
     axes.set(xlim=(edges[0], edges[-1]), ylim=(low - 0.03 * (high - low), high + 0.3 * (high - low)), title=title)
@@ -170,7 +174,7 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     _mark_lines(axes, z, edges[0], edges[-1])
     below.stairs(decoded - binned, edges, color="#D55E00", baseline=None, lw=0.9)
     below.axhline(0, color="0.7", lw=0.8, zorder=0)
-    below.set(xlim=(edges[0], edges[-1]), xlabel="observed wavelength (vacuum Å)", ylabel="text - bins")
+    below.set(xlim=(edges[0], edges[-1]), xlabel="observed wavelength (vacuum Å)", ylabel="text - bins\n(same unit)")
     for panel in (axes, below):
         panel.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
@@ -223,7 +227,10 @@ def token_figure(path, costs, *, title):
     panels[-1].set_xlabel("tokens of a sample, chat template included")
     figure.suptitle(title, fontsize=11)
     handles, labels = panels[0].get_legend_handles_labels()
-    # The bars have the colour of what fits or of what does not; the legend has neither.
-    handles[labels.index("median")] = Patch(facecolor="0.5", alpha=0.4)
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    handles[labels.index("median")] = Patch(facecolor="#0072B2", alpha=0.4)
+    labels[labels.index("median")] = "median, all rows fit"
+    if any(cost.over_limit for cost in costs):
+        handles.append(Patch(facecolor="#D55E00", alpha=0.4))
+        labels.append("median, some rows do not")
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     _save(figure, path)

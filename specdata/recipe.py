@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pydantic
 import yaml
 
-from specdata.encoding import NORMALISATIONS
+from specdata.encoding import MOST_BINS, NORMALISATIONS
 from specdata.errors import SpecdataError
 from specdata.serialize import SCHEMES
 
@@ -104,7 +104,7 @@ class Grid(_Section):
     kind: Literal["linear", "log", "edges"] = "linear"
     start: float | None = pydantic.Field(default=None, gt=100)
     stop: float | None = pydantic.Field(default=None, gt=100, lt=1e6)
-    bins: int | None = pydantic.Field(default=None, ge=1, le=10_000)
+    bins: int | None = pydantic.Field(default=None, ge=1, le=MOST_BINS)
     tokens: int | None = pydantic.Field(default=None, ge=1, description="most tokens of a row, chat template included")
     tokenizer: str = pydantic.Field(default="llama-3.1", description="what counts the tokens")
     edges: list[float] | None = pydantic.Field(default=None, min_length=2)
@@ -112,6 +112,8 @@ class Grid(_Section):
     @pydantic.model_validator(mode="after")
     def _one_way(self):
         given = {name for name in ("start", "stop", "bins", "tokens", "edges") if getattr(self, name) is not None}
+        if "tokenizer" in self.model_fields_set and self.tokens is None:
+            raise ValueError("the key tokenizer belongs to the key tokens; give both or neither")
         if self.kind == "edges":
             if given != {"edges"}:
                 raise ValueError("a grid of kind edges has the key edges, and neither start, stop, bins nor tokens")
@@ -166,8 +168,9 @@ class DataRecipe(_Section):
     def _consistent(self):
         if self.cuts.z_min >= self.cuts.z_max:
             raise ValueError(f"cuts: the lower end {self.cuts.z_min} has to be below the upper end {self.cuts.z_max}")
-        if "spectra" in self.configs:
-            raise ValueError("configs: the name spectra is taken by the spectra themselves; choose another")
+        for name in ("spectra", "figures", "default"):  # by the spectra, by the card, by `datasets`
+            if name in self.configs:
+                raise ValueError(f"configs: the name {name} is taken; choose another")
         if self.splits.train + self.splits.validation >= self.sample.size:
             raise ValueError(
                 f"splits: train {self.splits.train} and validation {self.splits.validation} leave nothing of "
@@ -249,7 +252,8 @@ def _one_sentence(problem, content):
     if kind == "extra_forbidden":
         return f"unknown key {key!r}; the keys allowed there are {', '.join(_allowed(location, content))}"
     if kind == "missing":
-        return f"the key {key!r} is missing; the keys there are {', '.join(_allowed(location, content))}"
+        moved = " (grid and scheme now stand in each entry of configs)" if key == "configs" and "grid" in content else ""
+        return f"the key {key!r} is missing{moved}; the keys there are {', '.join(_allowed(location, content))}"
     if kind == "union_tag_invalid":
         return f"source.kind = {context['tag']!r}; the kinds are {context['expected_tags']}"
     if kind == "union_tag_not_found":
