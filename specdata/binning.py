@@ -162,24 +162,31 @@ def _overlaps(loglam, edges):
     first = round(steps[0])
     on_grid = np.abs(steps - np.arange(first, first + len(steps))).max() < 0.01
     if on_grid:  # of which float32 wavelengths in a file are off by 0.002 pixels
-        ends = 10.0 ** (np.array([first - 0.5, first + len(loglam) - 0.5]) / SDSS_PIXELS)
+        check_span(first, len(loglam), edges)
     else:
         left, right = pixel_edges(loglam)
-        ends = left[0], right[-1]
-    if edges[0] < ends[0] * (1 - 1e-12) or edges[-1] > ends[1] * (1 + 1e-12):
-        raise SpecdataError(
-            f"the bins span {edges[0]:.1f} to {edges[-1]:.1f} A but the spectrum {ends[0]:.1f} to {ends[1]:.1f} A: "
-            "choose bins inside the spectrum"
-        )
-    if not on_grid:
+        _check_ends(left[0], right[-1], edges)
         return _cut(left, right, edges)
-    start, pixel, bin_, overlap = _cut_sdss_grid(edges.tobytes())
+    start, pixel, bin_, overlap = cut_sdss_grid(edges.tobytes())
     own = slice(*np.searchsorted(pixel, [first - start, first - start + len(loglam)]))
     return pixel[own] - (first - start), bin_[own], overlap[own]
 
 
+def check_span(first, pixels, edges):
+    """Check that bins lie inside so many pixels of the SDSS grid from the number `first` on."""
+    _check_ends(*(10.0 ** (np.array([first - 0.5, first + pixels - 0.5]) / SDSS_PIXELS)), edges)
+
+
+def _check_ends(start, stop, edges):
+    if edges[0] < start * (1 - 1e-12) or edges[-1] > stop * (1 + 1e-12):
+        raise SpecdataError(
+            f"the bins span {edges[0]:.1f} to {edges[-1]:.1f} A but the spectrum {start:.1f} to {stop:.1f} A: "
+            "choose bins inside the spectrum"
+        )
+
+
 @functools.lru_cache(maxsize=16)
-def _cut_sdss_grid(edges):
+def cut_sdss_grid(edges):
     """All SDSS spectra have pixels of one grid in log wavelength, which is cut once for all of them.
 
     Returns its first pixel in units of 1e-4 dex, and what `_cut` returns.

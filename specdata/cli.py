@@ -44,7 +44,9 @@ def recipes(
 def build(
     recipe: Annotated[Path, typer.Argument(help="Recipe of a data set, e.g. recipes/data/sdss-folder.yaml.")],
     output: Annotated[Path | None, typer.Option(help="Folder to make; it appears only when it is complete.")] = None,
-    source: Annotated[Path | None, typer.Option(help="Folder of spec files, in place of the recipe's.")] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="Folder of spec files, or a data set, in place of the recipe's.")
+    ] = None,
     overwrite: Overwrite = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be asked of the SDSS archive.")] = False,
     executor: Annotated[str | None, typer.Option(help="Who does the parts: local, slurm or ray.")] = None,

@@ -34,6 +34,10 @@ def list_source(recipe, judge, progress):
         catalogue, fetched, selection = fetch_recipe(recipe, judge, progress=progress)
         paths, dered_i = fetched_files(catalogue, fetched)
         items, sizes = [str(path.resolve()) for path in paths], [path.stat().st_size for path in paths]
+    elif source.kind == "dataset":
+        from specdata.sources.dataset import dataset_items
+
+        items, sizes = dataset_items(source.path)
     else:
         from specdata.sources.folder import folder_paths
 
@@ -70,6 +74,10 @@ def open_items(recipe, listing, on_error):
         from specdata.sources.sdss import read_fetched
 
         return read_fetched(list(map(Path, items)), listing["dered_i"].to_pylist(), on_error=on_error)
+    if source.kind == "dataset":
+        from specdata.sources.dataset import dataset_spectra
+
+        return dataset_spectra(source.path, items)
     from specdata.sources.folder import read_spectra
 
     return read_spectra([Path(source.path, item) for item in items], on_error=on_error)

@@ -24,6 +24,13 @@ class FolderSource(_Section):
     path: str
 
 
+class DatasetSource(_Section):
+    """The spectra of a data set that was built before, for other text from the same spectra."""
+
+    kind: Literal["dataset"]
+    path: str
+
+
 class MockSource(_Section):
     """Synthetic galaxies, which stay labelled as such."""
 
@@ -69,7 +76,7 @@ class SdssSource(_Section):
         return self
 
 
-SOURCES = {"folder": FolderSource, "mock": MockSource, "sdss": SdssSource}
+SOURCES = {"folder": FolderSource, "mock": MockSource, "sdss": SdssSource, "dataset": DatasetSource}
 
 
 class Cuts(_Section):
@@ -144,7 +151,7 @@ class DataRecipe(_Section):
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,94}[a-z0-9]$")
     title: str = pydantic.Field(min_length=1)
-    source: Annotated[FolderSource | MockSource | SdssSource, pydantic.Field(discriminator="kind")]
+    source: Annotated[FolderSource | MockSource | SdssSource | DatasetSource, pydantic.Field(discriminator="kind")]
     cuts: Cuts = Cuts()
     sample: Sample = Sample()
     splits: Splits = Splits()
@@ -204,7 +211,7 @@ def load_data_recipe(path, *, source=None):
     path : path-like
         A YAML file.
     source : path-like, optional
-        A folder that takes the place of the recipe's source path.
+        A folder that takes the place of the recipe's source path, or of its source, if it is a data set's.
 
     Returns
     -------
@@ -226,9 +233,12 @@ def load_data_recipe(path, *, source=None):
     if not isinstance(content, dict):
         raise SpecdataError(f"{path}: a recipe is a mapping with the keys {', '.join(DataRecipe.model_fields)}")
     if source is not None:
-        if not isinstance(content.get("source"), dict) or content["source"].get("kind") != "folder":
+        if (Path(source) / "manifest.json").is_file():
+            content["source"] = {"kind": "dataset", "path": str(source)}
+        elif isinstance(content.get("source"), dict) and content["source"].get("kind") == "folder":
+            content["source"] = {**content["source"], "path": str(source)}
+        else:
             raise SpecdataError(f"{path}: --source replaces the path of a folder source, and this recipe has none")
-        content["source"] = {**content["source"], "path": str(source)}
     try:
         return DataRecipe.model_validate(content)
     except pydantic.ValidationError as error:

@@ -7,7 +7,7 @@ import pyarrow as pa
 from datasets import Features, List, Value
 
 from specdata import prompts
-from specdata.binning import bin_spectrum
+from specdata.gridbinning import bin_spectra
 from specdata.spectrum import good_pixels
 
 IDENTITY = {
@@ -88,7 +88,7 @@ def spectra_batch(spectra):
 
     def column(field):
         values = [getattr(spectrum, field.name) for spectrum in spectra]
-        return _lists(values, field.type) if field.name in PIXELS else pa.array(values, field.type)
+        return list_array(values, field.type) if field.name in PIXELS else pa.array(values, field.type)
 
     return pa.record_batch([column(field) for field in schema], schema=schema)
 
@@ -126,9 +126,8 @@ class BinnedRows:
 
 def bin_rows(table, edges):
     """Put rows of the `spectra` config on a grid; `BinnedRows`."""
-    binned = [bin_spectrum(pixels, edges) for pixels in stored_pixels(table)]
-    stack = {name: np.stack([getattr(b, name) for b in binned]) for name in ("flux", "ivar", "mask", "by_width")}
-    return BinnedRows(**stack | {name: stack[name].astype(np.float32) for name in ("flux", "ivar")})
+    binned = bin_spectra(stored_pixels(table), edges)
+    return BinnedRows(**binned | {name: binned[name].astype(np.float32) for name in ("flux", "ivar")})
 
 
 def text_table(spectra, binned, scale, encoding):
@@ -160,11 +159,11 @@ def text_table(spectra, binned, scale, encoding):
     arrays = {"wavelength": wavelength, "flux": binned.flux, "ivar": binned.ivar, "mask": binned.mask}
     data = {name: messages[name] for name in MESSAGES} | {name: spectra[name] for name in IDENTITY}
     data["scale"] = pa.array(scale, pa.float32())
-    data |= {name: _lists(list(values), schema.field(name).type) for name, values in arrays.items()}
+    data |= {name: list_array(list(values), schema.field(name).type) for name, values in arrays.items()}
     return pa.table(data, schema=schema), clipped
 
 
-def _lists(arrays, kind):
+def list_array(arrays, kind):
     """Arrays of any lengths as one Arrow list array."""
     offsets = np.zeros(len(arrays) + 1, dtype=np.int32)
     np.cumsum([len(values) for values in arrays], out=offsets[1:])

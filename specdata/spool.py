@@ -75,18 +75,25 @@ class Spool:
         index = np.asarray(index)[order]
         shard = np.searchsorted(self._starts, index, side="right") - 1
         batch, row = np.divmod(index - self._starts[shard], SPOOL_BATCH)
-        pieces = []
+        plain, lists = [], {name: [None] * len(order) for name in rows.PIXELS}
         cuts = np.flatnonzero((np.diff(shard) != 0) | (np.diff(batch) != 0)) + 1
         for part in np.split(np.arange(len(index)), cuts):
             found = self._readers[shard[part[0]]].get_batch(int(batch[part[0]]))
-            pieces.append(found.take(pa.array(row[part])))
-        table = pa.Table.from_batches(pieces).combine_chunks()
-        del pieces, found
-        for found in self._maps:  # or all that was ever asked for would stay in the process's memory
-            found.madvise(mmap.MADV_DONTNEED)
+            for name, arrays in lists.items():
+                offsets, values = found[name].offsets.to_numpy(), found[name].values.to_numpy()
+                for number in part:
+                    arrays[order[number]] = values[offsets[row[number]] : offsets[row[number] + 1]]
+            plain.append(found.drop_columns(list(lists)).take(pa.array(row[part])))
         back = np.empty(len(order), dtype=np.int64)
         back[order] = np.arange(len(order))
-        return table.take(pa.array(back)).combine_chunks()
+        table = pa.Table.from_batches(plain).combine_chunks().take(pa.array(back))
+        for field in self._readers[0].schema:
+            if field.name in lists:  # the one copy of the pixels
+                table = table.append_column(field, rows.list_array(lists.pop(field.name), field.type))
+        del arrays, values, found, plain
+        for found in self._maps:  # or all that was ever asked for would stay in the process's memory
+            found.madvise(mmap.MADV_DONTNEED)
+        return table.combine_chunks()
 
 
 def write_table(path, table):

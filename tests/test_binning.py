@@ -1,5 +1,6 @@
 """Binning against cases whose answer is known without it."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,10 @@ import pytest
 
 from specdata.binning import bin_spectrum, linear_edges, log_edges, median_scale, pixel_edges
 from specdata.errors import SpecdataError
+from specdata.gridbinning import bin_spectra
+from specdata.rows import Pixels
+from specdata.sources.mock import mock_spectra
+from specdata.specfile import read_spectrum
 
 LOGLAM = 3.6 + 1e-4 * np.arange(600)
 EDGES = np.linspace(4003.3, 4531.7, 24)  # inside LOGLAM (3981 to 4571 A), aligned with none of its pixels
@@ -293,3 +298,38 @@ def test_a_pixel_of_a_bright_line_counts_as_much_as_its_neighbours(spec_files):
     assert spectrum.good[pixels > 0].all()
     plain = pixels @ spectrum.flux / pixels.sum()
     assert bin_spectrum(spectrum, edges).flux[0] == pytest.approx(plain, rel=0.05)
+
+
+def test_many_spectra_at_once_give_what_each_gives_alone(spec_files, monkeypatch):
+    monkeypatch.setattr("specdata.gridbinning.ROWS", 7)
+    spectra = [*mock_spectra(20, seed=4), *(read_spectrum(spec_files[name]) for name in ("galaxy", "boss_galaxy"))]
+    rng = np.random.default_rng(1)
+    lost = spectra[3].ivar.copy()
+    lost[1000:1400] = 0  # bins that have to be interpolated
+    odd = np.linspace(3.57, 3.97, 4001)  # pixels of a grid that is not of SDSS
+    spectra += [
+        dataclasses.replace(spectra[3], ivar=lost),
+        dataclasses.replace(spectra[4], flux=np.where(rng.random(len(lost := spectra[4].flux)) < 0.2, np.nan, lost)),
+        Pixels(odd + 0.00003, np.ones(4001), np.ones(4001), rng.random(4001) < 0.9),
+        spectra[5],
+    ]
+    for edges in (linear_edges(4750, 9100, 80), log_edges(4800, 9000, 1500), np.array([5000.0, 5001.0, 7000.0])):
+        together = bin_spectra(iter(spectra), edges)
+        for number, spectrum in enumerate(spectra):
+            alone = bin_spectrum(spectrum, edges)
+            np.testing.assert_array_equal(together["mask"][number], alone.mask)
+            np.testing.assert_array_equal(together["by_width"][number], alone.by_width)
+            np.testing.assert_allclose(together["flux"][number], alone.flux, rtol=1e-12, atol=1e-14)
+            np.testing.assert_allclose(together["ivar"][number], alone.ivar, rtol=1e-12)
+        # Not a bit depends on the others.
+        for name, values in bin_spectra(spectra[2:3], edges).items():
+            np.testing.assert_array_equal(values[0], together[name][2])
+
+
+def test_many_spectra_at_once_are_refused_as_one_is(spec_files):
+    spectrum = read_spectrum(spec_files["galaxy"])
+    with pytest.raises(SpecdataError, match="choose bins inside the spectrum"):
+        bin_spectra([spectrum], linear_edges(3000, 9000, 10))
+    blind = dataclasses.replace(spectrum, ivar=np.zeros_like(spectrum.ivar))
+    with pytest.raises(SpecdataError, match="no bin holds enough good pixels"):
+        bin_spectra([spectrum, blind], linear_edges(5000, 9000, 10))

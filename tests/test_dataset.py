@@ -326,3 +326,24 @@ def test_stars_quasars_and_warned_galaxies_are_rejected_by_name(shared_sdss, rec
     with (shared_sdss / "other.csv").open(newline="") as stream:
         for row in csv.DictReader(stream):
             assert named[row["file"]] == ("class" if row["class"] != "GALAXY" else "zwarning")
+
+
+def test_other_text_from_a_data_set_needs_no_spec_files(mock_folder, recipe_file, tmp_path):
+    one = recipe_file(source={"kind": "folder", "path": str(mock_folder)})
+    build(load_data_recipe(one), tmp_path / "one", progress=False)
+    configs = {"fine": {"grid": {"start": 3900, "stop": 9000, "bins": 90}, "scheme": "packed"}}
+    other = recipe_file(source={"kind": "folder", "path": str(mock_folder)}, configs=configs)
+    build(load_data_recipe(other), tmp_path / "files", progress=False)
+    manifest = build(load_data_recipe(other, source=tmp_path / "one"), tmp_path / "other", shards=3, progress=False)
+    # The same rows in the same splits, and the same text but for where it came from.
+    for config in ("spectra", "fine"):
+        for split in ("train", "validation", "test"):
+            name = f"{config}/{split}-00000-of-00001.parquet"
+            assert (tmp_path / "other" / name).read_bytes() == (tmp_path / "files" / name).read_bytes()
+    assert manifest["recipe"]["source"] == {"kind": "dataset", "path": "one"}
+    assert "The spectra of the data set `one`" in (tmp_path / "other" / "README.md").read_text()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "manifest.json").write_text("{}")
+    recipe = load_data_recipe(other, source=tmp_path / "empty")
+    with pytest.raises(SpecdataError, match=r"empty: holds no spectra/\*\.parquet; give the folder of a data set"):
+        build(recipe, tmp_path / "nothing", progress=False)

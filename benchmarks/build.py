@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""Spectra a second from files to Parquet, and the most memory, beside the plain way in the same run.
+
+    python benchmarks/build.py                        # 1,000 and 4,000 spectra; half an hour
+    python benchmarks/build.py --sizes 1000 --ways one two other
+
+The plain way opens each file with astropy.io.fits, gives rows of the same columns to `Dataset.from_generator` and
+writes them with `to_parquet`: the config `spectra`, and from it a text config, binned with numpy.histogram and written
+by a line of Python. It has no cuts, splits, masks or card. Each way runs in a process of its own, whose time counts
+from after the imports to the end; memory is the sum of VmRSS over the processes, looked at 20 times a second. The files
+are mocks, by ../shared/tools/make_mocks.py where it is there and else by `specdata.sources.mock`, and read once before.
+
+    one, two    files to a data set, with one and two workers
+    other       from that data set to another text config: log grid, 200 bins, packed
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+GRID = {"start": 3840.0, "stop": 9160.0, "bins": 80}
+OTHER = {"grid": {"kind": "log", "start": 3900.0, "stop": 9100.0, "bins": 200}, "scheme": "packed"}
+TOOL = Path(__file__).parents[2] / "shared" / "tools" / "make_mocks.py"
+WAYS = ("plain", "one", "two", "other")
+
+
+def ours(source, output, configs, workers):
+    from specdata.dataset import build
+    from specdata.recipe import DataRecipe
+
+    content = {
+        "name": "mock-benchmark",
+        "title": "Mocks",
+        "source": source,
+        "sample": {"size": 10**7, "redshift_bins": 1},
+        "splits": {"train": 300, "validation": 100},
+        "configs": configs,
+        "tokenizers": [],
+    }
+    recipe = DataRecipe.model_validate(content)
+    start = time.perf_counter()
+    manifest = build(recipe, output, workers=workers, progress=False)
+    return manifest["counts"]["read"], time.perf_counter() - start
+
+
+def plain(folder, output):
+    import numpy as np
+    from astropy.io import fits
+    from datasets import Dataset
+
+    from specdata.rows import IDENTITY, METADATA, features
+
+    names = {"zerr": "Z_ERR", "spectype": "CLASS", "ra": "PLUG_RA", "dec": "PLUG_DEC", "snmedian": "SN_MEDIAN_ALL"}
+    edges = np.linspace(GRID["start"], GRID["stop"], GRID["bins"] + 1)
+    question = {"role": "user", "content": ""}
+
+    def spectra():
+        for path in sorted(Path(folder).glob("spec-*.fits")):
+            with fits.open(path, memmap=False) as hdus:
+                row = {name: hdus[1].data[name] for name in ("loglam", "flux", "ivar", "and_mask")}
+                table = hdus[2].data
+                for name in {**IDENTITY, **METADATA}:
+                    column = names.get(name, name.upper())
+                    row[name] = table[column][0] if column in table.names else None
+                row |= {"object_id": f"J{row['ra']:.5f}{row['dec']:+.5f}", "source": path.name, "is_mock": True}
+                row["specobjid"] = str(row["specobjid"]).strip()
+                yield row
+
+    def texts():
+        for row in found:
+            good = (row["ivar"] > 0) & (row["and_mask"] == 0)
+            wavelength, ivar = 10.0 ** row["loglam"][good], row["ivar"][good]
+            weight = np.histogram(wavelength, edges, weights=ivar)[0]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                flux = np.histogram(wavelength, edges, weights=ivar * row["flux"][good])[0] / weight
+            scale = np.median(row["flux"][good])
+            text = " , ".join("|".join(f"{round(v * 100):03d}") if v == v else "NaN" for v in flux / scale)
+            answer = {"role": "assistant", "content": f"{row['z']:.4f}"}
+            yield {name: row[name] for name in IDENTITY} | {
+                "prompt": [question | {"content": f"Flux: {text}"}],
+                "completion": [answer],
+                "scale": scale,
+                "wavelength": 0.5 * (edges[1:] + edges[:-1]),
+                "flux": flux,
+                "ivar": weight,
+                "mask": weight == 0,
+            }
+
+    start = time.perf_counter()
+    found = Dataset.from_generator(spectra, features=features("spectra"), cache_dir=str(output / "cache"))
+    found.to_parquet(output / "spectra.parquet")
+    found = found.with_format("numpy")
+    made = Dataset.from_generator(texts, features=features("text"), cache_dir=str(output / "cache"))
+    made.to_parquet(output / "text.parquet")
+    return len(made), time.perf_counter() - start
+
+
+def run(way, folder, output):
+    """Do it in this process, and print the number of spectra and the seconds."""
+    import warnings
+
+    import astropy.table  # noqa: F401
+    import datasets
+    import matplotlib.pyplot  # noqa: F401
+    import scipy.spatial  # noqa: F401
+
+    warnings.simplefilter("ignore")
+    datasets.disable_progress_bars()
+    if way == "plain":
+        count, seconds = plain(folder, output)
+    elif way == "other":
+        source = {"kind": "dataset", "path": str(output / "one")}
+        count, seconds = ours(source, output / "other", {"packed": OTHER}, 1)
+    else:
+        configs = {"paper": {"grid": GRID}}
+        count, seconds = ours({"kind": "folder", "path": str(folder)}, output / way, configs, 1 + (way == "two"))
+    print(json.dumps([count, seconds]))
+
+
+def tree(process):
+    """Bytes of memory (VmRSS) that a process and its descendants hold."""
+    try:
+        total = int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except (OSError, IndexError):
+        return 0
+    return total + sum(map(tree, children))
+
+
+def measure(way, folder, output):
+    """Run a way in a process of its own: spectra, seconds, and the most memory in bytes."""
+    command = [sys.executable, __file__, "--run", way, str(folder), str(output)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        most = 0
+        while process.poll() is None:
+            most = max(most, tree(process.pid))
+            time.sleep(0.05)
+        if process.returncode:
+            sys.exit(f"{way} failed")
+        return *json.loads(process.stdout.read().splitlines()[-1]), most
+
+
+def make_files(folder, size):
+    if TOOL.is_file():
+        subprocess.run([sys.executable, TOOL, f"--n={size}", f"--seed={size}", f"--out={folder}"], check=True)
+        return
+    from specdata.sources.mock import mock_spectra, write_spec_lite
+
+    folder.mkdir()
+    for spectrum in mock_spectra(size, seed=size):
+        write_spec_lite(spectrum, folder / f"spec-{spectrum.name}.fits")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 4000])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--files", type=Path, help="folder of the mock files, which are made where they are missing")
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.run:
+        run(args.run[0], *map(Path, args.run[1:]))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        print(f"{'spectra':>8} {'way':8}{'seconds':>9}{'spectra/s':>11}{'memory':>10}{'times plain':>13}", flush=True)
+        for size in args.sizes:
+            folder = (args.files or Path(scratch)) / str(size)
+            if not folder.is_dir():
+                make_files(folder, size)
+            for path in folder.iterdir():
+                path.read_bytes()
+            output, base = Path(scratch, f"output{size}"), None
+            output.mkdir()
+            for way in args.ways:
+                count, seconds, most = measure(way, folder, output)
+                base = seconds / count if way == "plain" else base
+                times = f"{base / (seconds / count):12.1f}x" if base and way in ("one", "two") else ""
+                print(f"{count:8} {way:8}{seconds:9.1f}{count / seconds:11.0f}{most / 1e6:7.0f} MB{times}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
