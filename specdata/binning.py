@@ -1,4 +1,4 @@
-"""From the log-wavelength pixels of a spectrum to a linear grid, and to numbers of order one.
+"""From the log-wavelength pixels of a spectrum to the bins of any grid, and to numbers of order one.
 
 The grid and the scale are both chosen without looking at the redshift: the wavelengths stay in the observed frame.
 """
@@ -17,7 +17,7 @@ DISAGREE = 3.0  # standard deviations of chi2 above which the pixels of a bin do
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BinnedSpectrum:
-    """A spectrum on a linear wavelength grid.
+    """A spectrum in wavelength bins.
 
     Attributes
     ----------

@@ -123,21 +123,22 @@ def tokens(
 ):
     """Count what the rows of a data set cost with any tokenizer, as they are and in every scheme."""
     from specdata.costs import token_costs
-    from specdata.figures import token_figure
+    from specdata.figures import FORMATS, token_figure
     from specdata.files import new_file
     from specdata.inputs import local_folder, read_manifest
+    from specdata.tokenizer import LLAMA, SMOLLM2
     from specdata.tokens import cost_table
 
     folder = local_folder(dataset, "dataset")
     manifest = read_manifest(folder, dataset)
-    costs = token_costs(
-        folder, manifest, tokenizer or ["llama-3.1", "smollm2-135m"], limit=limit, context=context, most_rows=rows,
-        bins=bins,
-    )  # fmt: skip
-    print(cost_table(costs), end="")
-    if figure:
-        with new_file(figure, suffixes=(".png", ".pdf", ".svg")) as partial:
+    options = {"limit": limit, "context": context, "most_rows": rows, "bins": bins, "progress": True}
+    # The file first, so that a name that will not do is told before the counting.
+    with new_file(figure, suffixes=FORMATS) if figure else contextlib.nullcontext() as partial:
+        costs = token_costs(folder, manifest, tokenizer or [LLAMA, SMOLLM2], **options)
+        print(cost_table(costs), end="")
+        if figure:
             token_figure(partial, costs, title=f"{manifest['recipe']['name']}: what a sample costs")
+    if figure:
         print(f"\nfigure     {figure}")
 
 

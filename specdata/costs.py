@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from specdata import prompts, rows
@@ -11,7 +10,7 @@ from specdata.encoding import MOST_BINS, Encoding, grid_edges
 from specdata.errors import SpecdataError
 from specdata.selection import SPLITS
 from specdata.serialize import SCHEMES
-from specdata.shards import BATCH
+from specdata.shards import BATCH, open_shard, shard_names
 from specdata.tokenizer import load_tokenizer
 from specdata.tokens import count_chats, token_cost
 
@@ -86,7 +85,9 @@ def fit_bins(config, spectra, chosen, scale, *, label, progress=True):
     }
 
 
-def token_costs(folder, manifest, tokenizers, *, limit=PAPER_LIMIT, context=CONTEXT, most_rows=MOST_ROWS, bins=None):
+def token_costs(
+    folder, manifest, tokenizers, *, limit=PAPER_LIMIT, context=CONTEXT, most_rows=MOST_ROWS, bins=None, progress=False
+):
     """Measure what rows of a data set cost, as they are and in every scheme.
 
     Parameters
@@ -103,18 +104,23 @@ def token_costs(folder, manifest, tokenizers, *, limit=PAPER_LIMIT, context=CONT
         Rows to look at: the first ones of each split in proportion, which are a fair sample.
     bins : int, optional
         Number of linear bins of the schemes; by default they are written on the grid of the first config.
+    progress : bool
+        Show a progress bar on standard error.
 
     Returns
     -------
     list of TokenCost
         For each tokenizer the text configs of the data set, then every scheme on one and the same grid.
     """
+    for name in tokenizers:  # so that one that is missing is told at once
+        load_tokenizer(name)
     first, *_ = manifest["configs"]
-    spectra = _first_rows(folder, manifest, "spectra", most_rows)
     base = Encoding.from_manifest(manifest, first)
     scale = _first_rows(folder, manifest, first, most_rows, ["scale"])["scale"].to_numpy()
     edges = base.edges if bins is None else np.linspace(base.edges[0], base.edges[-1], bins + 1)
-    flux = rows.bin_rows(spectra, edges).flux
+    batches = _first_batches(folder, manifest, "spectra", most_rows, [*rows.PIXELS, "z"])
+    flux, z = zip(*((rows.bin_rows(batch, edges).flux, batch["z"]) for batch in batches), strict=True)
+    flux, z = np.concatenate(flux), pa.chunked_array(z)
     samples, there = [], []
     for config, made in manifest["configs"].items():
         text = _first_rows(folder, manifest, config, most_rows, ["prompt", "completion"]).to_pylist()
@@ -128,11 +134,11 @@ def token_costs(folder, manifest, tokenizers, *, limit=PAPER_LIMIT, context=CONT
             continue
         encoding = Encoding(edges=edges, normalisation=base.normalisation, scheme=name)
         series = encoding.encode(flux, scale)[0].to_pylist()
-        samples.append((f"scheme `{name}`", len(edges) - 1, series, _conversations(series, spectra["z"])))
+        samples.append((f"scheme `{name}`", len(edges) - 1, series, _conversations(series, z)))
+    todo = [(tokenizer, *sample) for tokenizer in tokenizers for sample in samples]
     return [
         token_cost(name, tokenizer, series, chats, n, context=context, limit=limit)
-        for tokenizer in tokenizers
-        for name, n, series, chats in samples
+        for tokenizer, name, n, series, chats in tqdm(todo, unit=" texts", desc="tokens", disable=not progress)
     ]
 
 
@@ -141,18 +147,22 @@ def _conversations(series, z):
     return [row["prompt"] + row["completion"] for row in made]
 
 
-def _first_rows(folder, manifest, config, most_rows, columns=None):
+def _first_rows(folder, manifest, config, most_rows, columns):
     """The first rows of each split, in proportion to its size, as one table."""
+    return pa.concat_tables(_first_batches(folder, manifest, config, most_rows, columns))
+
+
+def _first_batches(folder, manifest, config, most_rows, columns):
+    """The same, batch by batch."""
     counts = manifest["counts"]["splits"]
-    total, tables = sum(counts.values()), []
+    total = sum(counts.values())
     ends = np.rint(np.cumsum([counts[split] for split in SPLITS]) * min(1, most_rows / total)).astype(int)
     for split, wanted in zip(SPLITS, np.diff(ends, prepend=0).tolist(), strict=True):
-        for name in sorted(file for file in manifest["files"] if file.startswith(f"{config}/{split}-")):
-            for batch in pq.ParquetFile(folder / name).iter_batches(batch_size=BATCH, columns=columns):
-                tables.append(pa.Table.from_batches([batch.slice(0, wanted)]))
-                wanted -= len(tables[-1])
+        for name in shard_names(manifest["files"], config, split):
+            for batch in open_shard(folder, name).iter_batches(batch_size=BATCH, columns=columns):
+                yield pa.Table.from_batches([batch.slice(0, wanted)])
+                wanted -= min(wanted, len(batch))
                 if wanted == 0:
                     break
             if wanted == 0:
                 break
-    return pa.concat_tables(tables)

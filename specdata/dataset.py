@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 from collections import Counter
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from specdata.errors import SpecdataError
 from specdata.files import check_free, new_folder
 from specdata.listing import list_source
 from specdata.plan import make_plan, read_plan
+from specdata.prompts import build_row
 from specdata.work import LOGS, alone, begin, load_job, part_names, sweep
 
 MANIFEST = "manifest.json"
@@ -150,8 +152,11 @@ def finish(folder, rank=0, world_size=1):
     manifest["configs"] = {}
     for name, found in plan["configs"].items():
         fit = {"fit": found.pop("fit")} if "fit" in found else {}
+        if fit:
+            fit["fit"]["tokenizer"] = _public(fit["fit"]["tokenizer"])
         manifest["configs"][name] = found | {"values": dict(values[name])} | fit
     costs = token_costs(data, manifest, recipe.tokenizers) if recipe.tokenizers else []
+    costs = [replace(cost, tokenizer=_public(cost.tokenizer)) for cost in costs]
     manifest["tokens"] = cost_dicts(costs)
     write_card(data, manifest, costs)
     (data / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -183,15 +188,16 @@ def _replaceable(recipe, output, overwrite):
 
 
 def _load_tokenizers(recipe):
-    """Load every tokenizer that a recipe names, so that a missing one is told before hours of work, not after."""
+    """Try every tokenizer that a recipe names, so that what one lacks is told before hours of work, not after."""
     from specdata.tokenizer import load_tokenizer
+    from specdata.tokens import count_chats
 
-    fitted = {config.grid.tokenizer for config in recipe.configs.values() if config.grid.tokens}
-    for name in sorted(fitted):
-        load_tokenizer(name)
+    row = build_row("", 0.0)
+    for name in sorted({config.grid.tokenizer for config in recipe.configs.values() if config.grid.tokens}):
+        count_chats(load_tokenizer(name), [row["prompt"] + row["completion"]])
     for name in recipe.tokenizers:
         try:
-            load_tokenizer(name)
+            count_chats(load_tokenizer(name), [row["prompt"] + row["completion"]])
         except SpecdataError as error:
             raise SpecdataError(f"{error}, or take it out of the recipe's tokenizers") from None
 
@@ -209,6 +215,11 @@ def files_revision(hashes):
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
+def _public(name):
+    """Of a path the last part: the rest of somebody's disk says nothing to others. Another name as it is."""
+    return Path(name).resolve().name if Path(name).exists() else name
+
+
 def _manifest(recipe, plan, hashes):
     content = recipe.model_dump()
     # The path of somebody's disk says nothing to others.
@@ -218,6 +229,10 @@ def _manifest(recipe, plan, hashes):
         content["source"] = {
             key: content["source"][key] for key in ("kind", "data_release", "on_missing", "connections")
         } | {"catalogue": Path(recipe.source.catalogue).name}
+    content["tokenizers"] = [_public(name) for name in recipe.tokenizers]
+    for config in content["configs"].values():
+        if config["grid"]["tokenizer"]:
+            config["grid"]["tokenizer"] = _public(config["grid"]["tokenizer"])
     packages = ("astropy", "datasets", "numpy", "pyarrow")
     return {
         "format": 2,

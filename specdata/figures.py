@@ -16,6 +16,7 @@ LINES = {
     "[S II]": 6725.5,
 }
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
+FORMATS = (".png", ".pdf", ".svg")
 COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
 
 
@@ -162,9 +163,11 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     figure, (axes, below) = _figure(10, 5, rows=2, heights=(4, 1))
     wavelength = 10.0 ** np.asarray(loglam)
     inside = (wavelength > edges[0]) & (wavelength < edges[-1])
-    axes.plot(wavelength[inside], pixels[inside], color="0.75", lw=0.6, zorder=1, label=f"observed ({inside.sum()} pixels)")
-    axes.stairs(binned, edges, color="#0072B2", baseline=None, lw=2.4, alpha=0.6, zorder=2, label=f"binned ({len(binned)} bins)")
-    axes.stairs(decoded, edges, color="#D55E00", baseline=None, lw=0.9, zorder=3, label=label)
+    observed = f"observed ({inside.sum()} pixels)"
+    axes.plot(wavelength[inside], pixels[inside], color="0.75", lw=0.6, zorder=1, label=observed)
+    bins = f"binned ({len(binned)} bins)"
+    axes.stairs(binned, edges, baseline=None, color="#0072B2", lw=2.4, alpha=0.6, zorder=2, label=bins)
+    axes.stairs(decoded, edges, baseline=None, color="#D55E00", lw=0.9, zorder=3, label=label)
     low, high = np.percentile(pixels[inside], [0.2, 99.8])
     low, high = min(low, 0, np.nanmin(decoded)), max(high, np.nanmax(binned))
     axes.set(xlim=(edges[0], edges[-1]), ylim=(low - 0.03 * (high - low), high + 0.3 * (high - low)), title=title)

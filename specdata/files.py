@@ -141,6 +141,8 @@ def new_file(path, *, suffixes):
     path = Path(path)
     if path.suffix.lower() not in suffixes:
         raise SpecdataError(f"{path}: give a name that ends in {', '.join(suffixes)}")
+    if path.is_dir():
+        raise SpecdataError(f"{path}: is a folder; give the name of a file")
     partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

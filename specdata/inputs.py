@@ -8,6 +8,7 @@ from pathlib import Path
 from specdata.dataset import MANIFEST, files_revision
 from specdata.encoding import Encoding
 from specdata.errors import SpecdataError
+from specdata.shards import shard_names
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -124,7 +125,7 @@ def open_split(name, config, split, limit=None):
     if revision != files_revision(files):
         raise SpecdataError(f"{name}: the revision in {MANIFEST} is not that of its files; build or download it again")
     # By the manifest and not by the card, whose YAML anybody may have edited.
-    paths = {part: sorted(path for path in files if path.startswith(f"{config}/{part}-")) for part in ("train", split)}
+    paths = {part: shard_names(files, config, part) for part in ("train", split)}
     for path in (path for part in paths.values() for path in part):
         if _sha256(folder / path) != files[path]:
             raise SpecdataError(f"{name}: {path} is not the file that its manifest names; build or download it again")

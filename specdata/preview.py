@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from specdata import figures, prompts
 from specdata.encoding import Encoding, normalise
 from specdata.errors import SpecdataError
 from specdata.files import new_file
 from specdata.inputs import local_folder, read_manifest
+from specdata.shards import open_shard, shard_names
 
 
 def preview(dataset, row, output=None, *, config=None):
@@ -56,7 +56,7 @@ def preview(dataset, row, output=None, *, config=None):
     decoded = encoding.decode([series], scale)[0]
     step = normalise(decoded, scale, encoding.normalisation) - normalise(flux[0], scale, encoding.normalisation)
     path = Path(output or f"preview-{name}-{config}.png")
-    with new_file(path, suffixes=(".png", ".pdf", ".svg")) as partial:
+    with new_file(path, suffixes=figures.FORMATS) as partial:
         figures.decoded_spectrum(
             partial,
             loglam=np.array(spectrum["loglam"]),
@@ -82,10 +82,6 @@ def preview(dataset, row, output=None, *, config=None):
     }
 
 
-def _shards(files, config, split):
-    return sorted(file for file in files if file.startswith(f"{config}/{split}-"))
-
-
 def _find(folder, files, row):
     """Split and number of a row."""
     splits = sorted({Path(file).name.split("-")[0] for file in files}, key=("train", "validation", "test").index)
@@ -93,7 +89,7 @@ def _find(folder, files, row):
     if colon:
         if before not in splits or not after.isdecimal():
             raise SpecdataError(f"row {row!r}: write SPLIT:NUMBER with one of {', '.join(splits)}, such as test:0")
-        size = sum(pq.ParquetFile(folder / file).metadata.num_rows for file in _shards(files, "spectra", before))
+        size = sum(open_shard(folder, file).metadata.num_rows for file in shard_names(files, "spectra", before))
         if int(after) >= size:
             raise SpecdataError(f"row {row!r}: {before} has {size} rows, 0 to {size - 1}")
         return before, int(after)
@@ -101,8 +97,8 @@ def _find(folder, files, row):
     observation = ("plate", "mjd", "fiberid") if len(parts) == 3 and all(map(str.isdecimal, parts)) else ()
     for split in splits:
         number = 0
-        for file in _shards(files, "spectra", split):
-            table = pq.read_table(folder / file, columns=["specobjid", "plate", "mjd", "fiberid"])
+        for file in shard_names(files, "spectra", split):
+            table = open_shard(folder, file).read(columns=["specobjid", "plate", "mjd", "fiberid"])
             wanted = np.array(table["specobjid"].to_pylist()) == row
             if observation:
                 same = [table[name].to_numpy() == int(part) for name, part in zip(observation, parts, strict=True)]
@@ -115,8 +111,8 @@ def _find(folder, files, row):
 
 def _row(folder, files, config, split, number):
     """One row, read from the row group that it lies in."""
-    for name in _shards(files, config, split):
-        file = pq.ParquetFile(folder / name)
+    for name in shard_names(files, config, split):
+        file = open_shard(folder, name)
         for group in range(file.num_row_groups):
             size = file.metadata.row_group(group).num_rows
             if number < size:

@@ -113,13 +113,20 @@ class Grid(_Section):
     stop: float | None = pydantic.Field(default=None, gt=100, lt=1e6)
     bins: int | None = pydantic.Field(default=None, ge=1, le=MOST_BINS)
     tokens: int | None = pydantic.Field(default=None, ge=1, description="most tokens of a row, chat template included")
-    tokenizer: str = pydantic.Field(default="llama-3.1", description="what counts the tokens")
+    tokenizer: str | None = pydantic.Field(default=None, description="what counts the tokens; llama-3.1")
     edges: list[float] | None = pydantic.Field(default=None, min_length=2)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _counted_by(cls, content):
+        if isinstance(content, dict) and content.get("tokens") is not None and content.get("tokenizer") is None:
+            return content | {"tokenizer": "llama-3.1"}
+        return content
 
     @pydantic.model_validator(mode="after")
     def _one_way(self):
         given = {name for name in ("start", "stop", "bins", "tokens", "edges") if getattr(self, name) is not None}
-        if "tokenizer" in self.model_fields_set and self.tokens is None:
+        if self.tokenizer is not None and self.tokens is None:
             raise ValueError("the key tokenizer belongs to the key tokens; give both or neither")
         if self.kind == "edges":
             if given != {"edges"}:
@@ -262,7 +269,8 @@ def _one_sentence(problem, content):
     if kind == "extra_forbidden":
         return f"unknown key {key!r}; the keys allowed there are {', '.join(_allowed(location, content))}"
     if kind == "missing":
-        moved = " (grid and scheme now stand in each entry of configs)" if key == "configs" and "grid" in content else ""
+        old = key == "configs" and "grid" in content
+        moved = " (grid and scheme now stand in each of its entries)" if old else ""
         return f"the key {key!r} is missing{moved}; the keys there are {', '.join(_allowed(location, content))}"
     if kind == "union_tag_invalid":
         return f"source.kind = {context['tag']!r}; the kinds are {context['expected_tags']}"

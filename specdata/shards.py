@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from specdata import rows
+from specdata.errors import SpecdataError
 
 ROWS_PER_SHARD = 50_000
 BATCH = 1000  # rows of a row group: small enough for the Hub's viewer to page through
@@ -95,3 +96,23 @@ def _writer(path, schema):
         use_dictionary=[*repeated, *flags, *plain],
         use_byte_stream_split=[name for name in floats if name not in repeated],
     )
+
+
+def shard_names(files, config, split):
+    """Parquet files of a config and split, in order, out of those that a manifest lists."""
+    return sorted(file for file in files if file.startswith(f"{config}/{split}-"))
+
+
+def open_shard(folder, name):
+    """Open one Parquet file of a data set; `pyarrow.parquet.ParquetFile`.
+
+    Raises
+    ------
+    SpecdataError
+        If it is missing or damaged.
+    """
+    try:
+        return pq.ParquetFile(folder / name)
+    except (OSError, pa.ArrowInvalid) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise SpecdataError(f"{name}: cannot be read ({reason}); build or download the data set again") from None

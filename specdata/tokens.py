@@ -130,7 +130,11 @@ def token_cost(name, tokenizer, series, conversations, bins, *, context=8192, li
             f"{name}: {len(series)} series, {len(conversations)} conversations and {bins} bins; give both for every row"
         )
     loaded = load_tokenizer(tokenizer)
-    chats = count_chats(loaded, conversations)
+    if loaded.chat_template:
+        chats = count_chats(loaded, conversations)
+    else:  # of a base model: the words of both turns and nothing around them
+        tokenizer = f"{tokenizer} (no chat template)"
+        chats = count_texts(loaded, ["".join(turn["content"] for turn in turns) for turns in conversations])
     low, median, high, top = (int(n) for n in np.quantile(chats, [0, 0.5, 0.99, 1], method="inverted_cdf"))
     return TokenCost(
         name=name,
@@ -164,6 +168,6 @@ def cost_table(costs):
         per_sample = f"{cost.minimum:,} | {cost.median:,} | {cost.percentile_99:,} | {cost.maximum:,}"
         lines.append(
             f"| {cost.name} | {cost.tokenizer} | {cost.rows:,} | {cost.bins:,} | {cost.per_value:.2f} | {per_sample} "
-            f"| {100 * cost.share:.1f} % of {cost.context:,} | {cost.over_limit:,} over {cost.limit:,} |"
+            f"| {100 * cost.share:.2f} % of {cost.context:,} | {cost.over_limit:,} over {cost.limit:,} |"
         )
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -347,3 +348,47 @@ def test_other_text_from_a_data_set_needs_no_spec_files(mock_folder, recipe_file
     recipe = load_data_recipe(other, source=tmp_path / "empty")
     with pytest.raises(SpecdataError, match=r"empty: holds no spectra/\*\.parquet; give the folder of a data set"):
         build(recipe, tmp_path / "nothing", progress=False)
+
+
+def test_names_of_configs_that_yaml_takes_for_something_else(recipe_file, tmp_path):
+    grid = {"start": 3840, "stop": 9160, "bins": 4}
+    names = ["123", "no", "1e5", "packed-smollm2"]
+    recipe = load_data_recipe(recipe_file(configs={name: {"grid": grid} for name in names}, tokenizers=[]))
+    build(recipe, tmp_path / "out", progress=False)
+    for name in (*names, "spectra"):
+        assert len(load_dataset(str(tmp_path / "out"), name)["train"]) == 20
+    streamed = load_dataset(str(tmp_path / "out"), "no", streaming=True)["train"]
+    assert next(iter(streamed))["completion"][0]["content"].startswith("Redshift: [")
+
+
+def test_the_code_of_the_card_gives_the_flux_back(recipe_file, tmp_path, monkeypatch):
+    grid = {"start": 3840, "stop": 9160, "bins": 20}
+    for normalisation in ("asinh", "median", "none"):
+        configs = {"only": {"grid": grid, "normalisation": normalisation, "scheme": "csv"}}
+        build(load_data_recipe(recipe_file(configs=configs, tokenizers=[])), tmp_path / normalisation, progress=False)
+        card = (tmp_path / normalisation / "README.md").read_text()
+        loading, code = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+        monkeypatch.chdir(tmp_path)
+        found = {}
+        exec(loading.replace('"mock-small"', repr(normalisation)) + code, found)
+        np.testing.assert_allclose(found["flux"], found["row"]["flux"], rtol=0.01, atol=0.006 * found["row"]["scale"])
+
+
+def test_no_path_of_this_disk_where_a_tokenizer_is_a_folder(recipe_file, tmp_path, tokenizer):
+    tokenizer.save_pretrained(tmp_path / "my-tokenizer")
+    name = str(tmp_path / "my-tokenizer")
+    configs = {"fitted": {"grid": {"start": 3840, "stop": 9160, "tokens": 120, "tokenizer": name}}}
+    build(load_data_recipe(recipe_file(configs=configs, tokenizers=[name])), tmp_path / "out", progress=False)
+    for file in ("manifest.json", "README.md"):
+        text = (tmp_path / "out" / file).read_text()
+        assert str(tmp_path) not in text
+        assert "my-tokenizer" in text
+
+
+def test_a_tokenizer_without_a_chat_template_is_told_before_the_work(recipe_file, tmp_path, monkeypatch, tokenizer):
+    folder = tmp_path / "base"
+    tokenizer.save_pretrained(folder)
+    (folder / "chat_template.jinja").unlink()
+    monkeypatch.setattr("specdata.dataset.list_source", lambda *_, **__: pytest.fail("the source was opened"))
+    with pytest.raises(SpecdataError, match="has no chat template"):
+        build(load_data_recipe(recipe_file(tokenizers=[str(folder)])), tmp_path / "out", progress=False)

@@ -146,3 +146,22 @@ def test_the_token_command_prints_the_table_and_draws_the_figure(data, tmp_path,
     done = run("tokens", data, "--tokenizer", "nobody/nothing", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("specdata: nobody/nothing: no such folder")
+
+
+def test_a_damaged_data_set_is_one_sentence(data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    for file in (tmp_path / "data" / "spectra").glob("test-*"):
+        file.write_text("version https://git-lfs.github.com/spec/v1")
+    for command in (("preview", "data", "test:0"), ("tokens", "data", "--tokenizer", "smollm2-135m")):
+        done = run(*command, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "cannot be read" in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+
+
+def test_a_figure_that_cannot_be_is_told_first(data, tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    for name, said in (("tokens.txt", "give a name that ends in"), ("folder.png", "is a folder")):
+        done = run("tokens", data, "--tokenizer", "smollm2-135m", "--figure", name, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr.splitlines()[-1]

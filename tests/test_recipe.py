@@ -191,6 +191,9 @@ def test_impossible_values(load, key, value):
         ({GRID: {"kind": "edges", "edges": [4000.0, 5000.0, 4500.0]}}, (GRID, "increase")),
         ({GRID: {"kind": "edges", "edges": [4.0, 5000.0]}}, (GRID, "100")),
         ({"configs.spectra": {"grid": {"start": 4000, "stop": 5000, "bins": 4}}}, ("configs", "spectra", "taken")),
+        ({"configs.figures": {"grid": {"start": 4000, "stop": 5000, "bins": 4}}}, ("configs", "figures", "taken")),
+        ({"configs.default": {"grid": {"start": 4000, "stop": 5000, "bins": 4}}}, ("configs", "default", "taken")),
+        ({f"{GRID}.tokenizer": "llama-3.1"}, (GRID, "belongs to the key tokens")),
         ({"splits.train": 80}, ("splits", "80", "20", "100")),
         ({"sample.size": 70}, ("splits", "60", "20", "70")),
         ({"source.kind": "sky"}, ("source.kind = 'sky'", "'folder', 'mock', 'sdss'")),
@@ -314,3 +317,8 @@ def test_any_number_of_configs_with_grids_of_their_own(load):
     assert list(recipe.configs) == ["paper", "log", "own"]
     assert recipe.configs["own"].grid.span == (3800, 9100)
     assert recipe.span == (3800, 9160)
+
+
+def test_a_recipe_of_the_former_form(load):
+    told = sentence(load, {"configs": ..., "grid": {"start": 3840, "stop": 9160, "bins": 16}})
+    assert told.startswith("the key 'configs' is missing (grid and scheme now stand in each of its entries)")

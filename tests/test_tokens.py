@@ -315,7 +315,7 @@ def test_costs_counted_by_hand(costs):
 def test_the_table(costs):
     lines = cost_table(costs).splitlines()
     assert lines[0].startswith("| text | tokenizer | rows | bins | tokens/value | min | median | 99 % | max |")
-    assert lines[2] == "| csv | llama-3.1 | 100 | 10 | 1.91 | 78 | 78 | 81 | 87 | 1.1 % of 8,192 | 1 over 81 |"
+    assert lines[2] == "| csv | llama-3.1 | 100 | 10 | 1.91 | 78 | 78 | 81 | 87 | 1.06 % of 8,192 | 1 over 81 |"
     assert len({line.count("|") for line in lines}) == 1
     assert len(lines) == 4
 
@@ -324,3 +324,12 @@ def test_the_figure_is_the_same_byte_for_byte(costs, tmp_path):
     for name in ("a.png", "b.png"):
         token_figure(tmp_path / name, costs, title="Costs")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_base_model_has_no_chat_template(smollm2, tmp_path):
+    smollm2.save_pretrained(tmp_path / "base")
+    (tmp_path / "base" / "chat_template.jinja").unlink()
+    row = [{"role": "user", "content": "123,45"}, {"role": "assistant", "content": "6"}]
+    cost = token_cost("csv", str(tmp_path / "base"), ["123,45"], [row], 2)
+    assert cost.tokenizer == f"{tmp_path / 'base'} (no chat template)"
+    assert (cost.minimum, cost.maximum, cost.per_value) == (7, 7, 3.0)

@@ -2,10 +2,10 @@
 
 What all schemes have in common, for any one-dimensional array of numbers:
 
-- ``decode(encode(x))`` is x rounded to the scheme's ``step``, half to even, and ``encode(decode(text))`` is `text`. A
-  zero has no sign.
+- ``decode(encode(x))`` is x rounded to the scheme's ``step``, ``np.rint(x / step) * step``, and
+  ``encode(decode(text))`` is `text`. A zero has no sign.
 - NaN, or an entry that a masked array masks, is a missing value and has a word of its own.
-- A value outside ``low`` to ``high``, or an infinite one, is a `SpecdataError` with its position, and so is a text that
+- A value that rounds to one outside ``low`` to ``high`` is a `SpecdataError` with its position, and so is a text that
   `encode` could not have written. Nothing is clipped or repaired without a word.
 - ``encode_batch`` and ``decode_batch`` do the same for a whole array at once, to and from Arrow string arrays.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from specdata.errors import SpecdataError
-from specdata.serialize.series import decode_rows, out_of_range, series_array, string_array
+from specdata.serialize.series import check_size, check_text, decode_rows, out_of_range, series_array, string_array
 
 _ZERO = ord("0")
 
@@ -12,8 +12,8 @@ _ZERO = ord("0")
 class AffineScheme:
     """A code of fixed width for every value, an affine function of it, without separators.
 
-    A value is rounded once to a whole number of steps (half to even), and the code is that number plus `offset`,
-    written with leading zeros: value = (code - offset) x step. Inside the range the error is at most half a step.
+    The code of a value is ``np.rint(value / step)``, half to even, plus `offset`, written with leading zeros: value =
+    (code - offset) x step. Inside the range the error is at most half a step.
 
     Parameters
     ----------
@@ -31,7 +31,8 @@ class AffineScheme:
     step : float
         Distance of two values that can be written.
     low, high : float
-        Values of the first and the last code. Anything outside is an error here; a build clips to them and counts it.
+        Values of the first and the last code. What rounds to a value outside is an error here; a build clips to them
+        and counts it.
     """
 
     def __init__(self, name, *, width, step, offset):
@@ -81,8 +82,7 @@ class AffineScheme:
         """
         array = series_array(array, 2)
         characters = self._characters(array)
-        if characters.nbytes > np.iinfo(np.int32).max:  # what the offsets of an Arrow string array can point at
-            raise SpecdataError(f"a batch of {characters.nbytes:,} characters: encode fewer than 2^31 at a time")
+        check_size(characters.nbytes)
         offsets = np.arange(len(array) + 1, dtype=np.int32) * np.int32(self.width * array.shape[1])
         texts = pa.StringArray.from_buffers(len(array), pa.py_buffer(offsets), pa.py_buffer(characters))
         return texts if arrow else texts.to_pylist()
@@ -104,6 +104,7 @@ class AffineScheme:
         SpecdataError
             If the text is not exactly of the form that `encode` writes; the message has the position.
         """
+        check_text(text)
         numbers = []
         for at in range(0, len(text), self.width):
             word = text[at : at + self.width]
@@ -151,7 +152,7 @@ class AffineScheme:
     def _values(self, codes):
         return (codes - self._offset) * self._numerator / self._denominator
 
-    def _characters(self, values, first_row=0):
+    def _characters(self, values):
         """The words of all values; ndarray of bytes strings of `width`, of the shape of `values`."""
         with np.errstate(over="ignore"):
             codes = np.rint(values * self._denominator / self._numerator) + self._offset
@@ -159,7 +160,7 @@ class AffineScheme:
         wrong = ~((codes >= 0) & (codes < self._codes)) & ~missing
         if wrong.any():
             fix = f"{self.name} writes {self.low} to {self.high}; clip the values or choose another normalisation"
-            raise out_of_range(values, wrong, fix, first_row)
+            raise out_of_range(values, wrong, fix)
         codes[missing] = self._codes
         return self._words[codes.astype(np.intp)]
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from specdata.errors import SpecdataError
-from specdata.serialize.series import decode_rows, out_of_range, series_array, string_array
+from specdata.serialize.series import check_size, check_text, decode_rows, out_of_range, series_array, string_array
 
 _COMMON = range(-1000, 25_000)  # hundredths whose words are looked up; others are written one by one
 _BLOCK = 1 << 16  # values that go through at once, so that what is between input and text stays in the cache
@@ -17,7 +17,7 @@ _BLOCK = 1 << 16  # values that go through at once, so that what is between inpu
 class SeparatedScheme:
     """Hundredths as whole numbers, with separators.
 
-    A value is rounded once to hundredths (half to even) and written as the digits of that whole number.
+    A value x is written as the digits of the whole number ``np.rint(100 * x)``, half to even.
 
     Parameters
     ----------
@@ -88,6 +88,7 @@ class SeparatedScheme:
         array = series_array(array, 2)
         rows = max(1, _BLOCK // max(1, array.shape[1]))
         blocks = [self._block(array[at : at + rows], at) for at in range(0, len(array), rows)]
+        check_size(sum(block.nbytes for block in blocks))
         texts = pa.concat_arrays(blocks) if blocks else pa.array([], pa.string())
         return texts if arrow else texts.to_pylist()
 
@@ -108,6 +109,7 @@ class SeparatedScheme:
         SpecdataError
             If the text is not exactly of the form that `encode` writes; the message has the position.
         """
+        check_text(text)
         if text == "":
             return np.empty(0)
         if not text.endswith(self._end):

@@ -12,9 +12,15 @@ def series_array(values, dimensions):
     Raises
     ------
     SpecdataError
-        If they are not of that many dimensions.
+        If they are no numbers, or not of that many dimensions.
     """
-    values = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
+    try:
+        given = np.ma.asarray(values)
+        if given.dtype.kind not in "biuf":
+            raise TypeError(f"they are of type {given.dtype}")
+        values = np.ma.filled(given.astype(np.float64), np.nan)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SpecdataError(f"these are no numbers ({error}): give an array of real numbers without a unit") from None
     if values.ndim != dimensions:
         if dimensions == 1:
             raise SpecdataError(f"a series has one dimension, not {values.ndim}: encode row by row or use encode_batch")
@@ -22,18 +28,49 @@ def series_array(values, dimensions):
     return values
 
 
-def out_of_range(values, wrong, fix, first_row):
+def out_of_range(values, wrong, fix, first_row=0):
     """The error that names the first value of `values` where `wrong` is True."""
     *row, at = map(int, np.argwhere(wrong)[0])
     where = f"row {first_row + row[0]}, value {at}" if row else f"value {at}"
     return SpecdataError(f"{where} is {values[(*row, at)]}: {fix}")
 
 
+def check_text(text):
+    """Refuse what is no text, which might be taken for one: bytes, or None."""
+    if not isinstance(text, str):
+        raise SpecdataError(f"{text!r:.40} is no text: give a str")
+
+
+def check_size(characters):
+    """Refuse more text than the offsets of one Arrow string array can point at."""
+    if characters > np.iinfo(np.int32).max:
+        raise SpecdataError(f"a batch of {characters:,} characters: encode fewer than 2^31 at a time")
+
+
 def string_array(texts):
-    """Texts as one Arrow array of strings."""
+    """Texts as one Arrow array of strings.
+
+    Parameters
+    ----------
+    texts : sequence of str, pyarrow.Array or pyarrow.ChunkedArray
+
+    Raises
+    ------
+    SpecdataError
+        If they are no texts, or only one.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise SpecdataError(f"{texts!r:.40} is one text: give a list of them, or use decode")
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
-    return texts.cast(pa.string()) if isinstance(texts, pa.Array) else pa.array(list(texts), pa.string())
+    try:
+        if not isinstance(texts, pa.Array):
+            return pa.array(list(texts), pa.string())
+        if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type) or pa.types.is_null(texts.type)):
+            raise pa.ArrowTypeError(f"they are of type {texts.type}")
+        return texts.cast(pa.string())
+    except (pa.ArrowException, TypeError, UnicodeEncodeError) as error:
+        raise SpecdataError(f"these are no texts ({error}): give a list of str, or an Arrow array of strings") from None
 
 
 def decode_rows(scheme, texts):
