@@ -72,6 +72,8 @@ def write_shard(folder, spool, index, objects, encodings, advance):
             for key, n in zip(values[config], found, strict=True):
                 values[config][key] += int(n)
         advance(len(spectra))
+        del spectra, binned, text  # before the next ones are there
+        pa.default_memory_pool().release_unused()
     for writer in writers.values():
         writer.close()
     return values

@@ -35,15 +35,19 @@ def _nothing(_):
 
 def judge(recipe, spectrum):
     """Say which cut a spectrum fails and why, or None."""
+    return _cut(recipe, spectrum)[0]
+
+
+def _cut(recipe, spectrum):
+    """What `judge` says, and the median flux of a spectrum that passes, by the span of a grid."""
     spans = sorted({config.grid.span for config in recipe.configs.values()})
     failed = next((f for span in spans if (f := reject(spectrum, recipe.cuts, *span))), None)
-    if failed is None:
-        try:
-            for span in spans:
-                median_scale(spectrum, *span)
-        except SpecdataError as error:
-            return "median_flux", str(error)
-    return failed
+    if failed:
+        return failed, {}
+    try:
+        return None, {span: median_scale(spectrum, *span) for span in spans}
+    except SpecdataError as error:
+        return ("median_flux", str(error)), {}
 
 
 def read_shard(work, rank=0, world_size=1, *, advance=_nothing):
@@ -81,12 +85,12 @@ def read_shard(work, rank=0, world_size=1, *, advance=_nothing):
     with new_part(done) as folder:
         with SpoolWriter(folder / "spectra.arrow") as spool:
             for spectrum in open_items(recipe, read_listing(work, *job.bounds(rank)), unreadable):
-                if failed := judge(recipe, spectrum):
+                failed, median = _cut(recipe, spectrum)
+                if failed:
                     refuse(spectrum.source, *failed, spectrum.name)
                 else:
                     for name, config in recipe.configs.items():
-                        plain = config.normalisation == "none"
-                        scale[name].append(1.0 if plain else median_scale(spectrum, *config.grid.span))
+                        scale[name].append(1.0 if config.normalisation == "none" else median[config.grid.span])
                     found = {"position": position()}
                     for name, values in kept.items():
                         values.append(found[name] if name in found else getattr(spectrum, name))
