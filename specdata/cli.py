@@ -10,6 +10,7 @@ import typer
 
 import specdata
 from specdata.errors import SpecdataError
+from specdata.report import print_build, print_demo, print_preview, print_results
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -82,28 +83,7 @@ def build(
     if manifest is None:
         print(f"submitted  four jobs, the last of which makes {output}; if one fails, give the same command again")
         return
-    counts = manifest["counts"]
-    rejected = ", ".join(f"{cut} {n}" for cut, n in counts["rejected"].items() if n) or "none"
-    print(f"read       {counts['read']} spectra; rejected: {rejected}")
-    short = [row for row in manifest["redshift_bins"] if row["taken"] < row["asked"]]
-    if short:
-        print(
-            f"sampled    {counts['sampled']} of the {counts['asked']['size']} asked for: "
-            f"{len(short)} of {len(manifest['redshift_bins'])} redshift bins ran short (the card has the table)"
-        )
-    else:
-        print(f"sampled    {counts['sampled']}, the same number from each redshift bin")
-    asked = counts["asked"]
-    short_of = {k: f" of {asked[k]} asked" for k, n in counts["splits"].items() if asked.get(k, n) != n}
-    sizes = (f"{name} {n}{short_of.get(name, '')}" for name, n in counts["splits"].items())
-    print("splits     " + ", ".join(sizes))
-    print(f"revision   {manifest['revision'][:12]}")
-    for name, config in manifest["configs"].items():
-        fit = config.get("fit")
-        fitted = f", the most within {fit['tokens']} tokens of {fit['tokenizer']} ({fit['longest']})" if fit else ""
-        clipped = f", {config['values']['clipped']} values clipped" if config["values"]["clipped"] else ""
-        print(f"config     {name}: {len(config['edges']) - 1} bins{fitted}{clipped}")
-    print(f'load it    load_dataset("{output}", "{next(iter(manifest["configs"]))}")')
+    print_build(manifest, output)
 
 
 @app.command()
@@ -153,12 +133,7 @@ def preview(
     from specdata.preview import preview as run
 
     shown = run(dataset, row, output, config=config)
-    text = shown["text"] if len(shown["text"]) < 100 else f"{shown['text'][:72]} … {shown['text'][-20:]}"
-    print(f"row        {shown['split']}:{shown['number']}, {shown['name']}, z = {shown['z']:.4f}")
-    print(f"text       {shown['config']}, {shown['bins']} values: {text}")
-    clipped = f", {shown['clipped']} values clipped" if shown["clipped"] else ""
-    print(f"error      at most {shown['error']:.4f} of the normalised flux{clipped}")
-    print(f"figure     {shown['path']}")
+    print_preview(shown)
 
 
 @app.command()
@@ -181,7 +156,7 @@ def evaluate(
         model, dataset, output, adapter=adapter, config=config, split=split, limit=limit, batch_size=batch_size,
         device=device, overwrite=overwrite,
     )  # fmt: skip
-    _print_results(results)
+    print_results(results)
     print(f"written to {output}")
 
 
@@ -223,21 +198,8 @@ def demo(
     """Run the whole line on mock galaxies and SmolLM2-135M: no hub, no account, no GPU, a few minutes."""
     from specdata.demo import demo as run
 
-    _print_results(run(output))
-    print(
-        f"""
-This proves the line, not the method: a small model, a few hundred mocks, a few coarse bins, a few steps.
-
-data set     {output}/data
-adapter      {output}/adapter, with its card README.md and its figure redshift.png
-predictions  {output}/evaluation/predictions.parquet
-
-Load it:
-  import peft, transformers
-  model = transformers.AutoModelForCausalLM.from_pretrained("{output}/base")
-  model = peft.PeftModel.from_pretrained(model, "{output}/adapter")
-  tokenizer = transformers.AutoTokenizer.from_pretrained("{output}/adapter")"""
-    )
+    print_results(run(output))
+    print_demo(output)
 
 
 def _pairs(option, items, example):
@@ -249,17 +211,6 @@ def _pairs(option, items, example):
             raise SpecdataError(f"{option} {item}: write KEY=VALUE, such as {example}")
         pairs[key] = value
     return pairs
-
-
-def _print_results(results):
-    """Print the metrics of a model and of the baselines as a table."""
-    sets = {"model": results["metrics"]} | {name: b["metrics"] for name, b in results["baselines"].items()}
-    data = results["dataset"]
-    print(f"\n{data['name']} {data['config']} {data['split']}, n = {data['n']}, revision {data['revision'][:12]}")
-    print(f"{'':<20}" + "".join(f"{name:<28}" for name in results["metrics"]))
-    for name, scores in sets.items():
-        cells = (f"{m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for m in scores.values())
-        print(f"{name.replace('_', ' '):<20}" + "".join(f"{cell:<28}" for cell in cells))
 
 
 def main():

@@ -10,6 +10,7 @@ import yaml
 
 from specdata.encoding import MOST_BINS, NORMALISATIONS
 from specdata.errors import SpecdataError
+from specdata.sentences import one_sentence
 from specdata.serialize import SCHEMES
 
 
@@ -74,9 +75,6 @@ class SdssSource(_Section):
         except SpecdataError as error:
             raise ValueError(f"source.{error}") from None
         return self
-
-
-SOURCES = {"folder": FolderSource, "mock": MockSource, "sdss": SdssSource, "dataset": DatasetSource}
 
 
 class Cuts(_Section):
@@ -249,48 +247,4 @@ def load_data_recipe(path, *, source=None):
     try:
         return DataRecipe.model_validate(content)
     except pydantic.ValidationError as error:
-        raise SpecdataError(f"{path}: {_one_sentence(error.errors()[0], content)}") from None
-
-
-def _one_sentence(problem, content):
-    """Say what pydantic found as: the key, the value, what is allowed."""
-    # The discriminator of a union stands in `loc` after "source" although no such key is in the file, and "[key]" after
-    # a bad name in `configs`.
-    location = [part for i, part in enumerate(problem["loc"]) if not (i == 1 and problem["loc"][0] == "source")]
-    location = [part for part in location if part != "[key]"]
-    key = ".".join(map(str, location))
-    kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
-    if kind in {"model_type", "model_attributes_type"}:
-        return f"{key} = {value!r}, but it is a section with the keys {', '.join(_allowed([*location, ''], content))}"
-    if kind == "dict_type":
-        return f"{key} = {value!r}, but it is a section with one entry for each text config"
-    if kind == "string_pattern_mismatch":
-        return f"{key} = {value!r}, but it may hold lower-case letters, digits and . _ - between two of the former"
-    if kind == "extra_forbidden":
-        return f"unknown key {key!r}; the keys allowed there are {', '.join(_allowed(location, content))}"
-    if kind == "missing":
-        old = key == "configs" and "grid" in content
-        moved = " (grid and scheme now stand in each of its entries)" if old else ""
-        return f"the key {key!r} is missing{moved}; the keys there are {', '.join(_allowed(location, content))}"
-    if kind == "union_tag_invalid":
-        return f"source.kind = {context['tag']!r}; the kinds are {context['expected_tags']}"
-    if kind == "union_tag_not_found":
-        return f"the key 'source.kind' is missing; the kinds are {', '.join(map(repr, SOURCES))}"
-    if kind == "value_error":
-        return f"{key}: {context['error']}" if key.startswith("configs") else str(context["error"])
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{key} = {value!r}, but the {message}" if message.startswith("input") else f"{key} = {value!r}: {message}"
-
-
-def _allowed(location, content):
-    """Keys of the section that the last part of a location lies in."""
-    if location[0] == "source" and len(location) > 1:
-        kind = content["source"].get("kind") if isinstance(content["source"], dict) else "folder"
-        return list(SOURCES.get(kind, FolderSource).model_fields)
-    model = DataRecipe
-    for part in location[:-1]:
-        if part == "configs":
-            model = TextConfig
-        elif part in model.model_fields:  # and not the name of a config
-            model = model.model_fields[part].annotation
-    return list(model.model_fields)
+        raise SpecdataError(f"{path}: {one_sentence(error.errors()[0], content, DataRecipe)}") from None

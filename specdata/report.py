@@ -1,0 +1,66 @@
+"""What the commands print of their results."""
+
+
+def print_build(manifest, output):
+    """Print what a build made of its source, from the manifest."""
+    counts = manifest["counts"]
+    rejected = ", ".join(f"{cut} {n}" for cut, n in counts["rejected"].items() if n) or "none"
+    print(f"read       {counts['read']} spectra; rejected: {rejected}")
+    short = [row for row in manifest["redshift_bins"] if row["taken"] < row["asked"]]
+    if short:
+        print(
+            f"sampled    {counts['sampled']} of the {counts['asked']['size']} asked for: "
+            f"{len(short)} of {len(manifest['redshift_bins'])} redshift bins ran short (the card has the table)"
+        )
+    else:
+        print(f"sampled    {counts['sampled']}, the same number from each redshift bin")
+    asked = counts["asked"]
+    short_of = {k: f" of {asked[k]} asked" for k, n in counts["splits"].items() if asked.get(k, n) != n}
+    sizes = (f"{name} {n}{short_of.get(name, '')}" for name, n in counts["splits"].items())
+    print("splits     " + ", ".join(sizes))
+    print(f"revision   {manifest['revision'][:12]}")
+    for name, config in manifest["configs"].items():
+        fit = config.get("fit")
+        fitted = f", the most within {fit['tokens']} tokens of {fit['tokenizer']} ({fit['longest']})" if fit else ""
+        clipped = f", {config['values']['clipped']} values clipped" if config["values"]["clipped"] else ""
+        print(f"config     {name}: {len(config['edges']) - 1} bins{fitted}{clipped}")
+    print(f'load it    load_dataset("{output}", "{next(iter(manifest["configs"]))}")')
+
+
+def print_preview(shown):
+    """Print what `specdata.preview.preview` found of a row."""
+    text = shown["text"] if len(shown["text"]) < 100 else f"{shown['text'][:72]} … {shown['text'][-20:]}"
+    print(f"row        {shown['split']}:{shown['number']}, {shown['name']}, z = {shown['z']:.4f}")
+    print(f"text       {shown['config']}, {shown['bins']} values: {text}")
+    clipped = f", {shown['clipped']} values clipped" if shown["clipped"] else ""
+    print(f"error      at most {shown['error']:.4f} of the normalised flux{clipped}")
+    print(f"figure     {shown['path']}")
+
+
+def print_results(results):
+    """Print the metrics of a model and of the baselines as a table."""
+    sets = {"model": results["metrics"]} | {name: b["metrics"] for name, b in results["baselines"].items()}
+    data = results["dataset"]
+    print(f"\n{data['name']} {data['config']} {data['split']}, n = {data['n']}, revision {data['revision'][:12]}")
+    print(f"{'':<20}" + "".join(f"{name:<28}" for name in results["metrics"]))
+    for name, scores in sets.items():
+        cells = (f"{m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for m in scores.values())
+        print(f"{name.replace('_', ' '):<20}" + "".join(f"{cell:<28}" for cell in cells))
+
+
+def print_demo(output):
+    """Print where the results of the demo lie."""
+    print(
+        f"""
+This proves the line, not the method: a small model, a few hundred mocks, a few coarse bins, a few steps.
+
+data set     {output}/data
+adapter      {output}/adapter, with its card README.md and its figure redshift.png
+predictions  {output}/evaluation/predictions.parquet
+
+Load it:
+  import peft, transformers
+  model = transformers.AutoModelForCausalLM.from_pretrained("{output}/base")
+  model = peft.PeftModel.from_pretrained(model, "{output}/adapter")
+  tokenizer = transformers.AutoTokenizer.from_pretrained("{output}/adapter")"""
+    )
