@@ -82,17 +82,16 @@ class Spool:
             for name, arrays in lists.items():
                 offsets, values = found[name].offsets.to_numpy(), found[name].values.to_numpy()
                 for number in part:
-                    arrays[order[number]] = values[offsets[row[number]] : offsets[row[number] + 1]]
+                    arrays[order[number]] = values[offsets[row[number]] : offsets[row[number] + 1]].copy()
             plain.append(found.drop_columns(list(lists)).take(pa.array(row[part])))
+            # Or all that was ever asked for, and the pages beside it, would stay in the process's memory.
+            self._maps[shard[part[0]]].madvise(mmap.MADV_DONTNEED)
         back = np.empty(len(order), dtype=np.int64)
         back[order] = np.arange(len(order))
         table = pa.Table.from_batches(plain).combine_chunks().take(pa.array(back))
         for field in self._readers[0].schema:
-            if field.name in lists:  # the one copy of the pixels
+            if field.name in lists:
                 table = table.append_column(field, rows.list_array(lists.pop(field.name), field.type))
-        del arrays, values, found, plain
-        for found in self._maps:  # or all that was ever asked for would stay in the process's memory
-            found.madvise(mmap.MADV_DONTNEED)
         return table.combine_chunks()
 
 
