@@ -8,13 +8,15 @@ The plain way opens each file with astropy.io.fits, gives rows of the same colum
 writes them with `to_parquet`: the config `spectra`, and from it a text config, binned with numpy.histogram and written
 by a line of Python. It has no cuts, splits, masks or card. Each way runs in a process of its own, whose time counts
 from after the imports to the end; memory is the sum of VmRSS over the processes, looked at 20 times a second. The files
-are mocks, by ../shared/tools/make_mocks.py where it is there and else by `specdata.sources.mock`, and read once before.
+are mocks, by ../shared/tools/make_mocks.py where that and fitsio are there and else by `specdata.sources.mock`, and
+read once before.
 
     one, two    files to a data set, with one and two workers
     other       from that data set to another text config: log grid, 200 bins, packed
 """
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -29,6 +31,11 @@ WAYS = ("plain", "one", "two", "other")
 
 
 def ours(source, output, configs, workers):
+    # With what the build itself imports only when it comes to the card.
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+
+    from specdata import costs, dataset_card  # noqa: F401
     from specdata.dataset import build
     from specdata.recipe import DataRecipe
 
@@ -145,7 +152,7 @@ def measure(way, folder, output):
 
 
 def make_files(folder, size):
-    if TOOL.is_file():
+    if TOOL.is_file() and importlib.util.find_spec("fitsio"):  # which it needs
         subprocess.run([sys.executable, TOOL, f"--n={size}", f"--seed={size}", f"--out={folder}"], check=True)
         return
     from specdata.sources.mock import mock_spectra, write_spec_lite
