@@ -66,7 +66,7 @@ def test_the_constraints_pin_every_dependency():
 
 def test_the_tree_names_every_module():
     tree = BLOCKS[-1][1]
-    for path in [*(ROOT / "specdata").glob("*.py"), *(ROOT / "specdata" / "sources").glob("*.py")]:
+    for path in (ROOT / "specdata").rglob("*.py"):
         if path.name != "__init__.py":
             assert path.relative_to(ROOT / "specdata").as_posix() in tree, path.name
     for name in ("recipes/", "cards/", "tests/", "benchmarks/"):

@@ -1,34 +1,16 @@
-"""The command line: each command is a few lines that call the module of its name."""
+"""Commands that make and show data sets."""
 
 import contextlib
-import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import specdata
+from specdata.cli.options import Overwrite, key_values
 from specdata.errors import SpecdataError
-from specdata.report import print_build, print_demo, print_preview, print_results
+from specdata.report import print_build, print_preview
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-Output = Annotated[Path, typer.Option(help="Folder to make; it appears only when it is complete.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result, the whole folder.")]
-
-
-def _version(wanted: bool):
-    if wanted:
-        print(f"specdata {specdata.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
-):
-    """SDSS spectra as text for language models: data sets, recipes, adapters and their evaluation."""
+app = typer.Typer()
 
 
 @app.command()
@@ -78,7 +60,7 @@ def build(
         raise SpecdataError("--output is missing: give the folder to make")
     manifest = build_dataset(
         content, output, overwrite=overwrite, work=work, shards=shards, executor=executor, workers=workers,
-        slurm_options=_pairs("--slurm-option", slurm_option, "partition=cpu"),
+        slurm_options=key_values("--slurm-option", slurm_option, "partition=cpu"),
     )  # fmt: skip
     if manifest is None:
         print(f"submitted  four jobs, the last of which makes {output}; if one fails, give the same command again")
@@ -134,99 +116,3 @@ def preview(
 
     shown = run(dataset, row, output, config=config)
     print_preview(shown)
-
-
-@app.command()
-def evaluate(
-    model: Annotated[str, typer.Option(help="Base model: a folder or a Hub name.")],
-    dataset: Annotated[str, typer.Option(help="Data set of `specdata build`: a folder or a Hub name.")],
-    output: Output,
-    adapter: Annotated[str | None, typer.Option(help="LoRA adapter; without it the base model is scored.")] = None,
-    config: Annotated[str, typer.Option(help="Text config of the data set.")] = "paper",
-    split: Annotated[str, typer.Option(help="validation or test; the training split is refused.")] = "test",
-    limit: Annotated[int | None, typer.Option(help="Score only the first rows, which are a fair sample.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 16,
-    device: Annotated[str | None, typer.Option(help="Such as cuda or cpu; a GPU if there is one.")] = None,
-    overwrite: Overwrite = False,
-):
-    """Score a model on a split: results.json, predictions.parquet and a figure. Stopped, it goes on where it was."""
-    from specdata.evaluate import evaluate as run
-
-    results = run(
-        model, dataset, output, adapter=adapter, config=config, split=split, limit=limit, batch_size=batch_size,
-        device=device, overwrite=overwrite,
-    )  # fmt: skip
-    print_results(results)
-    print(f"written to {output}")
-
-
-@app.command()
-def card(
-    training: Annotated[Path, typer.Option(help="Output folder of trl sft.")],
-    evaluation: Annotated[Path, typer.Option(help="Output folder of specdata evaluate for that adapter.")],
-    recipe: Annotated[Path, typer.Option(help="The recipe that it was trained with.")],
-    output: Output,
-    base_model: Annotated[str | None, typer.Option(help="Hub name of the base, where a local copy was used.")] = None,
-    override: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE that the command line of trl sft changed; repeatable.")
-    ] = None,
-    overwrite: Overwrite = False,
-):
-    """Gather a trained adapter, its results and its model card in one folder."""
-    import yaml
-
-    from specdata.adapter_card import write_adapter
-    from specdata.files import find_recipe
-
-    overrides = {}
-    for key, value in _pairs("--override", override, "learning_rate=1e-5").items():
-        overrides[key] = yaml.safe_load(value)
-        if isinstance(overrides[key], str):  # YAML takes 1e-5, without a point, for text
-            with contextlib.suppress(ValueError):
-                overrides[key] = float(value)
-    write_adapter(
-        training, evaluation, find_recipe(recipe), output, base_model=base_model, overrides=overrides,
-        overwrite=overwrite,
-    )  # fmt: skip
-    print(f"adapter and card in {output}")
-
-
-@app.command()
-def demo(
-    output: Annotated[Path, typer.Option(help="Folder for all that the demo makes.")] = Path("specdata-demo"),
-):
-    """Run the whole line on mock galaxies and SmolLM2-135M: no hub, no account, no GPU, a few minutes."""
-    from specdata.demo import demo as run
-
-    print_results(run(output))
-    print_demo(output)
-
-
-def _pairs(option, items, example):
-    """Split the KEY=VALUE of an option that may be repeated; dict."""
-    pairs = {}
-    for item in items or []:
-        key, equals, value = item.partition("=")
-        if not (key and equals):
-            raise SpecdataError(f"{option} {item}: write KEY=VALUE, such as {example}")
-        pairs[key] = value
-    return pairs
-
-
-def main():
-    """Run the command line; bad input is one sentence on standard error and exit code 2."""
-    # Deprecation notes of other libraries are for their developers, not for who runs a command.
-    warnings.simplefilter("ignore", FutureWarning)
-    try:
-        app(prog_name="specdata")
-    except SpecdataError as error:
-        print(f"specdata: {error}", file=sys.stderr)
-        sys.exit(2)
-    except SystemExit as end:
-        if end.code == 130:  # Typer's answer to Ctrl-C
-            print("specdata: interrupted; nothing is half written, give the same command again", file=sys.stderr)
-        raise
-
-
-if __name__ == "__main__":
-    main()
