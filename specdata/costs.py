@@ -1,5 +1,7 @@
 """What the rows of a data set cost in tokens: the bins that a number of tokens has room for, and the card's table."""
 
+import functools
+
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
@@ -16,7 +18,7 @@ from specdata.tokens import count_chats, token_cost
 
 PAPER_LIMIT = 573  # tokens: "under 7 % of the 8K context", and 0.07 x 8192 = 573.4
 CONTEXT = 8192
-FIRST = 100  # rows that are looked at first, where a number of bins is too large
+FIRST = 100  # rows that a number of bins is looked for with, before all rows prove it
 MOST_ROWS = 2000  # of the card's table, which needs every row written in every scheme
 
 
@@ -50,34 +52,32 @@ def fit_bins(config, spectra, chosen, scale, *, label, progress=True):
     """
     grid = config.grid
     tokenizer = load_tokenizer(grid.tokenizer)
-    order, tokens = chosen, np.empty(len(chosen), dtype=int)
 
-    def longest(bins):
-        nonlocal order
+    def count(table, here, bins):
         encoding = Encoding(edges=grid_edges(grid, bins), normalisation=config.normalisation, scheme=config.scheme)
-        bar.set_postfix_str(f"{bins} bins")
-        # What was long with other bins comes first, and one row that does not fit is enough.
-        parts = [slice(0, FIRST), *(slice(at, at + BATCH) for at in range(FIRST, len(order), BATCH))]
-        for part in parts:
-            here = order[part]
-            table = spectra.take(here)
-            text, _ = encoding.encode(rows.bin_rows(table, encoding.edges).flux, scale[here])
-            tokens[part] = count_chats(tokenizer, _conversations(text.to_pylist(), table["z"]))
-            bar.update(len(here))
-            if tokens[part].max() > grid.tokens:
-                return tokens[part].max()
-        most = tokens.max()
-        order = order[np.argsort(-tokens, kind="stable")]
-        return most
+        bar.set_postfix_str(f"{bins} bins", refresh=False)
+        text, _ = encoding.encode(rows.bin_rows(table, encoding.edges).flux, scale[here])
+        bar.update(len(here))
+        return count_chats(tokenizer, _conversations(text.to_pylist(), table["z"]))
 
+    # Looked for with few rows, proven with all: where it does not hold, the longest ones join the few. No row can make
+    # a number fit that is too large for some of them, so what they say of larger numbers holds for all.
+    few = chosen[:FIRST]
     with tqdm(unit=" rows", desc=f"fit {label}", disable=not progress) as bar:
-        try:
-            found = most_bins(longest, grid.tokens, high=MOST_BINS)
-        except SpecdataError as error:
-            raise SpecdataError(f"configs.{label}.grid.tokens = {grid.tokens}: {error}") from None
+        while True:
+            count_few = functools.partial(count, spectra.take(few), few)
+            try:
+                found = most_bins(lambda bins: count_few(bins).max(), grid.tokens, high=MOST_BINS)  # noqa: B023
+            except SpecdataError as error:
+                raise SpecdataError(f"configs.{label}.grid.tokens = {grid.tokens}: {error}") from None
+            parts = [chosen[at : at + BATCH] for at in range(0, len(chosen), BATCH)]
+            tokens = np.concatenate([count(spectra.take(here), here, found.bins) for here in parts])
+            if tokens.max() <= grid.tokens:
+                break
+            few = np.union1d(few, chosen[np.argsort(-tokens, kind="stable")[:FIRST]])
     return {
         "bins": found.bins,
-        "longest": found.longest,
+        "longest": int(tokens.max()),
         "beyond": list(found.beyond),
         "rows": len(chosen),
         "tokens": grid.tokens,

@@ -26,9 +26,19 @@ def count_texts(tokenizer, texts):
     if isinstance(texts, str):
         raise SpecdataError(f"text {texts[:20]!r}: give a list of texts, not one")
     texts = texts.to_pylist() if hasattr(texts, "to_pylist") else list(texts)
-    options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
-    batches = (tokenizer(texts[start : start + _BATCH], **options) for start in range(0, len(texts), _BATCH))
-    return np.array([len(ids) for batch in batches for ids in batch["input_ids"]], dtype=np.int64)
+    if not all(isinstance(text, str) for text in texts):
+        raise SpecdataError("these are no texts: give a list of str, or an Arrow array of strings")
+    batches = (texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH))
+    if not tokenizer.is_fast:
+        options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+        return np.array([len(ids) for batch in batches for ids in tokenizer(batch, **options)["input_ids"]], np.int64)
+    # As `transformers` sets it for such a call; it would also make a list of Python integers, and look up the offsets.
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    counted = (backend.encode_batch_fast(batch, add_special_tokens=False) for batch in batches)
+    return np.array([len(encoding) for batch in counted for encoding in batch], dtype=np.int64)
 
 
 def count_chats(tokenizer, conversations):
@@ -53,13 +63,12 @@ def count_chats(tokenizer, conversations):
 
     if not tokenizer.chat_template:
         raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
-    options = {"return_attention_mask": False, "verbose": False}
     try:
-        batches = (
-            tokenizer.apply_chat_template(conversations[at : at + _BATCH], return_dict=True, tokenizer_kwargs=options)
+        counts = [
+            count_texts(tokenizer, tokenizer.apply_chat_template(conversations[at : at + _BATCH], tokenize=False))
             for at in range(0, len(conversations), _BATCH)
-        )
-        return np.array([len(ids) for batch in batches for ids in batch["input_ids"]], dtype=np.int64)
+        ]
+        return np.concatenate(counts) if counts else np.empty(0, np.int64)
     except (TemplateError, ValueError, KeyError, TypeError) as error:
         raise SpecdataError(
             f"the chat template refuses a conversation ({error}); give messages that it takes"

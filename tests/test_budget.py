@@ -1,13 +1,20 @@
 """The search for the most bins that fit, against trying every number."""
 
+import dataclasses
 import math
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from specdata import rows
 from specdata.budget import most_bins
+from specdata.costs import fit_bins
 from specdata.errors import SpecdataError
+from specdata.recipe import Grid, TextConfig
+from specdata.sources.mock import mock_spectrum
 
 
 class Counted:
@@ -126,3 +133,32 @@ def test_no_number_far_beyond_the_answer_is_asked():
 def test_what_is_wrong_is_told_in_a_sentence(arguments, match):
     with pytest.raises(SpecdataError, match=match):
         most_bins(lambda bins: 60 + 6 * bins, **arguments)
+
+
+class Spectra:
+    """Rows of the config `spectra`, as a spool has them, that remembers which were taken."""
+
+    def __init__(self, table):
+        self.table, self.taken = table, []
+
+    def take(self, index):
+        self.taken.append(len(index))
+        return self.table.take(index)
+
+
+def test_a_row_beyond_the_first_that_is_longer_than_they_are_counts():
+    """Of 300 rows one, the 250th, has values of four digits, and so the most tokens with any number of bins."""
+    spectrum, _ = mock_spectrum(0, 0)
+    flux = np.ones(len(spectrum.flux), np.float32)
+    plain = dataclasses.replace(spectrum, flux=flux)
+    bright = dataclasses.replace(plain, flux=12.34 * flux)
+    batch = rows.spectra_batch([bright if i == 250 else plain for i in range(300)])
+    spectra = Spectra(pa.Table.from_batches([batch]))
+    grid = Grid(start=3900, stop=9100, tokens=200)
+    config = TextConfig(grid=grid, normalisation="none")
+    scale = np.ones(300, np.float32)
+    found = fit_bins(config, spectra, np.arange(300), scale, label="x", progress=False)
+    alone = fit_bins(config, spectra, np.array([250]), scale, label="x", progress=False)
+    assert {**alone, "rows": 300} == found
+    assert fit_bins(config, spectra, np.arange(250), scale, label="x", progress=False)["bins"] > found["bins"]
+    assert spectra.taken[:2] == [100, 300]  # looked for with few, proven with all
