@@ -209,6 +209,11 @@ def _cut(left, right, edges):
     return pixel[real], bin_[real], overlap[real]
 
 
+def pixels_between(loglam, start, stop):
+    """Pixels whose centres lie between two wavelengths, both ends included; slice."""
+    return slice(np.searchsorted(loglam, np.log10(start)), np.searchsorted(loglam, np.log10(stop), side="right"))
+
+
 def median_scale(spectrum, start, stop):
     """Median flux of the good pixels between two wavelengths, the number by which a spectrum is divided.
 
@@ -231,10 +236,11 @@ def median_scale(spectrum, start, stop):
     SpecdataError
         If there is no good pixel, or the median is not above zero: such a spectrum has no scale.
     """
-    inside = (spectrum.loglam >= np.log10(start)) & (spectrum.loglam <= np.log10(stop)) & spectrum.good
-    if not inside.any():
+    inside = pixels_between(spectrum.loglam, start, stop)
+    flux = spectrum.flux[inside][spectrum.good[inside]]
+    if not len(flux):
         raise SpecdataError(f"no good pixel lies between {start:.0f} and {stop:.0f} A: leave this spectrum out")
-    scale = float(np.float32(np.median(spectrum.flux[inside])))
+    scale = float(np.float32(np.median(flux)))
     if not scale > 0:
         raise SpecdataError(f"the median flux is {scale:.3g}, not above 0: leave this spectrum out")
     return scale

@@ -20,6 +20,7 @@ from specdata.errors import SpecdataError
 
 _BLOCK = 2880  # every FITS header and every data unit fills whole blocks of this many bytes (FITS 4.0, section 3.1)
 _SIZE = re.compile(rb"(BITPIX|NAXIS\d*|PCOUNT|GCOUNT) *=")
+_ROWS = re.compile(rb"NAXIS2  = +(\d{1,18}) *(?:/.*)?")
 _END = b"END" + b" " * 77
 AGAIN = "download the file again"
 
@@ -150,9 +151,13 @@ def _cut_header(raw, start, number):
 def keyword(raw, name):
     """Bytes of the primary header -> value of a keyword, None where there is none."""
     try:
+        raw.decode("ascii")
+        at = raw.find(f"{name:8}=".encode())
+        while at % 80 and at > 0:  # inside another card
+            at = raw.find(f"{name:8}=".encode(), at + 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return fits.Header.fromstring(raw.decode("ascii")).get(name)
+            return None if at < 0 else fits.Card.fromstring(raw[at : at + 80]).value
     except Exception as error:  # astropy promises no particular exception for a damaged header
         raise _damaged(0, error) from error
 
@@ -162,9 +167,21 @@ def _damaged(number, error):
     return SpecdataError(f"the header of HDU {number} is damaged ({why}); {AGAIN}")
 
 
-@lru_cache(maxsize=512)  # one entry a dialect and, for HDU 1, a number of pixels; a survey needs some hundred
 def _layout(raw, number):
-    """Header of a binary table, as bytes -> its layout, by astropy."""
+    """Header of a binary table, as bytes -> its layout.
+
+    Files of one survey differ in the number of rows alone, which stands in the fifth card (FITS 4.0, section 7.3.1).
+    """
+    found = _ROWS.fullmatch(raw, 320, 400)
+    if not found:
+        return _read_layout(raw, number)
+    one, rows = _read_layout(raw[:320] + b"NAXIS2  = %20d%50s" % (1, b"") + raw[400:], number), int(found[1])
+    return one._replace(rows=rows, size=one.size + (rows - 1) * one.dtype.itemsize)
+
+
+@lru_cache(maxsize=64)  # one entry a dialect
+def _read_layout(raw, number):
+    """What `_layout` says, by astropy."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -4,6 +4,8 @@ import hashlib
 
 import numpy as np
 
+from specdata.binning import SDSS_PIXELS, pixels_between
+
 SPLITS = ("train", "validation", "test")
 SAME_OBJECT = 2.0  # arcsec; SDSS fibres are 2 or 3 arcsec wide
 
@@ -43,13 +45,16 @@ def reject(spectrum, cuts, start, stop):
         return "z_range", f"z {spectrum.z:.5f} outside {cuts.z_min} to {cuts.z_max}"
     if cuts.dered_i_max is not None and spectrum.dered_i >= cuts.dered_i_max:  # NaN, unknown, passes
         return "dered_i", f"dered_i {spectrum.dered_i:.2f}, not below {cuts.dered_i_max}"
-    wavelength = spectrum.wavelength
-    if wavelength[0] > start or wavelength[-1] < stop:
-        return "coverage", f"{wavelength[0]:.0f} to {wavelength[-1]:.0f} A does not span {start:.0f} to {stop:.0f} A"
+    loglam = spectrum.loglam
+    first, last = 10.0 ** loglam[[0, -1]]
+    if first > start or last < stop:
+        return "coverage", f"{first:.0f} to {last:.0f} A does not span {start:.0f} to {stop:.0f} A"
     # Out of the pixels that there should be: a stretch that is missing from the file is not good either.
-    step = np.median(np.diff(spectrum.loglam))
+    step = (loglam[-1] - loglam[0]) / max(1, len(loglam) - 1)
+    if abs(step * SDSS_PIXELS - 1) > 1e-5:  # not the SDSS grid without a gap
+        step = np.median(np.diff(loglam))
     expected = max(1.0, np.log10(stop / start) / step)
-    share = min(1.0, spectrum.good[(wavelength >= start) & (wavelength <= stop)].sum() / expected)
+    share = min(1.0, np.count_nonzero(spectrum.good[pixels_between(loglam, start, stop)]) / expected)
     if share < cuts.good_fraction_min or share == 0:
         return "good_pixels", f"{share:.1%} of the pixels are good, not {cuts.good_fraction_min:.0%}"
     return None

@@ -1,5 +1,6 @@
 """One observed spectrum with its units and its SpecObj metadata."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +102,7 @@ class Spectrum:
         """Vacuum wavelength in Angstrom, observed frame; ndarray of shape (n,), float64."""
         return 10.0**self.loglam
 
-    @property
+    @functools.cached_property
     def good(self):
         """True where a pixel carries information, see `good_pixels`; ndarray of shape (n,)."""
         return good_pixels(self.flux, self.ivar, self.and_mask)
