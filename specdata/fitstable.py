@@ -155,11 +155,16 @@ def keyword(raw, name):
         at = raw.find(f"{name:8}=".encode())
         while at % 80 and at > 0:  # inside another card
             at = raw.find(f"{name:8}=".encode(), at + 1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return None if at < 0 else fits.Card.fromstring(raw[at : at + 80]).value
+        return None if at < 0 else _card_value(raw[at : at + 80])
     except Exception as error:  # astropy promises no particular exception for a damaged header
         raise _damaged(0, error) from error
+
+
+@lru_cache(maxsize=64)
+def _card_value(card):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return fits.Card.fromstring(card).value
 
 
 def _damaged(number, error):

@@ -50,7 +50,8 @@ def make_plan(work, rank=0, world_size=1, *, progress=False):
         # Hash order: the source's order goes by plate, and the first rows of a split should be a fair sample.
         order.append(index[np.argsort(hash_order(objects[index], job.recipe.sample.seed), kind="stable")])
     order = np.concatenate(order)
-    placed = {"row": rows[order], "object_id": pa.array(objects[order], pa.string())}
+    placed = {"row": rows[order], "position": kept["position"].to_numpy()[order]}
+    placed["object_id"] = pa.array(objects[order], pa.string())
     placed |= {f"scale.{name}": values[order] for name, values in scale.items()}
     with new_part(done) as folder:
         write_table(folder / "rows.arrow", pa.table(placed))

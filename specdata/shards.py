@@ -1,5 +1,7 @@
 """The Parquet files of a data set."""
 
+import shutil
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -34,7 +36,7 @@ def output_shards(sizes):
     return found
 
 
-def write_shard(folder, spool, index, objects, encodings, advance):
+def write_shard(folder, spool, index, objects, encodings, advance, *, there=None):
     """Write one Parquet file of each config, a row group at a time.
 
     Parameters
@@ -49,6 +51,8 @@ def write_shard(folder, spool, index, objects, encodings, advance):
         For each text config how it is written, and the scale of each of the n rows.
     advance : callable
         Called with the number of rows written, again and again.
+    there : Path, optional
+        A Parquet file that holds the config `spectra` of just these rows already: it is copied.
 
     Returns
     -------
@@ -57,13 +61,16 @@ def write_shard(folder, spool, index, objects, encodings, advance):
     """
     schema = rows.features("spectra").arrow_schema
     values = {config: dict.fromkeys(("all", "interpolated", "by_width", "clipped"), 0) for config in encodings}
-    writers = {"spectra": _writer(folder / "spectra.parquet", schema)}
+    writers = {} if there else {"spectra": _writer(folder / "spectra.parquet", schema)}
+    if there:
+        shutil.copyfile(there, folder / "spectra.parquet")
     writers |= {c: _writer(folder / f"{c}.parquet", rows.features("text").arrow_schema) for c in encodings}
     for start in range(0, len(index), BATCH):
         here = slice(start, start + BATCH)
         spectra = spool.take(index[here]).append_column("object_id", objects[here])
         spectra = spectra.select(schema.names).cast(schema)
-        writers["spectra"].write_table(spectra)
+        if not there:
+            writers["spectra"].write_table(spectra)
         for config, (encoding, scale) in encodings.items():
             binned = rows.bin_rows(spectra, encoding.edges)
             text, clipped = rows.text_table(spectra, binned, scale[here], encoding)

@@ -21,6 +21,7 @@ from specdata.listing import open_items
 from specdata.plan import read_plan
 from specdata.selection import reject
 from specdata.shards import write_shard
+from specdata.sources.dataset import same_file
 from specdata.spool import Spool, SpoolWriter, write_table
 from specdata.work import load_job, new_part, part_names, read_listing
 
@@ -126,9 +127,12 @@ def write_shards(work, rank=0, world_size=1, *, advance=_nothing):
                 name: (Encoding.from_manifest(made, name), placed[f"scale.{name}"].to_numpy())
                 for name in content["configs"]
             }
-            objects, index = placed["object_id"].chunk(0), placed["row"].to_numpy()
+            objects, index, there = placed["object_id"].chunk(0), placed["row"].to_numpy(), None
+            if job.recipe.source.kind == "dataset":
+                items = read_listing(work, 0, job.total)["item"].take(placed["position"])
+                there = same_file(job.recipe.source.path, items.to_pylist(), objects)
             with new_part(done) as folder:
-                values = write_shard(folder, spool, index, objects, encodings, advance)
+                values = write_shard(folder, spool, index, objects, encodings, advance, there=there)
                 hashes = {path.stem: _sha256(path) for path in sorted(folder.glob("*.parquet"))}
                 (folder / "written.json").write_text(json.dumps({"values": values, "hashes": hashes}))
 

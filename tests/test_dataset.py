@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from datasets import load_dataset
@@ -329,18 +330,34 @@ def test_stars_quasars_and_warned_galaxies_are_rejected_by_name(shared_sdss, rec
             assert named[row["file"]] == ("class" if row["class"] != "GALAXY" else "zwarning")
 
 
-def test_other_text_from_a_data_set_needs_no_spec_files(mock_folder, recipe_file, tmp_path):
+def test_other_text_from_a_data_set_needs_no_spec_files(mock_folder, recipe_file, tmp_path, monkeypatch):
     one = recipe_file(source={"kind": "folder", "path": str(mock_folder)})
     build(load_data_recipe(one), tmp_path / "one", progress=False)
     configs = {"fine": {"grid": {"start": 3900, "stop": 9000, "bins": 90}, "scheme": "packed"}}
     other = recipe_file(source={"kind": "folder", "path": str(mock_folder)}, configs=configs)
     build(load_data_recipe(other), tmp_path / "files", progress=False)
+    copied, copy = [], shutil.copyfile
+
+    def copyfile(path, *more, **options):
+        copied.extend([path] if Path(path).suffix == ".parquet" else [])
+        return copy(path, *more, **options)
+
+    monkeypatch.setattr("shutil.copyfile", copyfile)
     manifest = build(load_data_recipe(other, source=tmp_path / "one"), tmp_path / "other", shards=3, progress=False)
+    assert len(copied) == 3  # the spectra of each split, which are the same rows again
     # The same rows in the same splits, and the same text but for where it came from.
     for config in ("spectra", "fine"):
         for split in ("train", "validation", "test"):
             name = f"{config}/{split}-00000-of-00001.parquet"
             assert (tmp_path / "other" / name).read_bytes() == (tmp_path / "files" / name).read_bytes()
+    # With another seed the rows lie elsewhere, and so are written anew.
+    seed = {"seed": 5, "size": 50, "redshift_bins": 5}
+    again = recipe_file(source={"kind": "dataset", "path": str(tmp_path / "one")}, configs=configs, sample=seed)
+    build(load_data_recipe(again), tmp_path / "other5", progress=False)
+    assert len(copied) == 3
+    one, five = (pq.read_table(tmp_path / name / "spectra").to_pylist() for name in ("one", "other5"))
+    assert [row["specobjid"] for row in one] != [row["specobjid"] for row in five]
+    assert sorted(map(repr, one)) == sorted(map(repr, five))
     assert manifest["recipe"]["source"] == {"kind": "dataset", "path": "one"}
     assert "The spectra of the data set `one`" in (tmp_path / "other" / "README.md").read_text()
     (tmp_path / "empty").mkdir()

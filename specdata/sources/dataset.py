@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from specdata.errors import SpecdataError
-from specdata.rows import METADATA, PIXELS
+from specdata.rows import METADATA, PIXELS, features
+from specdata.shards import BATCH
 from specdata.spectrum import Spectrum
 
 _READ = 100  # rows that are in memory at a time
@@ -66,6 +67,34 @@ def dataset_spectra(folder, items):
                     yield from _spectra(batch.slice(start, max(0, numbers[-1] + 1 - first - start)))
                     first += len(batch)
             offset += size
+
+
+def same_file(folder, items, objects):
+    """Find the file that holds just these rows, in this order, as a build would write them again.
+
+    Parameters
+    ----------
+    folder : str or Path
+    items : list of str
+        From `dataset_items`.
+    objects : pyarrow.Array of str
+        The `object_id` that each row is to have.
+
+    Returns
+    -------
+    Path or None
+    """
+    name = items[0].rpartition("#")[0]
+    if items != [f"{name}#{row}" for row in range(len(items))]:
+        return None
+    file = pq.ParquetFile(Path(folder, "spectra", name))
+    groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    if groups != [min(BATCH, len(items) - at) for at in range(0, len(items), BATCH)]:
+        return None
+    schema = features("spectra").arrow_schema
+    same = file.schema_arrow.equals(schema) and file.schema_arrow.metadata == schema.metadata
+    same = same and file.read(columns=["object_id"])["object_id"].combine_chunks().equals(objects)
+    return Path(folder, "spectra", name) if same else None
 
 
 def _spectra(batch):
