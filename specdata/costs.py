@@ -54,15 +54,13 @@ def fit_bins(config, spectra, chosen, scale, *, label, progress=True):
 
     def longest(bins):
         nonlocal order
-        encoding = Encoding(edges=grid_edges(grid, bins), normalisation=config.normalisation, scheme=config.scheme)
+        encoding = config_encoding(config, bins)
         bar.set_postfix_str(f"{bins} bins")
         # What was long with other bins comes first, and one row that does not fit is enough.
         parts = [slice(0, FIRST), *(slice(at, at + BATCH) for at in range(FIRST, len(order), BATCH))]
         for part in parts:
             here = order[part]
-            table = spectra.take(here)
-            text, _ = encoding.encode(rows.bin_rows(table, encoding.edges).flux, scale[here])
-            tokens[part] = count_chats(tokenizer, _conversations(text.to_pylist(), table["z"]))
+            tokens[part] = _count(tokenizer, spectra.take(here), scale[here], encoding)
             bar.update(len(here))
             if tokens[part].max() > grid.tokens:
                 return tokens[part].max()
@@ -83,6 +81,51 @@ def fit_bins(config, spectra, chosen, scale, *, label, progress=True):
         "tokens": grid.tokens,
         "tokenizer": grid.tokenizer,
     }
+
+
+def config_encoding(config, bins=None):
+    """The `Encoding` of a text config, where it asks for a number of tokens with so many bins."""
+    return Encoding(
+        edges=grid_edges(config.grid, bins),
+        normalisation=config.normalisation,
+        scheme=config.scheme,
+        turns=config.conversation.turns if config.conversation else 0,
+    )
+
+
+def check_longest(config, encoding, spectra, chosen, scale, *, label, progress=True):
+    """Prove that no conversation is longer than its config says; arguments as for `fit_bins`.
+
+    Returns
+    -------
+    dict
+        `longest`, the most tokens of any row; the `rows` that were counted, the limit (`tokens`) and the `tokenizer`.
+
+    Raises
+    ------
+    SpecdataError
+        If a row is longer.
+    """
+    limit = config.conversation
+    tokenizer, longest = load_tokenizer(limit.tokenizer), 0
+    with tqdm(total=len(chosen), unit=" rows", desc=f"count {label}", disable=not progress) as bar:
+        for at in range(0, len(chosen), BATCH):
+            here = chosen[at : at + BATCH]
+            longest = max(longest, int(_count(tokenizer, spectra.take(here), scale[here], encoding).max()))
+            bar.update(len(here))
+    if longest > limit.tokens:
+        raise SpecdataError(
+            f"configs.{label}.conversation.tokens = {limit.tokens}: a row has {longest} tokens of {limit.tokenizer}; "
+            "allow as many, ask for fewer turns, or give the grid fewer bins"
+        )
+    return {"longest": longest, "rows": len(chosen), "tokens": limit.tokens, "tokenizer": limit.tokenizer}
+
+
+def _count(tokenizer, table, scale, encoding):
+    """Tokens of rows of the `spectra` config as they would be written."""
+    text, _ = encoding.encode(rows.bin_rows(table, encoding.edges).flux, scale)
+    made = rows.messages(text.to_pylist(), table, encoding)
+    return count_chats(tokenizer, [row["prompt"] + row["completion"] for row in made])
 
 
 def token_costs(

@@ -72,12 +72,12 @@ def evaluate(
         "n": len(data.rows),
         "max_new_tokens": MAX_NEW_TOKENS,
     }
+    # The spectrum: what a conversation goes on with gives the redshift away.
+    questions = [prompt[:1] for prompt in data.rows["prompt"]]
     output = Path(output).resolve()
     journal = output.with_name(f"{output.name}.answers.partial.jsonl")
     with new_folder(output, marker=RESULTS, contents=CONTENTS, overwrite=overwrite) as folder:
-        answers, commit = _answers(
-            model, adapter_folder, data.rows["prompt"], journal, identity, batch_size, device, progress
-        )
+        answers, commit = _answers(model, adapter_folder, questions, journal, identity, batch_size, device, progress)
         results = _write(folder, data, answers)
         results["model"] = {
             "base": _public_name(model),

@@ -2,19 +2,8 @@
 
 import numpy as np
 
-# Vacuum wavelengths in Angstrom of the features that carry most redshifts
-# (https://classic.sdss.org/dr6/algorithms/linestable.html).
-LINES = {
-    "[O II]": 3728.5,
-    "Ca H+K": 3952.2,
-    "G": 4305.6,
-    r"H$\beta$": 4862.7,
-    "[O III]": 5008.2,
-    "Mg b": 5176.6,
-    "Na D": 5895.6,
-    r"H$\alpha$": 6564.6,
-    "[S II]": 6725.5,
-}
+from specdata.lines import LINES, observed
+
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 FORMATS = (".png", ".pdf", ".svg")
 COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
@@ -100,11 +89,12 @@ def example_spectra(path, examples, *, edges, title, unit):
 def _mark_lines(axes, z, start, stop):
     """Mark where a redshift puts the main lines."""
     for name, rest in LINES.items():
-        at = rest * (1 + z)
+        at = observed(rest, z)
         if start < at < stop:
             axes.axvline(at, color="0.7", lw=0.8, zorder=0)
+            label = name.replace("H-alpha", r"H$\alpha$").replace("H-beta", r"H$\beta$")
             axes.text(
-                at, 0.99, name, transform=axes.get_xaxis_transform(), rotation=90, va="top", ha="right", fontsize=7,
+                at, 0.99, label, transform=axes.get_xaxis_transform(), rotation=90, va="top", ha="right", fontsize=7,
                 color="0.35",
             )  # fmt: skip
 

@@ -1,9 +1,9 @@
 """p(z) from a language model: its next-token distributions after the forced beginning of an answer, without sampling.
 
-An answer is `Redshift: [0.1234]`. Of all answers below a redshift the tokens form a tree: with Llama-3, whose tokens hold
-three digits, a thousand branches of ten; with one token a digit, four levels of ten. One pass over the prompt and the
-beginning that all answers share, then one pass for each level of the tree, in which every branch sees the prompt and its
-own digits, give the probability of each answer. Nothing is sampled, and any tokenizer will do.
+An answer is `Redshift: [0.1234]`. The tokens of all answers form a tree: with Llama-3, whose tokens hold three digits,
+a thousand branches of ten; with one token a digit, four levels of ten. One pass over the prompt and the beginning that
+all answers share, then one pass for each level of the tree, in which every branch sees the prompt and its own digits,
+give the probability of each answer. Nothing is sampled, and any tokenizer will do.
 """
 
 import functools
@@ -145,9 +145,9 @@ class RedshiftPosterior:
 def redshift_posterior(model, tokenizer, prompt, *, z_max=1.0, tail=TAIL):
     """Read p(z) from a model's next-token distributions.
 
-    What is exact: the probability of each answer is the product of those of its tokens, as the tokenizer writes it after
-    this prompt, up to the token with the fourth decimal (what follows does not change z). Other ways to cut the same
-    digits into tokens, which a model never sees in training, count as outside.
+    The probability of each answer is the product of those of its tokens, as the tokenizer writes it after this prompt,
+    up to the token with the fourth decimal (what follows does not change z). Other ways to cut the same digits into
+    tokens, which a model never sees in training, count as outside.
 
     Parameters
     ----------
