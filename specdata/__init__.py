@@ -17,7 +17,7 @@ __all__ = ["__version__", *_PUBLIC]
 def __getattr__(name):
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
-    if name in {"serialize", "prompts", "metrics", "baselines"}:
+    if name in {"serialize", "prompts", "metrics", "baselines", "posterior"}:
         return import_module(f"specdata.{name}")
     raise AttributeError(f"module 'specdata' has no attribute {name!r}")
 

@@ -54,11 +54,9 @@ def fit_bins(config, spectra, chosen, scale, *, label, progress=True):
     tokenizer = load_tokenizer(grid.tokenizer)
 
     def count(table, here, bins):
-        encoding = Encoding(edges=grid_edges(grid, bins), normalisation=config.normalisation, scheme=config.scheme)
         bar.set_postfix_str(f"{bins} bins", refresh=False)
-        text, _ = encoding.encode(rows.bin_rows(table, encoding.edges).flux, scale[here])
         bar.update(len(here))
-        return count_chats(tokenizer, _conversations(text.to_pylist(), table["z"]))
+        return _count(tokenizer, table, scale[here], config_encoding(config, bins))
 
     # Looked for with few rows, proven with all: where it does not hold, the longest ones join the few. No row can make
     # a number fit that is too large for some of them, so what they say of larger numbers holds for all.
@@ -83,6 +81,51 @@ def fit_bins(config, spectra, chosen, scale, *, label, progress=True):
         "tokens": grid.tokens,
         "tokenizer": grid.tokenizer,
     }
+
+
+def config_encoding(config, bins=None):
+    """The `Encoding` of a text config, where it asks for a number of tokens with so many bins."""
+    return Encoding(
+        edges=grid_edges(config.grid, bins),
+        normalisation=config.normalisation,
+        scheme=config.scheme,
+        turns=config.conversation.turns if config.conversation else 0,
+    )
+
+
+def check_longest(config, encoding, spectra, chosen, scale, *, label, progress=True):
+    """Prove that no conversation is longer than its config says; arguments as for `fit_bins`.
+
+    Returns
+    -------
+    dict
+        `longest`, the most tokens of any row; the `rows` that were counted, the limit (`tokens`) and the `tokenizer`.
+
+    Raises
+    ------
+    SpecdataError
+        If a row is longer.
+    """
+    limit = config.conversation
+    tokenizer, longest = load_tokenizer(limit.tokenizer), 0
+    with tqdm(total=len(chosen), unit=" rows", desc=f"count {label}", disable=not progress) as bar:
+        for at in range(0, len(chosen), BATCH):
+            here = chosen[at : at + BATCH]
+            longest = max(longest, int(_count(tokenizer, spectra.take(here), scale[here], encoding).max()))
+            bar.update(len(here))
+    if longest > limit.tokens:
+        raise SpecdataError(
+            f"configs.{label}.conversation.tokens = {limit.tokens}: a row has {longest} tokens of {limit.tokenizer}; "
+            "allow as many, ask for fewer turns, or give the grid fewer bins"
+        )
+    return {"longest": longest, "rows": len(chosen), "tokens": limit.tokens, "tokenizer": limit.tokenizer}
+
+
+def _count(tokenizer, table, scale, encoding):
+    """Tokens of rows of the `spectra` config as they would be written."""
+    text, _ = encoding.encode(rows.bin_rows(table, encoding.edges).flux, scale)
+    made = rows.messages(text.to_pylist(), table, encoding)
+    return count_chats(tokenizer, [row["prompt"] + row["completion"] for row in made])
 
 
 def token_costs(

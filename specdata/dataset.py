@@ -151,10 +151,10 @@ def finish(folder, rank=0, world_size=1):
         manifest["selection"] = job.selection
     manifest["configs"] = {}
     for name, found in plan["configs"].items():
-        fit = {"fit": found.pop("fit")} if "fit" in found else {}
-        if fit:
-            fit["fit"]["tokenizer"] = _public(fit["fit"]["tokenizer"])
-        manifest["configs"][name] = found | {"values": dict(values[name])} | fit
+        proven = {key: found.pop(key) for key in ("fit", "limit") if key in found}
+        for proof in proven.values():
+            proof["tokenizer"] = _public(proof["tokenizer"])
+        manifest["configs"][name] = found | {"values": dict(values[name])} | proven
     costs = token_costs(data, manifest, recipe.tokenizers) if recipe.tokenizers else []
     costs = [replace(cost, tokenizer=_public(cost.tokenizer)) for cost in costs]
     manifest["tokens"] = cost_dicts(costs)
@@ -193,7 +193,8 @@ def _load_tokenizers(recipe):
     from specdata.tokens import count_chats
 
     row = build_row("", 0.0)
-    for name in sorted({config.grid.tokenizer for config in recipe.configs.values() if config.grid.tokens}):
+    sections = [part for config in recipe.configs.values() for part in (config.grid, config.conversation) if part]
+    for name in sorted({part.tokenizer for part in sections if part.tokens}):
         count_chats(load_tokenizer(name), [row["prompt"] + row["completion"]])
     for name in recipe.tokenizers:
         try:
@@ -231,8 +232,9 @@ def _manifest(recipe, plan, hashes):
         } | {"catalogue": Path(recipe.source.catalogue).name}
     content["tokenizers"] = [_public(name) for name in recipe.tokenizers]
     for config in content["configs"].values():
-        if config["grid"]["tokenizer"]:
-            config["grid"]["tokenizer"] = _public(config["grid"]["tokenizer"])
+        for part in (config["grid"], config["conversation"]):
+            if part and part["tokenizer"]:
+                part["tokenizer"] = _public(part["tokenizer"])
     packages = ("astropy", "datasets", "numpy", "pyarrow")
     return {
         "format": 2,

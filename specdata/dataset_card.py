@@ -5,7 +5,9 @@ import pyarrow.parquet as pq
 
 from specdata import figures, rows, serialize
 from specdata.cards import render
+from specdata.conversation import MAGNITUDE, MOST_EXPOSURES
 from specdata.encoding import SOFTENING
+from specdata.lines import INSTRUMENTS, LINES, TELLURIC
 from specdata.prompts import INSTRUCTION
 from specdata.selection import CUTS, SPLITS
 from specdata.tokens import cost_table
@@ -56,7 +58,18 @@ def write_card(folder, manifest, costs):
         recipe=recipe,
         counts=counts,
         cuts=CUTS,
-        columns={"spectra": rows.SPECTRA, **{name: rows.TEXT for name in manifest["configs"]}},
+        columns={"spectra": rows.SPECTRA}
+        | {
+            name: rows.TEXT | (rows.CONVERSATION if "turns" in config else {})
+            for name, config in manifest["configs"].items()
+        },
+        conversation={
+            "instruments": INSTRUMENTS,
+            "telluric": TELLURIC,
+            "lines": LINES,
+            "times": MOST_EXPOSURES,
+            "magnitude": MAGNITUDE,
+        },
         grids={name: _grid(config["edges"]) for name, config in manifest["configs"].items()},
         schemes=serialize.SCHEMES,
         scheme_words=SCHEME_WORDS,
@@ -111,9 +124,9 @@ def _example(folder, config):
     first = sorted((folder / config).glob("train-*.parquet"))[0]
     row = next(pq.ParquetFile(first).iter_batches(batch_size=1)).to_pylist()[0]
     prompt = row["prompt"][0]["content"]
-    return {"prompt": prompt if len(prompt) < 160 else prompt[:120] + " … " + prompt[-24:]} | {
-        "completion": row["completion"][0]["content"]
-    }
+    short = prompt if len(prompt) < 160 else prompt[:120] + " … " + prompt[-24:]
+    turns = [*row["prompt"][1:], *row["completion"]]
+    return [{"role": "user", "content": short}, *turns]
 
 
 def _size_category(n):

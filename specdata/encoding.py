@@ -74,11 +74,14 @@ class Encoding:
         One of `NORMALISATIONS`.
     scheme : str
         Name of a scheme of `specdata.serialize`.
+    turns : int
+        Most questions that follow on the redshift, see `specdata.conversation`; 0 where the redshift is the end.
     """
 
     edges: np.ndarray
     normalisation: str
     scheme: str
+    turns: int = 0
 
     @classmethod
     def from_manifest(cls, manifest, config):
@@ -93,6 +96,7 @@ class Encoding:
             stored = manifest["configs"][config]
             edges = np.array(stored["edges"], dtype=np.float64)
             scheme, normalisation = str(stored["scheme"]), str(stored["normalisation"])
+            turns = int(stored.get("turns", 0))
         except (KeyError, TypeError, ValueError):
             raise SpecdataError(
                 f"config {config!r}: the manifest does not say how its text was made; build the data set again"
@@ -103,11 +107,12 @@ class Encoding:
                     f"config {config!r}: {value!r} is not one of {', '.join(known)}; read it with the version of "
                     "specdata that made it, or build it again"
                 )
-        return cls(edges=edges, normalisation=normalisation, scheme=scheme)
+        return cls(edges=edges, normalisation=normalisation, scheme=scheme, turns=turns)
 
     def to_dict(self):
         """What `from_manifest` reads."""
-        return {"edges": self.edges.tolist(), "normalisation": self.normalisation, "scheme": self.scheme}
+        turns = {"turns": self.turns} if self.turns else {}
+        return {"edges": self.edges.tolist(), "normalisation": self.normalisation, "scheme": self.scheme} | turns
 
     @property
     def wavelength(self):

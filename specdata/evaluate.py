@@ -14,7 +14,7 @@ import specdata
 from specdata import baselines, figures, metrics, prompts, serialize
 from specdata.errors import SpecdataError
 from specdata.files import new_folder
-from specdata.inputs import local_folder, open_split, weights_revision
+from specdata.inputs import local_folder, open_split, public_name, weights_revision
 
 RESULTS = "results.json"
 CONTENTS = (RESULTS, "predictions.parquet", "redshift.png")
@@ -72,27 +72,22 @@ def evaluate(
         "n": len(data.rows),
         "max_new_tokens": MAX_NEW_TOKENS,
     }
+    # The spectrum: what a conversation goes on with gives the redshift away.
+    questions = [prompt[:1] for prompt in data.rows["prompt"]]
     output = Path(output).resolve()
     journal = output.with_name(f"{output.name}.answers.partial.jsonl")
     with new_folder(output, marker=RESULTS, contents=CONTENTS, overwrite=overwrite) as folder:
-        answers, commit = _answers(
-            model, adapter_folder, data.rows["prompt"], journal, identity, batch_size, device, progress
-        )
+        answers, commit = _answers(model, adapter_folder, questions, journal, identity, batch_size, device, progress)
         results = _write(folder, data, answers)
         results["model"] = {
-            "base": _public_name(model),
+            "base": public_name(model),
             "base_revision": base_revision or commit,
-            "adapter": None if adapter is None else _public_name(adapter),
+            "adapter": None if adapter is None else public_name(adapter),
             "adapter_revision": adapter_revision,
         }
         (folder / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     journal.unlink()
     return results
-
-
-def _public_name(name):
-    """A Hub name as it is; of a local folder the last part only, for the rest is nobody's business."""
-    return Path(name).resolve().name if Path(name).is_dir() else str(name)
 
 
 def _answers(model, adapter, questions, journal, identity, batch_size, device, progress):

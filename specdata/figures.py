@@ -2,19 +2,8 @@
 
 import numpy as np
 
-# Vacuum wavelengths in Angstrom of the features that carry most redshifts
-# (https://classic.sdss.org/dr6/algorithms/linestable.html).
-LINES = {
-    "[O II]": 3728.5,
-    "Ca H+K": 3952.2,
-    "G": 4305.6,
-    r"H$\beta$": 4862.7,
-    "[O III]": 5008.2,
-    "Mg b": 5176.6,
-    "Na D": 5895.6,
-    r"H$\alpha$": 6564.6,
-    "[S II]": 6725.5,
-}
+from specdata.lines import LINES, observed
+
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 FORMATS = (".png", ".pdf", ".svg")
 COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
@@ -100,11 +89,12 @@ def example_spectra(path, examples, *, edges, title, unit):
 def _mark_lines(axes, z, start, stop):
     """Mark where a redshift puts the main lines."""
     for name, rest in LINES.items():
-        at = rest * (1 + z)
+        at = observed(rest, z)
         if start < at < stop:
             axes.axvline(at, color="0.7", lw=0.8, zorder=0)
+            label = name.replace("H-alpha", r"H$\alpha$").replace("H-beta", r"H$\beta$")
             axes.text(
-                at, 0.99, name, transform=axes.get_xaxis_transform(), rotation=90, va="top", ha="right", fontsize=7,
+                at, 0.99, label, transform=axes.get_xaxis_transform(), rotation=90, va="top", ha="right", fontsize=7,
                 color="0.35",
             )  # fmt: skip
 
@@ -180,6 +170,44 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     below.set(xlim=(edges[0], edges[-1]), xlabel="observed wavelength (vacuum Å)", ylabel="text - bins\n(same unit)")
     for panel in (axes, below):
         panel.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def redshift_density(path, posterior, *, z_pred, z_file, title):
+    """Draw p(z) of one spectrum, with the answer and the credible intervals.
+
+    Parameters
+    ----------
+    path : path-like
+    posterior : specdata.posterior.RedshiftPosterior
+    z_pred : float or None
+        The model's own answer.
+    z_file : float
+        Redshift that the file gives.
+    title : str
+    """
+    figure, (axes,) = _figure(7, 3.6)
+    inner, outer = posterior.interval(0.68), posterior.interval(0.95)
+    marks = [z_file, *outer] + ([] if z_pred is None else [z_pred])
+    low, high = min(*marks, posterior.quantile(0.001)), max(*marks, posterior.quantile(0.999))
+    margin = max(0.15 * (high - low), 0.005)
+    low, high = max(low - margin, 0.0), high + margin
+    # As many answers in a step as leave about 300 steps.
+    few = max(1, round((high - low) / 300 / (posterior.z[1] - posterior.z[0])))
+    cells = len(posterior.p) // few * few
+    density = posterior.p[:cells].reshape(-1, few).mean(axis=1) / (posterior.z[1] - posterior.z[0])
+    edges = np.append(posterior.z[:cells:few], posterior.z[cells - 1] + posterior.z[1]) - posterior.z[1] / 2
+    axes.stairs(density, edges, color="0.15", lw=1, fill=False)
+    for (start, stop), alpha, name in ((outer, 0.2, "95 %"), (inner, 0.35, "68 %")):
+        axes.axvspan(start, stop, color="#56B4E9", alpha=alpha, lw=0, label=f"{name}: {start:.4f} to {stop:.4f}")
+    axes.axvline(posterior.median, color="#0072B2", lw=1.4, label=f"median {posterior.median:.4f}")
+    if z_pred is not None:
+        axes.axvline(z_pred, color="#D55E00", lw=1.4, ls="--", label=f"answer {z_pred:.4f}")
+    axes.axvline(z_file, color="#009E73", lw=1.4, ls=":", label=f"in the file {z_file:.4f}")
+    axes.set(xlim=(low, high), xlabel="redshift z", ylabel="p(z)", title=title)
+    axes.set_ylim(bottom=0)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 

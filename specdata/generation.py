@@ -74,11 +74,55 @@ class Generator:
         list of str
             The new text of each, without special tokens.
         """
+        return self._generate(list(prompts), max_new_tokens)
+
+    def reply(self, conversation, *, max_new_tokens, on_text):
+        """Continue one conversation greedily, telling each piece of text as soon as it is there.
+
+        Parameters
+        ----------
+        conversation : list of dict
+            Messages that end with the user's turn.
+        max_new_tokens : int
+        on_text : callable
+            Called with each piece, str.
+
+        Returns
+        -------
+        str
+            The whole of it.
+
+        Raises
+        ------
+        SpecdataError
+            If the conversation and the new tokens are more than the model's context holds.
+        """
+        from transformers import TextStreamer
+
+        ids = self._tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=True)
+        used = len(ids["input_ids"])
+        context = getattr(self._model.config, "max_position_embeddings", None)
+        if context and used + max_new_tokens > context:
+            raise SpecdataError(
+                f"the conversation has {used} tokens, which leaves no room for {max_new_tokens} more in the model's "
+                f"context of {context}; begin a new one"
+            )
+        streamer = TextStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
+        streamer.on_finalized_text = lambda text, stream_end=False: on_text(text)
+        return self._generate([conversation], max_new_tokens, streamer=streamer)[0]
+
+    def posterior(self, prompt, **options):
+        """p(z) after a prompt; see `specdata.posterior.redshift_posterior`."""
+        from specdata.posterior import redshift_posterior
+
+        return redshift_posterior(self._model, self._tokenizer, prompt, **options)
+
+    def _generate(self, conversations, max_new_tokens, **options):
         import torch
         from transformers import GenerationConfig
 
         inputs = self._tokenizer.apply_chat_template(
-            list(prompts), add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+            conversations, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
         ).to(self._model.device)
         ends = self._model.generation_config.eos_token_id
         ends = [*ends] if isinstance(ends, list) else [ends]
@@ -89,5 +133,5 @@ class Generator:
             pad_token_id=self._tokenizer.pad_token_id,
         )
         with torch.inference_mode():
-            output = self._model.generate(**inputs, generation_config=config)
+            output = self._model.generate(**inputs, generation_config=config, **options)
         return self._tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -57,6 +57,11 @@ def local_folder(name, repo_type):
         raise SpecdataError(f"{name}: no such folder, and not to be had from the Hub ({reason})") from None
 
 
+def public_name(name):
+    """A Hub name as it is; of a local folder the last part only, for the rest is nobody's business."""
+    return Path(name).resolve().name if Path(name).is_dir() else str(name)
+
+
 def read_manifest(folder, name):
     """Read the manifest of a data set.
 

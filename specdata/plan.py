@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from specdata.encoding import Encoding, grid_edges
 from specdata.errors import SpecdataError
 from specdata.selection import CUTS, SPLITS, assign_splits, equal_frequency, hash_order, object_ids
 from specdata.shards import output_shards
@@ -155,21 +154,24 @@ def _sample(recipe, kept, rejected):
 
 def _encodings(recipe, spool, rows, chosen, scale, progress):
     """The encoding of each text config; where a number of tokens is asked for, with as many bins as have room."""
-    from specdata.costs import fit_bins
+    from specdata.costs import check_longest, config_encoding, fit_bins
 
     configs = {}
-    for name, config in recipe.configs.items():
-        bins, fit = None, {}
-        if config.grid.tokens:
-            by_row = np.empty(rows.max() + 1, dtype=np.float32)
-            by_row[rows] = scale[name]
-            fit = fit_bins(config, spool, rows[chosen], by_row, label=name, progress=progress)
-            bins = fit["bins"]
-        encoding = Encoding(
-            edges=grid_edges(config.grid, bins), normalisation=config.normalisation, scheme=config.scheme
-        )
-        configs[name] = encoding.to_dict() | ({"fit": fit} if fit else {})
-    return configs
+    for name, config in sorted(recipe.configs.items(), key=lambda item: item[1].like is not None):
+        bins, proven = None, {}
+        by_row = np.empty(rows.max() + 1, dtype=np.float32)
+        by_row[rows] = scale[name]
+        if config.like:  # with as many bins, whatever its conversations cost
+            bins = len(configs[config.like]["edges"]) - 1
+        elif config.grid.tokens:
+            proven["fit"] = fit_bins(config, spool, rows[chosen], by_row, label=name, progress=progress)
+            bins = proven["fit"]["bins"]
+        encoding = config_encoding(config, bins)
+        if config.conversation and config.conversation.tokens:
+            options = {"label": name, "progress": progress}
+            proven["limit"] = check_longest(config, encoding, spool, rows[chosen], by_row, **options)
+        configs[name] = encoding.to_dict() | proven
+    return {name: configs[name] for name in recipe.configs}
 
 
 def _write_rejected(path, rejected):

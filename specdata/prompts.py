@@ -11,7 +11,7 @@ INSTRUCTION = "Galaxy spectrum is rescaled and encoded to an input series: "
 _ANSWER = re.compile(r"\s*Redshift: (?:\[(?P<in>(?:0|[1-9]\d?)\.\d{4})\]|(?P<bare>(?:0|[1-9]\d?)\.\d{4}))\s*", re.ASCII)
 
 
-def build_row(series, z):
+def build_row(series, z, follow_up=()):
     """Turn an encoded spectrum and its redshift into a conversational prompt/completion row for TRL.
 
     The chat template and the end-of-sequence token are the tokenizer's business and are not written here.
@@ -22,16 +22,19 @@ def build_row(series, z):
         The encoded flux, from a scheme of `specdata.serialize`.
     z : float
         Redshift, 0 or more.
+    follow_up : sequence of dict, optional
+        Messages after the redshift, from `specdata.conversation.follow_up`.
 
     Returns
     -------
     dict
-        ``{"prompt": [{"role": "user", ...}], "completion": [{"role": "assistant", ...}]}``.
+        ``{"prompt": [{"role": "user", ...}], "completion": [{"role": "assistant", ...}]}``. The completion is the last
+        turn, and the prompt all that came before it: the loss is on the completion alone, with any chat template.
     """
-    return {
-        "prompt": [{"role": "user", "content": INSTRUCTION + series}],
-        "completion": [{"role": "assistant", "content": format_redshift(z)}],
-    }
+    asked = {"role": "user", "content": INSTRUCTION + series}
+    answered = {"role": "assistant", "content": format_redshift(z)}
+    *before, last = [asked, answered, *follow_up]
+    return {"prompt": before, "completion": [last]}
 
 
 def format_redshift(z):
@@ -59,8 +62,8 @@ def parse_redshift(completion):
 
 
 def read_series(prompt):
-    """Return the encoded flux that stands in a prompt of `build_row`."""
-    content = prompt[-1]["content"]
+    """Return the encoded flux that stands in the first turn of a prompt of `build_row`."""
+    content = prompt[0]["content"]
     if not content.startswith(INSTRUCTION):
         raise SpecdataError(f"the prompt starts with {content[:40]!r}, not with {INSTRUCTION!r}: rebuild the data set")
     return content[len(INSTRUCTION) :]

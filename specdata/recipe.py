@@ -8,10 +8,18 @@ from typing import Annotated, Literal
 import pydantic
 import yaml
 
+from specdata.conversation import KINDS
 from specdata.encoding import MOST_BINS, NORMALISATIONS
 from specdata.errors import SpecdataError
 from specdata.sentences import one_sentence
 from specdata.serialize import SCHEMES
+
+
+def _counted_by(content):
+    """A section with the tokenizer that counts its tokens, if it names none."""
+    if isinstance(content, dict) and content.get("tokens") is not None and content.get("tokenizer") is None:
+        return content | {"tokenizer": "llama-3.1"}
+    return content
 
 
 class _Section(pydantic.BaseModel):
@@ -116,10 +124,8 @@ class Grid(_Section):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _counted_by(cls, content):
-        if isinstance(content, dict) and content.get("tokens") is not None and content.get("tokenizer") is None:
-            return content | {"tokenizer": "llama-3.1"}
-        return content
+    def _counted(cls, content):
+        return _counted_by(content)
 
     @pydantic.model_validator(mode="after")
     def _one_way(self):
@@ -143,12 +149,42 @@ class Grid(_Section):
         return (self.edges[0], self.edges[-1]) if self.kind == "edges" else (self.start, self.stop)
 
 
+class Conversation(_Section):
+    """Questions about the galaxy after its redshift, see `specdata.conversation`."""
+
+    turns: int = pydantic.Field(default=3, ge=1, le=len(KINDS), description="most questions of a row")
+    tokens: int | None = pydantic.Field(default=None, ge=1, description="no row is longer; the build counts them all")
+    tokenizer: str | None = pydantic.Field(default=None, description="what counts the tokens; llama-3.1")
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _counted(cls, content):
+        return _counted_by(content)
+
+    @pydantic.model_validator(mode="after")
+    def _both(self):
+        if self.tokenizer is not None and self.tokens is None:
+            raise ValueError("the key tokenizer belongs to the key tokens; give both or neither")
+        return self
+
+
 class TextConfig(_Section):
-    """One way to write the spectra as text: three independent choices."""
+    """One way to write the spectra as text: three independent choices, and what is asked after the redshift."""
 
     grid: Grid
     normalisation: Literal[*NORMALISATIONS] = "median"
     scheme: Literal[*SCHEMES] = "paper"
+    like: str | None = pydantic.Field(default=None, description="another config, in place of the three: its text")
+    conversation: Conversation | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _says_more(self):
+        if self.like is not None and self.conversation is None:
+            raise ValueError(f"the config is that of {self.like} again; give it the key conversation, or leave it out")
+        return self
+
+
+_SHARED = ("grid", "normalisation", "scheme")
 
 
 class DataRecipe(_Section):
@@ -164,6 +200,33 @@ class DataRecipe(_Section):
         pydantic.Field(min_length=1)
     )
     tokenizers: list[str] = pydantic.Field(default=["llama-3.1", "smollm2-135m"], description="of the card's table")
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _alike(cls, content):
+        """Give a config with the key `like` the grid, normalisation and scheme of the one that it names."""
+        configs = content.get("configs") if isinstance(content, dict) else None
+        if not isinstance(configs, dict):
+            return content
+        made = {}
+        for name, config in configs.items():
+            made[name] = config
+            if not isinstance(config, dict) or config.get("like") is None:
+                continue
+            other = configs.get(config["like"]) if isinstance(config["like"], str) else None
+            if not isinstance(other, dict) or other.get("like") is not None:
+                grids = [key for key, found in configs.items() if isinstance(found, dict) and not found.get("like")]
+                raise ValueError(
+                    f"configs.{name}.like = {config['like']!r}: name a config with a grid of its own, one of "
+                    f"{', '.join(map(str, grids))}"
+                )
+            shared, own = ({key: part[key] for key in _SHARED if key in part} for part in (other, config))
+            if not own.items() <= shared.items():
+                raise ValueError(
+                    f"configs.{name}: grid, normalisation and scheme are those of {config['like']}; leave them out"
+                )
+            made[name] = config | shared
+        return content | {"configs": made}
 
     @property
     def span(self):

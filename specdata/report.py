@@ -48,6 +48,22 @@ def print_results(results):
         print(f"{name.replace('_', ' '):<20}" + "".join(f"{cell:<28}" for cell in cells))
 
 
+def print_predictions(predictions):
+    """Print predictions of `specdata.predict.Prediction.to_dict` as a table."""
+    width = max(8, *(len(row["file"]) for row in predictions))
+    print(f"{'file':<{width}}  {'class':<8}{'z_file':>8}{'answer':>9}{'median':>9}   {'68 %':<18}{'95 %':<18}outside")
+    for row in predictions:
+        answer = "none" if row["z"] is None else f"{row['z']:.4f}"
+        spans = (f"{low:.4f} to {high:.4f}" for low, high in (row["interval_68"], row["interval_95"]))
+        print(
+            f"{row['file']:<{width}}  {row['class']:<8}{row['z_file']:>8.4f}{answer:>9}{row['median']:>9.4f}   "
+            + "".join(f"{span:<18}" for span in spans)
+            + f"{100 * row['outside']:.1f} %"
+        )
+        for warning in row["warnings"]:
+            print(f"{'':<{width}}  {warning}")
+
+
 def print_demo(output):
     """Print where the results of the demo lie."""
     print(

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Features, List, Value
 
-from specdata import prompts
+from specdata import conversation, prompts
 from specdata.gridbinning import bin_spectra
 from specdata.spectrum import good_pixels
 
@@ -42,6 +42,10 @@ PIXELS = {
 MESSAGES = {
     "prompt": ("list of messages", "one user message: the instruction and the encoded flux"),
     "completion": ("list of messages", "one assistant message: the redshift to four decimals"),
+}
+CONVERSATION = {
+    "prompt": ("list of messages", "the encoded flux, the redshift, and questions and answers up to a last question"),
+    "completion": ("list of messages", "one assistant message: the answer to the last question"),
 }
 BINNED = {
     "scale": ("float32", "median flux of the good pixels, 1e-17 erg/s/cm2/A; 1 where the normalisation is none"),
@@ -130,6 +134,33 @@ def bin_rows(table, edges):
     return BinnedRows(**binned | {name: binned[name].astype(np.float32) for name in ("flux", "ivar")})
 
 
+def messages(series, spectra, encoding):
+    """Prompt and completion of rows.
+
+    Parameters
+    ----------
+    series : sequence of str
+        The encoded flux of each.
+    spectra : pyarrow.Table
+        Rows of the `spectra` config; for an encoding without turns, any table with the column `z`.
+    encoding : specdata.encoding.Encoding
+
+    Returns
+    -------
+    list of dict
+        See `specdata.prompts.build_row`.
+    """
+    if not encoding.turns:
+        return [prompts.build_row(text, z) for text, z in zip(series, spectra["z"].to_pylist(), strict=True)]
+    span, rescaled = (encoding.edges[0], encoding.edges[-1]), encoding.normalisation != "none"
+    return [
+        prompts.build_row(
+            text, facts["z"], conversation.follow_up(facts, span, turns=encoding.turns, rescaled=rescaled)
+        )
+        for text, facts in zip(series, spectra.select(list(conversation.FACTS)).to_pylist(), strict=True)
+    ]
+
+
 def text_table(spectra, binned, scale, encoding):
     """Rows of a text config.
 
@@ -151,13 +182,12 @@ def text_table(spectra, binned, scale, encoding):
     """
     schema = features("text").arrow_schema
     series, clipped = encoding.encode(binned.flux, scale)
-    messages = pa.Table.from_pylist(
-        [prompts.build_row(text, z) for text, z in zip(series.to_pylist(), spectra["z"].to_pylist(), strict=True)],
-        schema=pa.schema([schema.field(name) for name in MESSAGES]),
+    turns = pa.Table.from_pylist(
+        messages(series.to_pylist(), spectra, encoding), schema=pa.schema([schema.field(name) for name in MESSAGES])
     )
     wavelength = np.broadcast_to(encoding.wavelength.astype(np.float32), binned.flux.shape)
     arrays = {"wavelength": wavelength, "flux": binned.flux, "ivar": binned.ivar, "mask": binned.mask}
-    data = {name: messages[name] for name in MESSAGES} | {name: spectra[name] for name in IDENTITY}
+    data = {name: turns[name] for name in MESSAGES} | {name: spectra[name] for name in IDENTITY}
     data["scale"] = pa.array(scale, pa.float32())
     data |= {name: list_array(list(values), schema.field(name).type) for name, values in arrays.items()}
     return pa.table(data, schema=schema), clipped

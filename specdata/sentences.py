@@ -57,6 +57,8 @@ def _allowed(location, content, model):
         if part not in model.model_fields:  # the name that somebody gave to an entry
             continue
         found = model.model_fields[part].annotation
+        if type(None) in typing.get_args(found):  # a section that may be left out
+            found = next(kind for kind in typing.get_args(found) if kind is not type(None))
         if not inspect.isclass(found) and typing.get_origin(found) is dict:
             found = typing.get_args(found)[1]
         elif not inspect.isclass(found):

