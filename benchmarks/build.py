@@ -44,7 +44,6 @@ def ours(source, output, configs, workers):
     # With what the build itself imports only when it comes to the card.
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
-
     import scipy.sparse.csgraph  # noqa: F401
 
     from specdata import costs, dataset_card  # noqa: F401
