@@ -100,7 +100,8 @@ def build(recipe, output, *, overwrite=False, progress=True, work=None, shards=N
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise SpecdataError(f"{folder}: {error.strerror}; make room there and give the same command again") from None
+        why = os.strerror(error.errno)  # without the words that Arrow puts around it
+        raise SpecdataError(f"{folder}: {why}; make room there and give the same command again") from None
 
 
 def _run(folder, job, executor, workers, progress, name, stage, title, total):

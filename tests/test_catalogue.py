@@ -76,6 +76,15 @@ def test_a_catalogue_of_ones_own(tmp_path, kind):
     assert table["dered_i"].to_pylist() == [17.5, None]
 
 
+def test_whole_numbers_may_be_written_with_a_point(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(HEADER + "266.0,51602.0,1.0,26,0.1\n12345,57602,1001,v5_13_0,2e-1\n")
+    table = read_catalogue(path)
+    assert [table[name].to_pylist() for name in ("plate", "mjd", "fiberid")] == [
+        [266, 12345], [51602, 57602], [1, 1001],
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -84,6 +93,7 @@ def test_a_catalogue_of_ones_own(tmp_path, kind):
         ("", "cannot be read as a catalogue"),
         (HEADER + GOOD + "x,51602,1,26,0.1\n", "row 3, column 'plate': 'x' is not a whole number"),
         (HEADER + "266,51602,1.5,26,0.1\n", "row 1, column 'fiberid': '1.5' is not a whole number"),
+        (HEADER + "266.0,51602,1,26,0.1\n266,51602,x,26,1\n", "row 2, column 'fiberid': 'x' is not a whole number"),
         (HEADER + GOOD + "266,51602,2,26,\n", "row 3, column 'z': '' is not a number"),
         (HEADER + "266,51602,2,26,nan\n", "row 1, column 'z': nan is not between"),
         (HEADER + "266,51602,2,26,16.57\n", r"row 1, column 'z': 16\.57 is not between -0\.1 and 10"),

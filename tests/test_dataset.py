@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -365,6 +366,27 @@ def test_other_text_from_a_data_set_needs_no_spec_files(mock_folder, recipe_file
     recipe = load_data_recipe(other, source=tmp_path / "empty")
     with pytest.raises(SpecdataError, match=r"empty: holds no spectra/\*\.parquet; give the folder of a data set"):
         build(recipe, tmp_path / "nothing", progress=False)
+
+
+def test_a_disk_that_fills_up_is_one_sentence_and_the_build_goes_on(recipe_file, tmp_path):
+    recipe, disk = load_data_recipe(recipe_file()), tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a small file system")
+    try:
+        with pytest.raises(SpecdataError, match=r"out\.parts: No space left on device; make room there and give the"):
+            build(recipe, disk / "out", progress=False)
+        left = sorted(path.relative_to(disk).as_posix() for path in disk.rglob("*"))
+        assert left == ["out.parts", *(f"out.parts/{name}" for name in ("job.json", "listing.arrow", "lock", "read"))]
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        build(recipe, disk / "out", progress=False)
+        build(recipe, tmp_path / "out", progress=False)
+        assert [path.name for path in disk.iterdir()] == ["out"]
+        for path in (path for path in (tmp_path / "out").rglob("*") if path.is_file()):
+            assert (disk / "out" / path.relative_to(tmp_path / "out")).read_bytes() == path.read_bytes()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_names_of_configs_that_yaml_takes_for_something_else(recipe_file, tmp_path):

@@ -78,7 +78,7 @@ def tokens(
     limit: Annotated[int, typer.Option(min=1, help="Tokens that a row may have.")] = 573,
     context: Annotated[int, typer.Option(min=1, help="Tokens of the model's context.")] = 8192,
     bins: Annotated[
-        int | None, typer.Option(min=1, help="Linear bins of the schemes, instead of the data set's.")
+        int | None, typer.Option(min=1, max=10_000, help="Linear bins of the schemes, instead of the data set's.")
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows to look at, the first of each split.")] = 100_000,
     figure: Annotated[Path | None, typer.Option(help="Draw it, too: a PNG, PDF or SVG file.")] = None,

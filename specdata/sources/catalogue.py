@@ -4,6 +4,7 @@ Neither the order of the rows nor the number of a row means anything: whoever de
 changes only which galaxies there are to choose from. The choice goes by `shuffle`, in SQL and here alike.
 """
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def _column(path, name, values):
         if kind != "string" and name not in REQUIRED:  # as databases write what they do not know
             values = pc.if_else(pc.is_in(pc.utf8_lower(values), pa.array(["", "null", "nan"])), None, values)
     try:
-        values = values.cast(kind)
+        values = _cast(values, kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         row, value = next((i, v) for i, v in enumerate(values, start=1) if not _casts(v, kind))
         raise SpecdataError(f"{path}: row {row}, column {name!r}: {value.as_py()!r} is not {_KIND[kind]}") from None
@@ -156,11 +157,21 @@ def _column(path, name, values):
 _KIND = {"int32": "a whole number", "float64": "a number", "string": "text"}
 
 
+def _cast(values, kind):
+    """Arrow's safe cast; other software writes 266 as 266.0."""
+    import pyarrow as pa
+
+    if kind == "int32" and pa.types.is_string(values.type):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return values.cast("float64").cast(kind)
+    return values.cast(kind)
+
+
 def _casts(value, kind):
     import pyarrow as pa
 
     try:
-        value.cast(kind)
+        _cast(value, kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return False
     return True

@@ -88,11 +88,13 @@ def dry_run(queries, data_release):
     """Say what a selection would ask and download: the SQL, the rows and the size; text of several lines."""
     check_release(data_release)
     asked, rows = sum(query.asked for query in queries), sum(query.rows for query in queries)
+    size = asked * LITE_MB
+    size = f"{size:.0f} MB" if size < 1000 else f"{size / 1000:.1f} GB"
     lines = [f"-- {query.z_min:.4g} to {query.z_max:.4g}: {query.asked} galaxies\n{query.sql}\n" for query in queries]
     return "\n".join(
         [
             *lines,
             f"{len(queries)} queries to DR{data_release}, at most {rows:,} rows: {asked:,} galaxies and a reserve",
-            f"{asked:,} lite spectra to download, about {asked * LITE_MB / 1000:.1f} GB at {LITE_MB:g} MB each",
+            f"{asked:,} lite spectra to download, about {size} at {LITE_MB:g} MB each",
         ]
     )
