@@ -186,27 +186,27 @@ def redshift_density(path, posterior, *, z_pred, z_file, title):
         Redshift that the file gives.
     title : str
     """
-    figure, (axes,) = _figure(7, 3.6)
+    figure, (axes,) = _figure(7, 4)
     inner, outer = posterior.interval(0.68), posterior.interval(0.95)
     marks = [z_file, *outer] + ([] if z_pred is None else [z_pred])
     low, high = min(*marks, posterior.quantile(0.001)), max(*marks, posterior.quantile(0.999))
     margin = max(0.15 * (high - low), 0.005)
-    low, high = max(low - margin, 0.0), high + margin
+    low, high = max(low - margin, 0.0), min(high + margin, max(*marks, posterior.z[-1]))
     # As many answers in a step as leave about 300 steps.
     few = max(1, round((high - low) / 300 / (posterior.z[1] - posterior.z[0])))
     cells = len(posterior.p) // few * few
     density = posterior.p[:cells].reshape(-1, few).mean(axis=1) / (posterior.z[1] - posterior.z[0])
     edges = np.append(posterior.z[:cells:few], posterior.z[cells - 1] + posterior.z[1]) - posterior.z[1] / 2
-    axes.stairs(density, edges, color="0.15", lw=1, fill=False)
-    for (start, stop), alpha, name in ((outer, 0.2, "95 %"), (inner, 0.35, "68 %")):
-        axes.axvspan(start, stop, color="#56B4E9", alpha=alpha, lw=0, label=f"{name}: {start:.4f} to {stop:.4f}")
+    for (start, stop), colour, name in ((outer, "#DCEFFA", "95 %"), (inner, "#A9D8F3", "68 %")):
+        axes.axvspan(start, stop, color=colour, lw=0, label=f"{name}: {start:.4f} to {stop:.4f}")
+    axes.stairs(density, edges, color="0.15", lw=1, baseline=None)
     axes.axvline(posterior.median, color="#0072B2", lw=1.4, label=f"median {posterior.median:.4f}")
     if z_pred is not None:
         axes.axvline(z_pred, color="#D55E00", lw=1.4, ls="--", label=f"answer {z_pred:.4f}")
     axes.axvline(z_file, color="#009E73", lw=1.4, ls=":", label=f"in the file {z_file:.4f}")
     axes.set(xlim=(low, high), xlabel="redshift z", ylabel="p(z)", title=title)
     axes.set_ylim(bottom=0)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 

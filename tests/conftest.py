@@ -83,7 +83,7 @@ def mock_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def chat_data(tmp_path_factory):
-    """A data set of 40 mocks in 30 bins, as redshifts and as conversations, split 20/8/12."""
+    """A data set of 40 mocks in 8 bins and in 30, the latter with conversations, too, split 20/8/12."""
     from specdata.dataset import build
     from specdata.recipe import DataRecipe
 
@@ -96,6 +96,7 @@ def chat_data(tmp_path_factory):
             "sample": {"size": 40, "redshift_bins": 1},
             "splits": {"train": 20, "validation": 8},
             "configs": {
+                "paper": {"grid": {"start": 3840.0, "stop": 9160.0, "bins": 8}},
                 "packed": {
                     "grid": {"kind": "log", "start": 3840.0, "stop": 9160.0, "bins": 30},
                     "normalisation": "asinh",
