@@ -173,6 +173,39 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     _save(figure, path)
 
 
+def calibration(path, pit, *, title):
+    """Draw how p(z) is calibrated: the histogram of PIT, and the share of rows inside central intervals.
+
+    Parameters
+    ----------
+    path : path-like
+    pit : ndarray, shape (n,)
+        Of each row the probability below its true redshift.
+    title : str
+    """
+    from scipy.stats import binom
+
+    figure, (axes, below) = _figure(5.6, 7.4, rows=2)
+    bins = 10
+    low, high = binom.interval(0.95, len(pit), 1 / bins)
+    axes.axhspan(low, high, color="0.88", lw=0, label="95 % of bins, if calibrated")
+    axes.hist(pit, bins=np.linspace(0, 1, bins + 1), color="#0072B2", alpha=0.75)
+    axes.axhline(len(pit) / bins, color="0.4", lw=1, ls="--")
+    axes.set(xlabel="PIT: probability below the true redshift", ylabel="rows", title=title, xlim=(0, 1))
+    axes.legend(frameon=False, fontsize=8)
+    level = np.linspace(0, 1, 101)
+    share = np.array([np.mean(np.abs(pit - 0.5) <= one / 2 + 1e-9) for one in level])
+    chance = np.array(binom.interval(0.95, len(pit), level)) / len(pit)
+    below.fill_between(level, *chance, color="0.88", lw=0, label="95 %, if calibrated")
+    below.plot([0, 1], [0, 1], color="0.4", lw=1, ls="--")
+    below.plot(level, share, color="#0072B2", lw=1.6, label="language model")
+    below.set(xlabel="level of the central interval", ylabel="share of rows inside", xlim=(0, 1), ylim=(0, 1.02))
+    below.legend(frameon=False, fontsize=8, loc="upper left")
+    for panel in (axes, below):
+        panel.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
 def redshift_density(path, posterior, *, z_pred, z_file, title):
     """Draw p(z) of one spectrum, with the answer and the credible intervals.
 

@@ -169,3 +169,21 @@ def taught_model(tmp_path_factory, tiny_model, tokenizer, mock_data):
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def taught_adapter(taught_model, tmp_path_factory):
+    """A LoRA adapter on the model that answers 0.2468; its weights B are small and random, so it changes little."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("adapter") / "lora"
+    config = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(taught_model), config)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=1e-3)
+    model.save_pretrained(folder)
+    return folder

@@ -22,29 +22,11 @@ SPECDATA = Path(sys.executable).with_name("specdata")
 
 
 @pytest.fixture(scope="module")
-def adapter(taught_model, tmp_path_factory):
-    """A LoRA adapter on the model that answers 0.2468; its weights B are small and random, so it changes little."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("adapter") / "lora"
-    config = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(taught_model), config)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=1e-3)
-    model.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished(adapter, mock_data, tmp_path_factory):
+def finished(taught_adapter, mock_data, tmp_path_factory):
     """The same with `results.json`, as `specdata card` leaves it: it says how spectra are written."""
     folder = tmp_path_factory.mktemp("finished") / "adapter"
-    shutil.copytree(adapter, folder)
-    encoding = load_encoding(adapter, str(mock_data), "paper").to_dict()
+    shutil.copytree(taught_adapter, folder)
+    encoding = load_encoding(taught_adapter, str(mock_data), "paper").to_dict()
     (folder / "results.json").write_text(json.dumps({"encoding": encoding, "model": {"base_revision": "0" * 64}}))
     return folder
 
@@ -247,7 +229,7 @@ DATASET = [*FILE, *ADAPTER, "--dataset", "{data}"]
 def test_bad_input_is_one_sentence(arguments, sentence, request, spec_files, tmp_path, monkeypatch, capsys):
     from specdata.cli import main
 
-    fixtures = {"finished": "finished", "adapter": "adapter", "data": "mock_data", "wide": "wide"}
+    fixtures = {"finished": "finished", "adapter": "taught_adapter", "data": "mock_data", "wide": "wide"}
     used = {key: request.getfixturevalue(name) for key, name in fixtures.items()}
     used |= {"file": request.getfixturevalue("files")[0], "short": spec_files["galaxy"]}
     monkeypatch.chdir(tmp_path)
