@@ -8,10 +8,11 @@ from pathlib import Path
 
 import yaml
 
+from specdata import calibration
 from specdata.cards import render
 from specdata.errors import SpecdataError
+from specdata.evaluate import CALIBRATION, RESULTS
 from specdata.evaluate import CONTENTS as EVALUATION
-from specdata.evaluate import RESULTS
 from specdata.files import new_folder
 from specdata.inputs import weights_revision
 from specdata.metrics import NAMES
@@ -80,7 +81,8 @@ def write_adapter(
         config["base_model_name_or_path"] = base_model
         (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name in EVALUATION:
-            shutil.copyfile(results_folder / name, folder / name)
+            if name != CALIBRATION or "posterior" in results:
+                shutil.copyfile(results_folder / name, folder / name)
         shutil.copyfile(recipe, folder / "recipe.yaml")
         text = render(
             "adapter.md",
@@ -90,6 +92,7 @@ def write_adapter(
             results=results,
             dataset=results["dataset"],
             names=NAMES,
+            posterior_names=calibration.NAMES,
             settings={
                 key: value for key in _RECIPE_KEYS if (value := content.get(key, _DEFAULTS.get(key))) is not None
             },

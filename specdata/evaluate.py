@@ -12,18 +12,21 @@ from tqdm import tqdm
 
 import specdata
 from specdata import baselines, figures, metrics, prompts, serialize
+from specdata.calibration import calibration, row_scores
 from specdata.errors import SpecdataError
 from specdata.files import new_folder
 from specdata.inputs import local_folder, open_split, public_name, weights_revision
+from specdata.posterior import STEP, TAIL
 
 RESULTS = "results.json"
-CONTENTS = (RESULTS, "predictions.parquet", "redshift.png")
+CALIBRATION = "calibration.png"  # where p(z) was scored
+CONTENTS = (RESULTS, "predictions.parquet", "redshift.png", CALIBRATION)
 MAX_NEW_TOKENS = 24  # "Redshift: [0.1234]" and the end of the turn take 12 to 16 with one token a digit
 
 
 def evaluate(
     model, dataset, output, *, adapter=None, config="paper", split="test", limit=None, batch_size=16, device=None,
-    overwrite=False, progress=True,
+    posterior=False, overwrite=False, progress=True,
 ):  # fmt: skip
     """Score a model on a split of a data set and write ``results.json``, ``predictions.parquet`` and ``redshift.png``.
 
@@ -49,6 +52,8 @@ def evaluate(
     batch_size : int
     device : str, optional
         Such as ``cuda`` or ``cpu``; by default a GPU where there is one.
+    posterior : bool
+        Also read p(z) of each row off the next-token distributions, and score it; see `specdata.calibration`.
     overwrite, progress : bool
 
     Returns
@@ -71,14 +76,17 @@ def evaluate(
         "split": split,
         "n": len(data.rows),
         "max_new_tokens": MAX_NEW_TOKENS,
+        "posterior": posterior,
     }
     # The spectrum: what a conversation goes on with gives the redshift away.
     questions = [prompt[:1] for prompt in data.rows["prompt"]]
     output = Path(output).resolve()
     journal = output.with_name(f"{output.name}.answers.partial.jsonl")
     with new_folder(output, marker=RESULTS, contents=CONTENTS, overwrite=overwrite) as folder:
-        answers, commit = _answers(model, adapter_folder, questions, journal, identity, batch_size, device, progress)
-        results = _write(folder, data, answers)
+        z = data.rows["z"] if posterior else None
+        found, commit = _answers(model, adapter_folder, questions, z, journal, identity, batch_size, device, progress)
+        answers, scores = [row["answer"] for row in found], [row["posterior"] for row in found if "posterior" in row]
+        results = _write(folder, data, answers, scores)
         results["model"] = {
             "base": public_name(model),
             "base_revision": base_revision or commit,
@@ -90,8 +98,11 @@ def evaluate(
     return results
 
 
-def _answers(model, adapter, questions, journal, identity, batch_size, device, progress):
-    """Answers of the model to all questions; those that an interrupted run left in the journal are not asked again."""
+def _answers(model, adapter, questions, z, journal, identity, batch_size, device, progress):
+    """Answers of the model to all questions, and scores of p(z) where the true redshifts are given.
+
+    Those that an interrupted run left in the journal are not asked again.
+    """
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     lines = journal.read_text(encoding="utf-8").split("\n")[:-1] if journal.exists() else []
     try:
@@ -117,8 +128,11 @@ def _answers(model, adapter, questions, journal, identity, batch_size, device, p
     ):
         while len(answers) < len(questions):
             batch = questions[len(answers) : len(answers) + batch_size]
-            new = generator.answer(batch, max_new_tokens=MAX_NEW_TOKENS)
-            stream.writelines(json.dumps(text) + "\n" for text in new)
+            new = [{"answer": text} for text in generator.answer(batch, max_new_tokens=MAX_NEW_TOKENS)]
+            if z is not None:
+                for row, question, true in zip(new, batch, z[len(answers) : len(answers) + batch_size], strict=True):
+                    row["posterior"] = row_scores(generator.posterior(question), true)
+            stream.writelines(json.dumps(row) + "\n" for row in new)
             stream.flush()
             answers += new
             bar.update(len(new))
@@ -131,7 +145,7 @@ def _series(rows, encoding):
     return serialize.SCHEMES[encoding.scheme].decode_batch(texts)
 
 
-def _write(folder, data, answers):
+def _write(folder, data, answers, scores):
     z, z_train = (np.asarray(rows["z"], dtype=np.float64) for rows in (data.rows, data.train))
     parsed = [prompts.parse_redshift(answer) for answer in answers]
     z_pred = np.array([np.nan if value is None else value for value in parsed])
@@ -149,13 +163,19 @@ def _write(folder, data, answers):
         "z_constant": z_constant,
         "z_nearest_neighbours": z_neighbours,
     }
+    table |= {f"posterior_{name}": [row[name] for row in scores] for name in (scores[0] if scores else ())}
     pq.write_table(pa.table(table), folder / "predictions.parquet", compression="zstd")
     mocks = int(np.sum(data.rows["is_mock"]))
     what = f"{data.name}, {data.split} ({len(z)} {'mocks' if mocks == len(z) else 'spectra'})"
     figures.predicted_redshifts(
         folder / "redshift.png", z, z_pred, baseline=z_neighbours, threshold=metrics.OUTLIER, title=what
     )
-    return {
+    posterior = {}
+    if scores:
+        posterior = {"posterior": calibration(scores, z) | {"step": STEP, "tail": TAIL}}
+        pit = table["posterior_pit"]
+        figures.calibration(folder / CALIBRATION, np.array(pit), title=what)
+    return posterior | {
         "format": 1,
         "task": "redshift",
         "dataset": {

@@ -173,6 +173,39 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     _save(figure, path)
 
 
+def calibration(path, pit, *, title):
+    """Draw how p(z) is calibrated: the histogram of PIT, and the share of rows inside central intervals.
+
+    Parameters
+    ----------
+    path : path-like
+    pit : ndarray, shape (n,)
+        Of each row the probability below its true redshift.
+    title : str
+    """
+    from scipy.stats import binom
+
+    figure, (axes, below) = _figure(5.6, 7.4, rows=2)
+    bins = 10
+    low, high = binom.interval(0.95, len(pit), 1 / bins)
+    axes.axhspan(low, high, color="0.88", lw=0, label="95 % of bins, if calibrated")
+    axes.hist(pit, bins=np.linspace(0, 1, bins + 1), color="#0072B2", alpha=0.75)
+    axes.axhline(len(pit) / bins, color="0.4", lw=1, ls="--")
+    axes.set(xlabel="PIT: probability below the true redshift", ylabel="rows", title=title, xlim=(0, 1))
+    axes.legend(frameon=False, fontsize=8)
+    level = np.linspace(0, 1, 101)
+    share = np.array([np.mean(np.abs(pit - 0.5) <= one / 2 + 1e-9) for one in level])
+    chance = np.array(binom.interval(0.95, len(pit), level)) / len(pit)
+    below.fill_between(level, *chance, color="0.88", lw=0, label="95 %, if calibrated")
+    below.plot([0, 1], [0, 1], color="0.4", lw=1, ls="--")
+    below.plot(level, share, color="#0072B2", lw=1.6, label="language model")
+    below.set(xlabel="level of the central interval", ylabel="share of rows inside", xlim=(0, 1), ylim=(0, 1.02))
+    below.legend(frameon=False, fontsize=8, loc="upper left")
+    for panel in (axes, below):
+        panel.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
 def redshift_density(path, posterior, *, z_pred, z_file, title):
     """Draw p(z) of one spectrum, with the answer and the credible intervals.
 
@@ -186,27 +219,27 @@ def redshift_density(path, posterior, *, z_pred, z_file, title):
         Redshift that the file gives.
     title : str
     """
-    figure, (axes,) = _figure(7, 3.6)
+    figure, (axes,) = _figure(7, 4)
     inner, outer = posterior.interval(0.68), posterior.interval(0.95)
     marks = [z_file, *outer] + ([] if z_pred is None else [z_pred])
     low, high = min(*marks, posterior.quantile(0.001)), max(*marks, posterior.quantile(0.999))
     margin = max(0.15 * (high - low), 0.005)
-    low, high = max(low - margin, 0.0), high + margin
+    low, high = max(low - margin, 0.0), min(high + margin, max(*marks, posterior.z[-1]))
     # As many answers in a step as leave about 300 steps.
     few = max(1, round((high - low) / 300 / (posterior.z[1] - posterior.z[0])))
     cells = len(posterior.p) // few * few
     density = posterior.p[:cells].reshape(-1, few).mean(axis=1) / (posterior.z[1] - posterior.z[0])
     edges = np.append(posterior.z[:cells:few], posterior.z[cells - 1] + posterior.z[1]) - posterior.z[1] / 2
-    axes.stairs(density, edges, color="0.15", lw=1, fill=False)
-    for (start, stop), alpha, name in ((outer, 0.2, "95 %"), (inner, 0.35, "68 %")):
-        axes.axvspan(start, stop, color="#56B4E9", alpha=alpha, lw=0, label=f"{name}: {start:.4f} to {stop:.4f}")
+    for (start, stop), colour, name in ((outer, "#DCEFFA", "95 %"), (inner, "#A9D8F3", "68 %")):
+        axes.axvspan(start, stop, color=colour, lw=0, label=f"{name}: {start:.4f} to {stop:.4f}")
+    axes.stairs(density, edges, color="0.15", lw=1, baseline=None)
     axes.axvline(posterior.median, color="#0072B2", lw=1.4, label=f"median {posterior.median:.4f}")
     if z_pred is not None:
         axes.axvline(z_pred, color="#D55E00", lw=1.4, ls="--", label=f"answer {z_pred:.4f}")
     axes.axvline(z_file, color="#009E73", lw=1.4, ls=":", label=f"in the file {z_file:.4f}")
     axes.set(xlim=(low, high), xlabel="redshift z", ylabel="p(z)", title=title)
     axes.set_ylim(bottom=0)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 

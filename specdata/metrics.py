@@ -81,6 +81,16 @@ def score(z_pred, z, z_range, *, seed=0):
     }
 
 
+def mean_score(values, rng):
+    """Mean of a number of each row, with its interval; as an entry of what `score` returns."""
+    return _bootstrap(np.mean, (np.asarray(values, dtype=np.float64),), rng)
+
+
+def rate_score(flags, rng):
+    """Share of rows that something is true of, with its interval; as an entry of what `score` returns."""
+    return _rate(np.asarray(flags), rng)
+
+
 def _bootstrap(statistic, data, rng):
     from scipy.stats import bootstrap
 

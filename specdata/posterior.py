@@ -373,7 +373,7 @@ def _follow(walk, answers, tail):
     forced = np.arange(len(answers.start)), np.array(answers.start, dtype=int)
     total = p.sum()
     return RedshiftPosterior(
-        z=np.arange(answers.count) * STEP,
+        z=np.arange(answers.count) / round(1 / STEP),
         p=p / total,
         inside=min(float(total), 1.0),
         beyond=float(walk.log_p[answers.fork, answers.beyond].double().exp().sum()),

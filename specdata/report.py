@@ -46,6 +46,10 @@ def print_results(results):
     for name, scores in sets.items():
         cells = (f"{m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for m in scores.values())
         print(f"{name.replace('_', ' '):<20}" + "".join(f"{cell:<28}" for cell in cells))
+    if "posterior" in results:
+        found = results["posterior"]["metrics"]
+        cells = (f"{name} {m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for name, m in found.items())
+        print("p(z)                " + ", ".join(cells))
 
 
 def print_predictions(predictions):

@@ -83,7 +83,7 @@ def mock_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def chat_data(tmp_path_factory):
-    """A data set of 40 mocks in 30 bins, as redshifts and as conversations, split 20/8/12."""
+    """A data set of 40 mocks in 8 bins and in 30, the latter with conversations, too, split 20/8/12."""
     from specdata.dataset import build
     from specdata.recipe import DataRecipe
 
@@ -96,6 +96,7 @@ def chat_data(tmp_path_factory):
             "sample": {"size": 40, "redshift_bins": 1},
             "splits": {"train": 20, "validation": 8},
             "configs": {
+                "paper": {"grid": {"start": 3840.0, "stop": 9160.0, "bins": 8}},
                 "packed": {
                     "grid": {"kind": "log", "start": 3840.0, "stop": 9160.0, "bins": 30},
                     "normalisation": "asinh",
@@ -167,4 +168,22 @@ def taught_model(tmp_path_factory, tiny_model, tokenizer, mock_data):
     folder = tmp_path_factory.mktemp("taught") / "taught-llama"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def taught_adapter(taught_model, tmp_path_factory):
+    """A LoRA adapter on the model that answers 0.2468; its weights B are small and random, so it changes little."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("adapter") / "lora"
+    config = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(taught_model), config)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=1e-3)
+    model.save_pretrained(folder)
     return folder

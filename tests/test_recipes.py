@@ -51,9 +51,14 @@ def test_there_are_training_recipes():
 @pytest.mark.parametrize("name", TRAINING)
 def test_trl_accepts_every_key(name):
     content = yaml.safe_load((ROOT / name).read_text())
-    script, training, model, _ = parse(ROOT / name)
+    script, training, model, mixture = parse(ROOT / name)
+    for part in content.get("datasets", []):  # which the parser turns into objects
+        assert any(all(getattr(found, key) == value for key, value in part.items()) for found in mixture.datasets)
     for key, value in content.items():
-        parsed = [getattr(part, key) for part in (script, training, model) if hasattr(part, key)]
+        if key == "datasets":
+            assert len(mixture.datasets) == len(value)
+            continue
+        parsed = [getattr(part, key) for part in (script, training, model, mixture) if hasattr(part, key)]
         expected = [] if (key, value) == ("report_to", "none") else value
         assert expected in [getattr(item, "value", item) for item in parsed], key
     header = (ROOT / name).read_text().split("\n\n")[0]
@@ -133,9 +138,14 @@ def llama_length():
 def shipped_configs_fit(folder, llama_length, smollm2):
     """Prove the budgets of `sdss-folder.yaml` with Meta's own tokenizer and with that of SmolLM2."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert set(manifest["configs"]) == {"paper", "csv", "packed", "packed-smollm2"}
+    assert set(manifest["configs"]) == {"paper", "csv", "packed", "packed-smollm2", "chat"}
     for name, made in manifest["configs"].items():
         rows = conversations(folder, name)
+        if name == "chat":
+            longest = max(map(llama_length, rows))
+            assert longest == made["limit"]["longest"] <= made["limit"]["tokens"] == 1024
+            assert made["edges"] == manifest["configs"]["packed"]["edges"]
+            continue
         assert len(rows) == manifest["counts"]["sampled"] == made["fit"]["rows"]
         if made["fit"]["tokenizer"] == "llama-3.1":
             longest = max(map(llama_length, rows))

@@ -36,13 +36,20 @@ def trl_sft(recipe, folder, *arguments):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny_model, mock_data):
+def trained(tmp_path_factory, tiny_model, mock_data, chat_data):
     """Output folders of every recipe, trained for two steps."""
     folders = {}
     for name in TRAINING:
         folder = tmp_path_factory.mktemp("trained")
-        swapped = ["--model_name_or_path", str(tiny_model), "--dataset_name", str(mock_data), *SAVED]
-        folders[name] = trl_sft(name, folder, *swapped)
+        swapped = ["--model_name_or_path", str(tiny_model), *SAVED]
+        content = yaml.safe_load((ROOT / name).read_text())
+        if "datasets" in content:  # into which no flag reaches: a recipe with other paths
+            for part in content["datasets"]:
+                part["path"] = str(chat_data)
+            (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
+            folders[name] = trl_sft(folder / "recipe.yaml", folder, *swapped)
+        else:
+            folders[name] = trl_sft(name, folder, "--dataset_name", str(mock_data), *swapped)
     return folders
 
 

@@ -23,6 +23,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="Score only the first rows, which are a fair sample.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     device: Annotated[str | None, typer.Option(help="Such as cuda or cpu; a GPU if there is one.")] = None,
+    posterior: Annotated[bool, typer.Option("--posterior", help="Score p(z), too: CRPS, coverage, PIT.")] = False,
     overwrite: Overwrite = False,
 ):
     """Score a model on a split: results.json, predictions.parquet and a figure. Stopped, it goes on where it was."""
@@ -30,7 +31,7 @@ def evaluate(
 
     results = run(
         model, dataset, output, adapter=adapter, config=config, split=split, limit=limit, batch_size=batch_size,
-        device=device, overwrite=overwrite,
+        device=device, posterior=posterior, overwrite=overwrite,
     )  # fmt: skip
     print_results(results)
     print(f"written to {output}")
