@@ -50,7 +50,7 @@ def token_user(*, write=False):
     SpecdataError
         If there is no token, the Hub does not take it, or it only reads where `write` is set.
     """
-    from huggingface_hub import constants, get_token, whoami
+    from huggingface_hub import HfApi, constants, get_token
     from huggingface_hub.errors import HfHubHTTPError
 
     token = get_token()
@@ -58,7 +58,7 @@ def token_user(*, write=False):
         raise SpecdataError(f"there is no token for the Hub: {LOG_IN}")
     with hub_errors("token"):
         try:
-            user = whoami(token=token, cache=True)
+            user = HfApi().whoami(token=token)
         except HfHubHTTPError as error:
             if error.response.status_code != 401:
                 raise
@@ -87,14 +87,14 @@ def check_access(name, repo_type="model"):
     SpecdataError
         If it is not there, or is gated and the token has no access.
     """
-    from huggingface_hub import auth_check, constants, get_token
+    from huggingface_hub import HfApi, constants, get_token
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     if Path(name).is_dir():
         return
     with hub_errors(name):
         try:
-            auth_check(name, repo_type=repo_type)
+            HfApi().auth_check(name, repo_type=repo_type)
         except GatedRepoError:
             kind = "" if repo_type == "model" else f"{repo_type}s/"
             who = "the token has no access" if get_token() else f"there is no token: {LOG_IN}"
@@ -127,13 +127,13 @@ def check_write(repo, repo_type):
     SpecdataError
         If the token may not, or the name is taken by a repository of another kind.
     """
-    from huggingface_hub import auth_check, repo_exists
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
     user = token_user(write=True)
     with hub_errors(repo):
         try:
-            auth_check(repo, repo_type=repo_type, write=True)
+            HfApi().auth_check(repo, repo_type=repo_type, write=True)
             return True
         except RepositoryNotFoundError:
             pass
@@ -144,7 +144,7 @@ def check_write(repo, repo_type):
                 f"{repo}: {user} may not write there; ask its owner for the role write, or choose another --repo"
             ) from None
         for other in ("model", "dataset", "space"):
-            if other != repo_type and repo_exists(repo, repo_type=other):
+            if other != repo_type and HfApi().repo_exists(repo, repo_type=other):
                 raise SpecdataError(f"{repo}: is a {other} on the Hub, and no {repo_type}; choose another --repo")
     return False
 

