@@ -218,8 +218,11 @@ def _application(hub):
         if user.role != "write":
             raise HubError(403, "You don't have the rights to create a repository")
         kind, name = asked.get("type", "model"), f"{asked.get('organization') or user.name}/{asked['name']}"
+        answer = {"url": f"{hub.url}/{'' if kind == 'model' else kind + 's/'}{name}", "name": name}
+        if (kind, name) in storage.repos:
+            return JSONResponse(answer | {"error": "You already created this repository"}, 409)
         storage.create(kind, name, user, private=asked.get("visibility") == "private")
-        return JSONResponse({"url": f"{hub.url}/{'' if kind == 'model' else kind + 's/'}{name}", "name": name})
+        return JSONResponse(answer)
 
     async def validate_yaml(request):
         content = (await request.json())["content"]
