@@ -35,7 +35,7 @@ class Fault:
 
     `kind` is a status such as 500 or 429, ``cut`` (the connection is reset after `after` bytes of the request),
     ``lost`` (the request is carried out and the connection is reset before the answer) or ``slow`` (`pause` seconds
-    before each piece of the request).
+    before the request and before each piece of it).
     """
 
     pattern: str
@@ -140,6 +140,8 @@ def _faulty(hub, application):
                 answer = JSONResponse({"error": "it is broken today"}, fault.kind, headers)
                 await answer(scope, receive, noted_send)
                 return
+        if fault and fault.kind == "slow":
+            await asyncio.sleep(fault.pause)
         with contextlib.suppress(ConnectionError):
             await application(scope, faulty_receive, noted_send)
 
