@@ -89,10 +89,12 @@ def check_access(name, repo_type="model"):
     """
     from huggingface_hub import HfApi, constants, get_token
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.utils import validate_repo_id
 
     if Path(name).is_dir():
         return
     with hub_errors(name):
+        validate_repo_id(name)
         try:
             HfApi().auth_check(name, repo_type=repo_type)
         except GatedRepoError:

@@ -24,7 +24,7 @@ SECRETS = {
 # Not the path of an address: what stands before the slash tells.
 _ROOTS = "home|Users|root|mnt|media|scratch|work|tmp|var|opt|lustre|gpfs|nfs|private|Volumes|workspace|data|u"
 PATHS = {
-    "a local path": rf"(?:^|[^\w/.:~%-])((?:file:/)?(?:/(?:{_ROOTS})/[^\s\"'<>|,;)\]`]+))",
+    "a local path": rf"(?:^|[^\w/.:~%-])((?:file:(?://)?)?(?:/(?:{_ROOTS})/[^\s\"'<>|,;)\]`]+))",
     "a path of Windows": r"(?:^|[^\w])([A-Za-z]:\\\\?[^\s\"'<>|,;)\]`]+)",
     "a path in a home folder": r"(?:^|[\s\"'=(\[`])(~[\w.-]*/[^\s\"'<>|,;)\]`]+)",
 }

@@ -162,3 +162,29 @@ def taught_model(tmp_path_factory, tiny_model, tokenizer, mock_data):
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def hub_line(tmp_path_factory, hub, mock_data, taught_model):
+    """The whole line over the test Hub, with its commands: a data set published, trained on, scored and made a card of.
+
+    Returns the folder in which they ran; it holds `recipe.yaml`, `training`, `evaluation` and `adapter`.
+    """
+    import yaml
+    from hub_client import hub_environment, run
+
+    folder = tmp_path_factory.mktemp("line")
+    hub.put("model", "org/tiny-llama", {path.name: path.read_bytes() for path in taught_model.iterdir()})
+    environment = hub_environment(hub, hub.tokens["alice"], folder / "home")
+    publish = ("publish", "dataset", mock_data, "--repo", "org/mock-galaxies", "--collection", "Mocks and models")
+    (folder / "published").write_text(run(["specdata", *publish], environment, folder))
+    shipped = Path(__file__).parents[1] / "recipes" / "smollm2-135m" / "redshift-demo.yaml"
+    names = {"model_name_or_path": "org/tiny-llama", "dataset_name": "org/mock-galaxies", "output_dir": "training"}
+    cpu = {"use_cpu": True, "max_steps": 2, "logging_steps": 1, "save_strategy": "steps", "save_steps": 2}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(yaml.safe_load(shipped.read_text()) | names | cpu))
+    run(["trl", "sft", "--config", "recipe.yaml"], environment, folder)
+    scored = ("evaluate", "--model", "org/tiny-llama", "--adapter", "training", "--dataset", "org/mock-galaxies")
+    run(["specdata", *scored, "--output", "evaluation"], environment, folder)
+    card = ("card", "--training", "training", "--evaluation", "evaluation", "--recipe", "recipe.yaml")
+    run(["specdata", *card, "--output", "adapter"], environment, folder)
+    return folder

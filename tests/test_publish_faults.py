@@ -170,7 +170,7 @@ def test_two_processes_that_publish_different_things(hub, mock_data, tmp_path):
     """On a slow disk, so that they meet: each state is one of theirs, and whoever lost was told."""
     for path in hub.storage.folder.glob("objects/*"):
         path.unlink()
-    hub.faults.append(Fault("PUT /lfs/", "slow", times=1000, pause=0.2))
+    hub.faults.append(Fault("PUT /lfs/", "slow", times=1000, pause=0.1))
     running = {}
     for user in ("alice", "bob"):
         data = tmp_path / user
