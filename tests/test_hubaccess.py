@@ -13,7 +13,7 @@ from specdata.files import find_recipe
 from specdata.hubaccess import check_access, check_write, preflight
 
 SPECDATA = Path(sys.executable).with_name("specdata")
-LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+LLAMA = "meta/gated-llama"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,9 @@ def gated(hub):
 def test_a_recipe_is_ready_to_train(gated, monkeypatch, tmp_path):
     use_hub(gated, monkeypatch, gated.tokens["alice"])
     content = yaml.safe_load(find_recipe("llama-3.1-8b/redshift-paper").read_text())
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content | {"dataset_name": "org/galaxies"}))
+    (tmp_path / "recipe.yaml").write_text(
+        yaml.safe_dump(content | {"dataset_name": "org/galaxies", "model_name_or_path": LLAMA})
+    )
     assert preflight([str(tmp_path / "recipe.yaml")], repo="org/adapter") == [
         ("token", "of alice"), ("model", f"{LLAMA}: access"), ("dataset", "org/galaxies: access"),
         ("repository", "org/adapter: is free"),
@@ -40,7 +42,7 @@ def test_a_recipe_is_ready_to_train(gated, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("user", "name", "kind", "sentence"),
     [
-        ("bob", LLAMA, "model", r"is gated, and the token has no access; ask for access on http.*/meta-llama/"),
+        ("bob", LLAMA, "model", r"is gated, and the token has no access; ask for access on http.*/meta/gated-llama"),
         (None, LLAMA, "model", r"is gated, and there is no token: log in with `hf auth login`, or set HF_TOKEN;"),
         ("alice", "org/nothing", "model", "no such folder, and no model on the Hub that may be read; check the name"),
         (None, "org/hidden", "dataset", "no dataset on the Hub that may be read; check the name, or log in"),
