@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from specdata import metrics
 from specdata.adapter_card import complete
@@ -42,7 +43,7 @@ def check_dataset(folder, manifest, repo):
     files, counts = manifest["files"], manifest["counts"]
     if manifest["revision"] != files_revision(files):
         raise SpecdataError(f"{folder}: the revision in its manifest is not that of its files; build it again")
-    for name, sha256 in files.items():
+    for name, sha256 in tqdm(files.items(), desc="check", unit=" files", leave=False):
         if file_sha256(folder / name) != sha256:
             raise SpecdataError(f"{folder}: {name} is not the file that its manifest names; build it again")
     mocks = 0

@@ -1,7 +1,12 @@
-"""One commit that holds everything that changed, or none; and the tag that names it."""
+"""One commit that holds everything that changed, or none; and the tag that names it.
+
+`upload_folder` of the client makes a commit every few files, between which readers would see half of a data set, and
+does not look at what others commit. Here all large files go first, which nobody sees; then one commit names them.
+"""
 
 import fnmatch
 import time
+import warnings
 from dataclasses import dataclass
 
 from specdata.errors import SpecdataError
@@ -144,8 +149,11 @@ def commit(repo, repo_type, uploads, changes, state, message, owns):
     for attempt in range(1, _TRIES + 1):
         wait = 2**attempt / 2
         try:
-            options = {"commit_message": message, "parent_commit": state.head}
-            return HfApi().create_commit(repo, operations, repo_type=repo_type, **options).oid
+            with warnings.catch_warnings():
+                # Of the predictions that lie beside an adapter the client thinks that they belong elsewhere.
+                warnings.filterwarnings("ignore", "It seems that you are about to commit a data file", UserWarning)
+                options = {"commit_message": message, "parent_commit": state.head}
+                return HfApi().create_commit(repo, operations, repo_type=repo_type, **options).oid
         except Exception as error:  # of the client, of the transport, of hf_xet
             status = getattr(getattr(error, "response", None), "status_code", None)
             if status == 412 or status is None or status in _PASSING:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from specdata.errors import SpecdataError
 
@@ -52,7 +53,7 @@ def scan(uploads, *, namespace="", allow=()):
     """
     allow = set(allow)
     rules = SECRETS | PATHS | _personal(namespace)
-    for upload in uploads:
+    for upload in tqdm(uploads, desc="scan", unit=" files", leave=False):
         found = _parquet_finds if upload.path.endswith(".parquet") else _text_finds
         for where, what, text in found(upload, rules):
             if text in allow:
