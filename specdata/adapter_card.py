@@ -63,7 +63,7 @@ def write_adapter(
     training, results_folder = Path(training), Path(results_folder)
     config = _json(training / "adapter_config.json")
     results = _json(results_folder / RESULTS)
-    _complete(results, RESULTS)
+    complete(results, RESULTS)
     if results.get("model", {}).get("adapter_revision") != weights_revision(training):
         raise SpecdataError(f"{results_folder}: holds results of another adapter than {training}; evaluate again")
     content = _recipe(recipe, overrides or {})
@@ -157,14 +157,14 @@ def _check_recipe(content, path, config, training, rows):
     return sorted(found)
 
 
-def _complete(value, where):
+def complete(value, where):
     """Refuse results with a hole, naming it: a card is written from them, and has no placeholder."""
     if isinstance(value, dict):
         for key, item in value.items():
             if key != "adapter":  # None where the base model was scored alone, which is refused later
-                _complete(item, f"{where}: {key}")
+                complete(item, f"{where}: {key}")
     elif isinstance(value, list):
         for item in value:
-            _complete(item, where)
+            complete(item, where)
     elif value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
         raise SpecdataError(f"{where} has no value; a card with a missing value is not written, so evaluate again")

@@ -44,9 +44,8 @@ class Generator:
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise SpecdataError(f"model {model}: cannot be loaded ({reason})") from None
-        # transformers keeps the commit that it resolved a Hub name to in the config.
         self.dtype = str(dtype).removeprefix("torch.")
-        self.revision = getattr(loaded.config, "_commit_hash", None)
+        self.revision = _loaded_commit(model)
         if adapter is not None:
             from peft import PeftModel
 
@@ -135,3 +134,11 @@ class Generator:
         with torch.inference_mode():
             output = self._model.generate(**inputs, generation_config=config, **options)
         return self._tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def _loaded_commit(model):
+    """Commit of a model from the Hub that has just been loaded: where in the cache its config lies says it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = None if Path(model).is_dir() else try_to_load_from_cache(model, "config.json")
+    return Path(path).parent.name if isinstance(path, str) else None

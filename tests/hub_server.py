@@ -1,0 +1,489 @@
+"""A small Hub on the loopback interface that unmodified clients accept, with history, permissions, LFS, xet and faults.
+
+`huggingface_hub`, `datasets`, `transformers` and what reads ``hf://`` speak to it through ``HF_ENDPOINT``. Large files
+come by LFS (one piece or several) or by xet, whose store is a folder here: a token request that is answered with an
+address ``local://`` makes hf_xet use it. Nothing is canned: what is served is what was committed.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import itertools
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, unquote
+
+import uvicorn
+import yaml
+from hub_storage import HubError, Storage, User
+from starlette.applications import Starlette
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+LARGE = (".parquet", ".safetensors", ".png", ".bin")
+PART = 200_000  # bytes of a part of a file that comes in several
+REPO = "/api/{kind:str}s/{space}/{name}"
+
+
+@dataclass
+class Fault:
+    """What goes wrong with requests whose method and path match, `times` times.
+
+    `kind` is a status such as 500 or 429, ``cut`` (the connection is reset after `after` bytes of the request),
+    ``lost`` (the request is carried out and the connection is reset before the answer) or ``slow`` (`pause` seconds
+    before the request and before each piece of it).
+    """
+
+    pattern: str
+    kind: object
+    times: int = 1
+    after: int = 0
+    pause: float = 0.0
+    retry_after: int | None = None
+
+
+@dataclass
+class Hub:
+    """A running test Hub: its address, what it keeps, what it was asked, and what is to go wrong."""
+
+    storage: Storage
+    url: str = ""
+    requests: list = field(default_factory=list)
+    received: dict = field(default_factory=dict)  # bytes of each large file that came by LFS
+    faults: list = field(default_factory=list)
+    multipart: bool = False
+
+    def user(self, name, role="write", orgs=()):
+        """Make a user; their token."""
+        token = f"hf_{name}{role}token"
+        self.storage.users[token] = User(name, role, tuple(orgs))
+        return token
+
+    def repo(self, kind, name):
+        """A repository, without a look at permissions."""
+        return self.storage.repos[kind, name]
+
+    def put(self, kind, name, files, **options):
+        """Make a repository that holds files, dict of path to bytes."""
+        repo = self.storage.create(kind, name, None, **options)
+        entries = {path: self.storage.blob(content) for path, content in files.items()}
+        for path in entries:
+            if path.endswith(LARGE):
+                entries[path] = self.storage.large(entries[path].sha256)
+        self.storage.commit(repo, "main", entries, [], "put", "", None)
+        return repo
+
+    def bytes_of(self, kind, name, path, revision="main"):
+        """Content of a file."""
+        return self.storage.object(self.repo(kind, name).resolve(revision).files[path].sha256).read_bytes()
+
+
+@contextlib.contextmanager
+def running_hub(folder):
+    """Run a Hub in a thread; yields `Hub`."""
+    hub = Hub(Storage(folder))
+    config = uvicorn.Config(
+        _faulty(hub, _application(hub)), host="127.0.0.1", port=0, log_level="error", lifespan="off"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    hub.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        yield hub
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join()
+
+
+def _faulty(hub, application):
+    """Keep a list of requests, and let go wrong what shall."""
+
+    async def run(scope, receive, send):
+        line = f"{scope['method']} {unquote(scope['raw_path'].decode())}"
+        fault = next((f for f in hub.faults if f.times and re.search(f.pattern, line)), None)
+        transport = receive.__self__.transport
+        seen = 0
+
+        async def faulty_receive():
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if fault and fault.kind == "slow":
+                await asyncio.sleep(fault.pause)
+            if fault and fault.kind == "cut" and seen > fault.after:
+                transport.abort()
+                return {"type": "http.disconnect"}
+            return message
+
+        async def noted_send(message):
+            if message["type"] == "http.response.start":
+                hub.requests.append((line, message["status"]))
+            if fault and fault.kind == "lost":
+                transport.abort()
+            else:
+                await send(message)
+
+        if fault:
+            fault.times -= 1
+            if isinstance(fault.kind, int):
+                while (await receive()).get("more_body"):
+                    pass
+                headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+                answer = JSONResponse({"error": "it is broken today"}, fault.kind, headers)
+                await answer(scope, receive, noted_send)
+                return
+        if fault and fault.kind == "slow":
+            await asyncio.sleep(fault.pause)
+        with contextlib.suppress(ConnectionError):
+            await application(scope, faulty_receive, noted_send)
+
+    return run
+
+
+def _application(hub):
+    storage = hub.storage
+
+    def user_of(request):
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if token and token not in storage.users:
+            raise HubError(401, "Invalid credentials in Authorization header")
+        return storage.users.get(token)
+
+    def find(request, *, write=False, content=False):
+        """The repository of a request, if its user may do that."""
+        at = request.path_params
+        kind = at.get("kind", "model")
+        name, user = f"{at['space']}/{at['name']}", user_of(request)
+        repo = storage.repos.get((kind, name))
+        own = user is not None and at["space"] in (user.name, *user.orgs)
+        if repo is None or (repo.private and not own):
+            raise HubError(404 if user else 401, "Repository not found", "RepoNotFound")
+        if content and repo.gated and not own and (user is None or user.name not in repo.admitted):
+            raise HubError(403 if user else 401, f"Access to {kind} {name} is restricted", "GatedRepo")
+        if write and not (own and user.role == "write"):
+            raise HubError(403 if user else 401, "You need write access to this repository")
+        return repo
+
+    def handler(function):
+        async def run(request):
+            try:
+                return await function(request)
+            except HubError as error:
+                headers = {"X-Error-Message": str(error), **({"X-Error-Code": error.code} if error.code else {})}
+                return JSONResponse({"error": str(error)}, error.status, headers | error.headers)
+
+        return run
+
+    def info(repo, revision="main"):
+        commit = repo.resolve(revision)
+        return {
+            "_id": "0" * 24, "id": repo.name, "sha": commit.sha, "private": repo.private, "tags": [], "disabled": False,
+            "gated": "manual" if repo.gated else False, "downloads": 0, "likes": 0, "lastModified": commit.date,
+            "createdAt": commit.date, "author": repo.name.partition("/")[0],
+            "siblings": [{"rfilename": path} for path in commit.files],
+        }  # fmt: skip
+
+    def described(path, entry, history=None):
+        item = {"type": "file", "path": path, "size": entry.size, "oid": entry.oid}
+        if history:  # newest first
+            last = [c for c in itertools.takewhile(lambda c: c.files.get(path) == entry, history)][-1]
+            item["lastCommit"] = {"id": last.sha, "title": last.title, "date": last.date}
+        if entry.lfs:
+            item["lfs"] = {"oid": entry.sha256, "size": entry.size, "pointerSize": 130}
+        return item | ({"xetHash": entry.xet} if entry.xet else {})
+
+    async def whoami(request):
+        user = user_of(request)
+        if user is None:
+            raise HubError(401, "Invalid username or password.")
+        token = {"displayName": f"{user.name}-{user.role}", "role": user.role}
+        return JSONResponse(
+            {
+                "type": "user", "id": user.name, "name": user.name, "fullname": user.name,
+                "orgs": [{"name": org, "roleInOrg": "write"} for org in user.orgs],
+                "auth": {"type": "access_token", "accessToken": token},
+            }
+        )  # fmt: skip
+
+    async def create(request):
+        user, asked = user_of(request), await request.json()
+        if user is None:
+            raise HubError(401, "Invalid username or password.")
+        if user.role != "write":
+            raise HubError(403, "You don't have the rights to create a repository")
+        kind, name = asked.get("type", "model"), f"{asked.get('organization') or user.name}/{asked['name']}"
+        answer = {"url": f"{hub.url}/{'' if kind == 'model' else kind + 's/'}{name}", "name": name}
+        if (kind, name) in storage.repos:
+            return JSONResponse(answer | {"error": "You already created this repository"}, 409)
+        storage.create(kind, name, user, private=asked.get("visibility") == "private")
+        return JSONResponse(answer)
+
+    async def validate_yaml(request):
+        content = (await request.json())["content"]
+        found = re.match(r"---\n(.*?)\n---\n", content, re.DOTALL)
+        try:
+            yaml.safe_load(found[1]) if found else None
+        except yaml.YAMLError as error:
+            return JSONResponse({"errors": [{"message": str(error)}], "warnings": []}, 400)
+        return JSONResponse({"errors": [], "warnings": []})
+
+    async def repo_info(request):
+        return JSONResponse(info(find(request), request.path_params.get("revision", "main")))
+
+    async def auth_check(request):
+        find(request, content=True, write=request.url.path.endswith("/write"))
+        return JSONResponse({})
+
+    async def tree(request):
+        repo = find(request)
+        files = repo.resolve(request.path_params["revision"]).files
+        root = request.path_params.get("path", "").strip("/")
+        prefix = f"{root}/" if root else ""
+        if root and not any(path.startswith(prefix) for path in files):
+            raise HubError(404, f"{root} does not exist", "EntryNotFound")
+        items, folders = [], set()
+        for path, entry in files.items():
+            if not path.startswith(prefix):
+                continue
+            parents = path[len(prefix) :].split("/")[:-1]
+            deep = request.query_params.get("recursive", "").lower() in ("true", "1")
+            for depth in range(len(parents)):
+                folder = prefix + "/".join(parents[: depth + 1])
+                if folder not in folders and (deep or depth == 0):
+                    folders.add(folder)
+                    items.append({"type": "directory", "path": folder, "size": 0, "oid": "0" * 40})
+            if deep or not parents:
+                items.append(described(path, entry))
+        start = int(request.query_params.get("cursor", 0))
+        headers = {}
+        if start + 50 < len(items):  # so that clients have to turn the page
+            following = request.url.include_query_params(cursor=start + 50)
+            headers["Link"] = f'<{following}>; rel="next"'
+        return JSONResponse(items[start : start + 50], headers=headers)
+
+    async def paths_info(request):
+        files = find(request).resolve(request.path_params["revision"]).files
+        content = await request.body()
+        if request.headers.get("content-type", "").startswith("application/json"):
+            asked = json.loads(content)
+            paths, expand = asked["paths"], asked.get("expand", False)
+        else:
+            asked = parse_qs(content.decode())
+            paths, expand = asked["paths"], asked.get("expand", ["false"])[0].lower() == "true"
+        history = find(request).history(request.path_params["revision"]) if expand else None
+        found = [described(path, files[path], history) for path in paths if path in files]
+        folders = [path for path in paths if any(name.startswith(f"{path.rstrip('/')}/") for name in files)]
+        found += [{"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in folders]
+        return JSONResponse(found)
+
+    async def refs(request):
+        repo = find(request)
+
+        def rows(kind, names):
+            return [{"name": n, "ref": f"refs/{kind}/{n}", "targetCommit": sha} for n, sha in names.items()]
+
+        return JSONResponse({"branches": rows("heads", repo.branches), "tags": rows("tags", repo.tags), "converts": []})
+
+    async def commits(request):
+        found = find(request).history(request.path_params["revision"])
+        return JSONResponse(
+            [
+                {"id": c.sha, "title": c.title, "message": c.message, "date": c.date, "authors": [{"user": c.author}]}
+                for c in found
+            ]
+        )
+
+    async def preupload(request):
+        repo, asked = find(request, write=True), await request.json()
+        files, answer = repo.resolve(request.path_params["revision"]).files, []
+        for item in asked["files"]:
+            sample = base64.b64decode(item["sample"])
+            large = item["path"].endswith(LARGE) or item["size"] > 10_000_000 or b"\0" in sample
+            entry = files.get(item["path"])
+            known = {"oid": entry.sha256 if entry.lfs else entry.oid} if entry else {}
+            answer.append(
+                {"path": item["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False} | known
+            )
+        return JSONResponse({"files": answer})
+
+    async def commit(request):
+        repo, added, deleted, header = find(request, write=True), {}, [], {}
+        for line in (await request.body()).splitlines():
+            item = json.loads(line)
+            key, value = item["key"], item["value"]
+            if key == "header":
+                header = value
+            elif key == "file":
+                added[value["path"]] = storage.blob(base64.b64decode(value["content"]))
+            elif key == "lfsFile":
+                entry = await asyncio.to_thread(storage.large, value["oid"])
+                if entry is None:
+                    raise HubError(400, f"LFS pointer pointed to a file that does not exist: {value['path']}")
+                added[value["path"]] = entry
+            else:
+                deleted.append(value["path"])
+        made = storage.commit(
+            repo, request.path_params["revision"], added, deleted, header["summary"], header.get("description", ""),
+            user_of(request), header.get("parentCommit"),
+        )  # fmt: skip
+        return JSONResponse({"commitUrl": f"{hub.url}/{repo.name}/commit/{made.sha}", "commitOid": made.sha})
+
+    async def tag(request):
+        repo, name = find(request, write=True), request.path_params["revision"]
+        if request.method == "DELETE":
+            if repo.tags.pop(name, None) is None:
+                raise HubError(404, "Tag not found", "RevisionNotFound")
+            return JSONResponse({})
+        wanted = (await request.json())["tag"]
+        if wanted in repo.tags:
+            raise HubError(409, f"Tag {wanted} already exists")
+        repo.tags[wanted] = repo.resolve(name).sha
+        return JSONResponse({})
+
+    async def branch(request):
+        repo, name = find(request, write=True), request.path_params["revision"]
+        if request.method == "DELETE":
+            repo.branches.pop(name)
+        else:
+            repo.branches[name] = repo.resolve((await request.json()).get("startingPoint", "main")).sha
+        return JSONResponse({})
+
+    async def lfs_batch(request):
+        find(request, write=True)
+        objects = []
+        for item in (await request.json())["objects"]:
+            oid, size = item["oid"], item["size"]
+            made = {"oid": oid, "size": size}
+            if not storage.object(oid).is_file():
+                header, upload = {}, f"{hub.url}/lfs/{oid}"
+                if hub.multipart and size > PART:
+                    count = -(-size // PART)
+                    header = {"chunk_size": str(PART)}
+                    header |= {str(n): f"{hub.url}/lfs/{oid}/{n}" for n in range(1, count + 1)}
+                    upload = f"{hub.url}/lfs/{oid}/complete"
+                verify = {"href": f"{hub.url}/lfs/{oid}/verify", "header": {}}
+                made["actions"] = {"upload": {"href": upload, "header": header}, "verify": verify}
+            objects.append(made)
+        return JSONResponse({"transfer": "multipart" if hub.multipart else "basic", "objects": objects})
+
+    async def lfs_put(request):
+        oid, part = request.path_params["oid"], request.path_params.get("part", "1")
+        partial = storage.folder / "parts" / f"{oid}.{part}.{time.monotonic_ns()}"
+        digest = hashlib.sha256()
+        with partial.open("wb") as stream:
+            async for piece in request.stream():
+                hub.received[oid] = hub.received.get(oid, 0) + len(piece)
+                stream.write(piece)
+                digest.update(piece)
+        if "part" in request.path_params:
+            partial.rename(storage.folder / "parts" / f"{oid}.{part}")
+            return Response(headers={"ETag": f'"{digest.hexdigest()}"'})
+        if digest.hexdigest() != oid:
+            raise HubError(400, "The content is not that of the name")
+        partial.rename(storage.object(oid))
+        return Response(headers={"ETag": f'"{oid}"'})
+
+    async def lfs_complete(request):
+        oid, asked = request.path_params["oid"], await request.json()
+        paths = [storage.folder / "parts" / f"{oid}.{part['partNumber']}" for part in asked["parts"]]
+        content = b"".join(path.read_bytes() for path in paths)
+        if hashlib.sha256(content).hexdigest() != oid:
+            raise HubError(400, "The parts do not make the file")
+        storage.object(oid).write_bytes(content)
+        return JSONResponse({})
+
+    async def lfs_verify(request):
+        asked, path = await request.json(), storage.object(request.path_params["oid"])
+        if not path.is_file() or path.stat().st_size != asked["size"]:
+            raise HubError(404, "The file is not there")
+        return JSONResponse({})
+
+    async def xet_token(request):
+        writes = "xet-write-token" in request.url.path
+        find(request, write=writes, content=not writes)
+        folder = storage.xet_folder() if writes else storage.xet_view()
+        url, expires = f"local://{folder}", int(time.time()) + 3600
+        headers = {"X-Xet-Cas-Url": url, "X-Xet-Access-Token": "xet", "X-Xet-Token-Expiration": str(expires)}
+        return JSONResponse({"casUrl": url, "exp": expires, "accessToken": "xet"}, headers=headers)
+
+    async def resolve(request):
+        repo, path = find(request, content=True), request.path_params["path"]
+        found = repo.resolve(request.path_params["revision"])
+        if path not in found.files:
+            raise HubError(404, "Entry not found", "EntryNotFound", **{"X-Repo-Commit": found.sha})
+        entry = found.files[path]
+        etag = f'"{entry.sha256 if entry.lfs else entry.oid}"'
+        headers = {"X-Repo-Commit": found.sha, "ETag": etag, "Cache-Control": "no-cache"}
+        if entry.lfs:
+            headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(entry.size)}
+        if entry.xet:
+            route = f"{hub.url}/api/{repo.kind}s/{repo.name}/xet-read-token/{found.sha}"
+            headers |= {"X-Xet-Hash": entry.xet, "Link": f'<{route}>; rel="xet-auth"'}
+        return FileResponse(storage.object(entry.sha256), headers=headers)  # which does ranges
+
+    async def collections(request):
+        if request.method == "GET":
+            owner = request.query_params.get("owner")
+            owned = [c for c in storage.collections.values() if c["owner"]["name"] == owner]
+            return JSONResponse([{key: c[key] for key in c if key != "position"} for c in owned])
+        user, asked = user_of(request), await request.json()
+        if user is None or user.role != "write" or asked["namespace"] not in (user.name, *user.orgs):
+            raise HubError(403 if user else 401, "You may not make a collection there")
+        title = re.sub(r"[^a-z0-9]+", "-", asked["title"].lower())
+        slug = f"{asked['namespace']}/{title}-{len(storage.collections):024x}"
+        storage.collections[slug] = {
+            "slug": slug, "title": asked["title"], "description": asked.get("description"), "items": [], "position": 0,
+            "owner": {"name": asked["namespace"]}, "private": asked["private"], "theme": "blue", "upvotes": 0,
+            "lastUpdated": "2026-01-01T00:00:00.000Z",
+        }  # fmt: skip
+        return JSONResponse(storage.collections[slug])
+
+    async def collection(request):
+        found = storage.collections.get(f"{request.path_params['space']}/{request.path_params['name']}")
+        if found is None:
+            raise HubError(404, "Collection not found")
+        if request.method == "GET":
+            return JSONResponse(found)
+        user, asked = user_of(request), await request.json()
+        if user is None or user.role != "write" or found["owner"]["name"] not in (user.name, *user.orgs):
+            raise HubError(403 if user else 401, "You may not change this collection")
+        item = asked["item"]
+        if (item["type"], item["id"]) in {(i["type"], i["id"]) for i in found["items"]}:
+            raise HubError(409, "Item already in collection")
+        if item["type"] != "paper" and (item["type"], item["id"]) not in storage.repos:
+            raise HubError(404, "Item not found")
+        number = len(found["items"])
+        note = {"note": {"text": asked["note"]}} if asked.get("note") else {}
+        found["items"].append({"_id": f"{number:024x}", "position": number, **note, **item})
+        return JSONResponse(found)
+
+    reads, writes, both = ["GET"], ["POST"], ["POST", "DELETE"]
+    routes = [
+        ("/api/whoami-v2", whoami, reads), ("/api/repos/create", create, writes),
+        ("/api/validate-yaml", validate_yaml, writes), ("/api/collections", collections, ["GET", "POST"]),
+        ("/api/collections/{space}/{name}", collection, reads),
+        ("/api/collections/{space}/{name}/items", collection, writes),
+        (REPO, repo_info, reads), (f"{REPO}/revision/{{revision}}", repo_info, reads),
+        (f"{REPO}/auth-check", auth_check, reads), (f"{REPO}/auth-check/write", auth_check, reads),
+        (f"{REPO}/tree/{{revision}}", tree, reads), (f"{REPO}/tree/{{revision}}/{{path:path}}", tree, reads),
+        (f"{REPO}/paths-info/{{revision}}", paths_info, writes), (f"{REPO}/refs", refs, reads),
+        (f"{REPO}/commits/{{revision}}", commits, reads), (f"{REPO}/preupload/{{revision}}", preupload, writes),
+        (f"{REPO}/commit/{{revision}}", commit, writes), (f"{REPO}/tag/{{revision}}", tag, both),
+        (f"{REPO}/branch/{{revision}}", branch, both), (f"{REPO}/xet-read-token/{{revision}}", xet_token, reads),
+        (f"{REPO}/xet-write-token/{{revision}}", xet_token, reads),
+        ("/{kind:str}s/{space}/{name}.git/info/lfs/objects/batch", lfs_batch, writes),
+        ("/{space}/{name}.git/info/lfs/objects/batch", lfs_batch, writes),
+        ("/lfs/{oid}/complete", lfs_complete, writes), ("/lfs/{oid}/verify", lfs_verify, writes),
+        ("/lfs/{oid}/{part}", lfs_put, ["PUT"]), ("/lfs/{oid}", lfs_put, ["PUT"]),
+        ("/{kind:str}s/{space}/{name}/resolve/{revision}/{path:path}", resolve, ["GET", "HEAD"]),
+        ("/{space}/{name}/resolve/{revision}/{path:path}", resolve, ["GET", "HEAD"]),
+    ]  # fmt: skip
+    return Starlette(routes=[Route(path, handler(function), methods=methods) for path, function, methods in routes])
