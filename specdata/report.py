@@ -64,3 +64,16 @@ Load it:
   model = peft.PeftModel.from_pretrained(model, "{output}/adapter")
   tokenizer = transformers.AutoTokenizer.from_pretrained("{output}/adapter")"""
     )
+
+
+def print_check(report):
+    """Print what `specdata.check.check` found: what the training takes, then what is wrong, the worst first."""
+    for name, fact in report.facts.items():
+        print(f"{name}: {fact}")
+    for level, sentence in report.findings:
+        print(f"{'FAILS' if level == 'fail' else 'warns'}  {sentence}")
+    print(
+        f"{len(report.failed)} findings would make the launch fail"
+        if report.failed
+        else "nothing found that would fail"
+    )

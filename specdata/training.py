@@ -99,7 +99,9 @@ def parse_training(recipe, settings=()):
         from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
         from trl.cli.accelerate_config import resolve_accelerate_config_argument
     except ImportError as error:
-        raise SpecdataError(f"{error.name} is not installed, which training needs: pip install 'specdata[train]'") from None
+        raise SpecdataError(
+            f"{error.name} is not installed, which training needs: pip install 'specdata[train]'"
+        ) from None
 
     # On a machine without a GPU the parser refuses bf16, which is no fault of the recipe.
     words = ["--config", str(path), *settings, "--use_cpu", "true"]

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 import specdata
-from specdata.cli import data, models
+from specdata.cli import data, models, training
 from specdata.errors import SpecdataError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-for _group in (data, models):
+for _group in (data, models, training):
     app.add_typer(_group.app)
 
 
