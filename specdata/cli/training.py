@@ -82,3 +82,19 @@ def slurm(
         options=key_values("--slurm-option", option, "partition=gpu"), setup=setup,
     )  # fmt: skip
     print(f"written    {output}; submit it by: sbatch {output}")
+
+
+@app.command(context_settings=_SETTINGS)
+def sweep(
+    context: typer.Context,
+    recipe: _Recipe,
+    output: Annotated[Path, typer.Option(help="Folder with a folder for each run, and the table.")],
+    grid: Annotated[str, typer.Option(help="Grid of settings: a YAML file or a shipped one.")] = "sweeps/paper",
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only the first rows, a fair sample.")] = None,
+):
+    """Train and evaluate every run of a grid, and write one table. Stopped, it goes on where it was."""
+    from specdata.sweep import sweep as run
+    from specdata.sweeptable import markdown
+
+    print(f"\n{markdown(run(recipe, output, grid=grid, settings=context.args, rows=limit))}")
+    print(f"written    {output}/table.md, table.json and table.png")
