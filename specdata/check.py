@@ -230,8 +230,8 @@ def _length_findings(parsed, rows):
         elif cut:
             yield (
                 "fail",
-                f"data {part.name}: {cut:,} of {len(part.lengths):,} rows would lose their tails, the answers, for they "
-                f"are longer than max_length = {limit}; the longest has {part.lengths.max():,} tokens",
+                f"data {part.name}: {cut:,} of {len(part.lengths):,} rows would lose their tails, the answers, for "
+                f"they are longer than max_length = {limit}; the longest has {part.lengths.max():,} tokens",
             )
 
 
@@ -246,10 +246,11 @@ def _footprint(parsed, config, rows, target, findings):
         learned = int(rows[0].learned.max()) if not training.packing else longest
     if multiple := training.pad_to_multiple_of:
         longest = math.ceil(longest / multiple) * multiple
+    bits = 4 if model.load_in_4bit else 8 if model.load_in_8bit else None
     dtype = model.dtype if model.dtype not in (None, "auto") else str(config.dtype or "float32").removeprefix("torch.")
     try:
         return footprint(
-            config, get_peft_config(model), dtype=dtype, quantised=4 if model.load_in_4bit else 8 if model.load_in_8bit else None,
+            config, get_peft_config(model), dtype=dtype, quantised=bits,
             rows=training.per_device_train_batch_size, tokens=longest, learned=learned,
             checkpointing=bool(training.activation_checkpointing), shards=shards(parsed, target.count),
         )  # fmt: skip
@@ -260,9 +261,8 @@ def _footprint(parsed, config, rows, target, findings):
 
 def _cost_facts(parsed, made, rows, target, findings):
     training = parsed.training
-    facts = {
-        "trainable parameters": f"{made.trainable:,} of {made.parameters:,} ({100 * made.trainable / made.parameters:.4f} %)"
-    }
+    share = 100 * made.trainable / made.parameters
+    facts = {"trainable parameters": f"{made.trainable:,} of {made.parameters:,} ({share:.4f} %)"}
     parts = {
         "weights": made.weights, "adapter": made.adapter, "activations": made.activations, "logits": made.logits,
         "other": made.other,
@@ -271,19 +271,12 @@ def _cost_facts(parsed, made, rows, target, findings):
     facts["memory, estimated"] = (
         f"{made.memory / 1e9:.1f} GB of {target.memory / 1e9:.0f} GB of {target.name} ({split})"
     )
+    needed, there = f"{made.memory / 1e9:.0f} GB", f"{target.memory / 1e9:.0f} GB"
     if made.memory > target.memory:
-        findings.append(
-            ("fail", f"memory: about {made.memory / 1e9:.0f} GB are needed and {target.name} has {target.memory / 1e9:.0f}; "
-             "lower per_device_train_batch_size, set activation_checkpointing or load_in_4bit, or shard it by "
-             "--accelerate_config")
-        )  # fmt: skip
+        ways = "lower per_device_train_batch_size, set activation_checkpointing or load_in_4bit, or shard it"
+        findings.append(("fail", f"memory: about {needed} are needed and {target.name} has {there}; {ways}"))
     elif made.memory > 0.92 * target.memory:
-        findings.append(
-            (
-                "warn",
-                f"memory: the estimate of {made.memory / 1e9:.0f} GB leaves little of {target.memory / 1e9:.0f} GB",
-            )
-        )
+        findings.append(("warn", f"memory: the estimate of {needed} leaves little of {there}"))
     if rows is None:
         return facts
     count = len(rows[0].lengths)
@@ -296,12 +289,8 @@ def _cost_facts(parsed, made, rows, target, findings):
         steps, epochs = training.max_steps, training.max_steps * batch / packed
     facts["steps"] = f"{steps:,.0f} of {batch} rows, {epochs:g} epochs, {tokens * epochs:,.0f} tokens"
     if training.warmup_steps >= max(steps, 2):
-        findings.append(
-            (
-                "warn",
-                f"warmup_steps {training.warmup_steps:g}: the training has {steps:,.0f} steps, so the learning rate is never reached",
-            )
-        )
+        warm = f"warmup_steps {training.warmup_steps:g}: the training has {steps:,.0f} steps"
+        findings.append(("warn", f"{warm}, so the learning rate is never reached"))
     seconds = made.flops * tokens * epochs / (SHARE * target.rate * target.count)
     kind = "measured" if target.measured else "data sheet"
     facts["time, estimated"] = (

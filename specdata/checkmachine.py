@@ -100,8 +100,8 @@ def machine_findings(recipe, device):
         if training.bf16 or model.dtype in ("bfloat16", "auto"):
             yield (
                 ("warn" if recipe.on_cpu else "fail"),
-                "bfloat16 on a CPU takes hours a step on most of them; add --use_cpu true --bf16 false --dtype float32, "
-                "or name the GPU that it is meant for by --device",
+                "bfloat16 on a CPU takes hours a step on most of them; add --use_cpu true --bf16 false --dtype "
+                "float32, or name the GPU that it is meant for by --device",
             )
         elif not recipe.on_cpu:
             yield (
@@ -146,8 +146,8 @@ def _kernel_findings(attention, kwargs, training, device):
     if free and not flash:
         yield (
             "warn",
-            f"packing with attn_implementation {attention} keeps the samples apart by a mask over the whole batch, which "
-            "is right and slow; a flash kernel is what it is made for",
+            f"packing with attn_implementation {attention} keeps the samples apart by a mask over the whole batch, "
+            "which is right and slow; a flash kernel is what it is made for",
         )
     if training.packing and training.packing_strategy == "wrapped":
         yield "warn", "packing_strategy wrapped cuts samples in the middle and lets them see each other; take bfd"
@@ -167,8 +167,8 @@ def disk_findings(recipe, trainable):
     if free < needed:
         yield (
             "fail",
-            f"output_dir {output}: {free / 1e9:.1f} GB are free and up to {needed / 1e9:.1f} GB will be saved; free some, "
-            "or lower save_total_limit",
+            f"output_dir {output}: {free / 1e9:.1f} GB are free and up to {needed / 1e9:.1f} GB will be saved; free "
+            "some, or lower save_total_limit",
         )
     if any(output.glob("checkpoint-*")) and not recipe.training.resume_from_checkpoint:
         yield (

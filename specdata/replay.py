@@ -107,9 +107,12 @@ def _turns(row, dataset):
         raise SpecdataError(f"{dataset}: has the columns {columns}, and no conversations in messages; give a chat set")
     names = {"human": "user", "gpt": "assistant"}
     turns = [
-        {"role": names.get(role := turn.get("role") or turn.get("from"), role), "content": turn.get("content") or turn.get("value")}
+        {
+            "role": names.get(role := turn.get("role") or turn.get("from"), role),
+            "content": turn.get("content") or turn.get("value"),
+        }
         for turn in turns
-    ]  # fmt: skip
+    ]
     while turns and turns[-1]["role"] != "assistant":
         turns.pop()
     whole = all(isinstance(turn["content"], str) and turn["content"].strip() for turn in turns)
