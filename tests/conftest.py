@@ -138,3 +138,25 @@ def taught_model(tmp_path_factory, tiny_model, tokenizer, mock_data):
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory, tiny_model, mock_data):
+    """A folder in which the shipped recipes find their data: spectra, and chats to mix in; and the tiny model."""
+    from datasets import Dataset
+
+    from specdata.replay import write_replay
+
+    folder = tmp_path_factory.mktemp("workplace")
+    (folder / "sdss-galaxy-spectra").symlink_to(mock_data)
+    (folder / "tiny").symlink_to(tiny_model)
+    (folder / "chats").mkdir()
+    turns = [
+        [{"role": "user", "content": f"What is {i}?"}, {"role": "assistant", "content": f"It is {i}. " * (1 + i % 40)}]
+        for i in range(60)
+    ]
+    Dataset.from_dict({"messages": turns}).to_parquet(folder / "chats" / "train.parquet")
+    write_replay(
+        str(folder / "chats"), folder / "replay", tokenizer=str(tiny_model), rows=6, tokens=200, progress=False
+    )  # fmt: skip
+    return folder
