@@ -2,16 +2,14 @@
 
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import specdata
 from specdata.errors import SpecdataError
 from specdata.files import find_recipe, new_folder
+from specdata.training import run_training
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -127,27 +125,9 @@ def train(output, recipe):
         The demo's folder; ``training`` is made in it.
     recipe : Path
     """
-    trl = shutil.which("trl", path=str(Path(sys.executable).parent)) or shutil.which("trl")
-    if trl is None:
-        raise SpecdataError("the command trl is not on the PATH: pip install 'specdata[train]'")
     # Relative paths and the folder as working directory, so that no path of this disk gets into the adapter.
-    command = [trl, "sft", "--config", str(Path(recipe).resolve())]
-    command += ["--model_name_or_path", "base", "--dataset_name", "data", "--output_dir", "training"]
-    # The state is written last, so a checkpoint that holds it is complete.
-    states = sorted(output.glob("training/checkpoint-*/trainer_state.json"), key=lambda p: int(p.parent.name[11:]))
-    if states:
-        command += ["--resume_from_checkpoint", str(states[-1].parent.relative_to(output))]
-        print(f"going on from {states[-1].parent.name}", flush=True)
-    # accelerate would set one thread; the warnings are about trl's own defaults and would bury the progress bar.
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )  # the former is Linux's
-    threads = os.environ.get("OMP_NUM_THREADS", str(cores))
-    quiet = {"PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error", "DATASETS_VERBOSITY": "error"}
-    environment = os.environ | quiet | {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
-    code = subprocess.run(command, cwd=output, env=environment, check=False).returncode
-    if code != 0:
-        raise SpecdataError(f"trl sft ended with code {code}, see above; give the same command again to go on")
+    settings = ["--model_name_or_path", "base", "--dataset_name", "data", "--output_dir", "training"]
+    run_training(recipe, settings, cwd=output, offline=True)
     (output / "training" / _TRAINED).touch()
 
 

@@ -115,3 +115,16 @@ def print_published(done):
     print(f"{'published' if done.made else 'no change'}  {place}, commit {done.commit[:7]}, tag {done.tag}")
     if done.collection:
         print(f"collection {done.collection}")
+
+
+def print_check(report):
+    """Print what `specdata.check.check` found: what the training takes, then what is wrong, the worst first."""
+    for name, fact in report.facts.items():
+        print(f"{name}: {fact}")
+    for level, sentence in report.findings:
+        print(f"{'FAILS' if level == 'fail' else 'warns'}  {sentence}")
+    print(
+        f"{len(report.failed)} findings would make the launch fail"
+        if report.failed
+        else "nothing found that would fail"
+    )

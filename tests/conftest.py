@@ -54,10 +54,11 @@ def shared_sdss():
 
 @pytest.fixture(scope="session")
 def mock_data(tmp_path_factory):
-    """A data set of 60 mocks, in 8 bins and in 60, split 24/12/24."""
+    """A data set of 60 mocks, in 8 bins and in 60, the latter with conversations, too, split 24/12/24."""
     from specdata.dataset import build
     from specdata.recipe import DataRecipe
 
+    conversation = {"turns": 3, "tokens": 700, "tokenizer": "smollm2-135m"}
     recipe = DataRecipe.model_validate(
         {
             "name": "mock-tiny",
@@ -72,42 +73,12 @@ def mock_data(tmp_path_factory):
                     "normalisation": "asinh",
                     "scheme": "packed",
                 },
-            },
-            "tokenizers": [],
-        }
-    )
-    folder = tmp_path_factory.mktemp("mock_data") / "data"
-    build(recipe, folder, progress=False)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def chat_data(tmp_path_factory):
-    """A data set of 40 mocks in 8 bins and in 30, the latter with conversations, too, split 20/8/12."""
-    from specdata.dataset import build
-    from specdata.recipe import DataRecipe
-
-    conversation = {"turns": 3, "tokens": 700, "tokenizer": "smollm2-135m"}
-    recipe = DataRecipe.model_validate(
-        {
-            "name": "mock-chat",
-            "title": "Forty mocks",
-            "source": {"kind": "mock", "size": 40, "seed": 2},
-            "sample": {"size": 40, "redshift_bins": 1},
-            "splits": {"train": 20, "validation": 8},
-            "configs": {
-                "paper": {"grid": {"start": 3840.0, "stop": 9160.0, "bins": 8}},
-                "packed": {
-                    "grid": {"kind": "log", "start": 3840.0, "stop": 9160.0, "bins": 30},
-                    "normalisation": "asinh",
-                    "scheme": "packed",
-                },
                 "chat": {"like": "packed", "conversation": conversation},
             },
             "tokenizers": [],
         }
     )
-    folder = tmp_path_factory.mktemp("chat_data") / "data"
+    folder = tmp_path_factory.mktemp("mock_data") / "data"
     build(recipe, folder, progress=False)
     return folder
 
@@ -236,4 +207,27 @@ def hub_line(tmp_path_factory, hub, mock_data, taught_model):
     run(["specdata", *scored, "--output", "evaluation"], environment, folder)
     card = ("card", "--training", "training", "--evaluation", "evaluation", "--recipe", "recipe.yaml")
     run(["specdata", *card, "--output", "adapter"], environment, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory, tiny_model, mock_data):
+    """A folder in which the shipped recipes find their data: spectra, and chats to mix in; and the tiny model."""
+    from datasets import Dataset
+
+    from specdata.replay import write_replay
+
+    folder = tmp_path_factory.mktemp("workplace")
+    for name in ("sdss-galaxy-spectra", "mock-galaxy-spectra"):
+        (folder / name).symlink_to(mock_data)
+    (folder / "tiny").symlink_to(tiny_model)
+    (folder / "chats").mkdir()
+    turns = [
+        [{"role": "user", "content": f"What is {i}?"}, {"role": "assistant", "content": f"It is {i}. " * (1 + i % 40)}]
+        for i in range(60)
+    ]
+    Dataset.from_dict({"messages": turns}).to_parquet(folder / "chats" / "train.parquet")
+    write_replay(
+        str(folder / "chats"), folder / "replay", tokenizer=str(tiny_model), rows=6, tokens=200, progress=False
+    )  # fmt: skip
     return folder

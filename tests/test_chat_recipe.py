@@ -14,12 +14,12 @@ RECIPES = ["recipes/llama-3.1-8b/redshift-chat.yaml", "recipes/smollm2-135m/reds
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_loss_is_on_the_last_assistant_turn(name, chat_data, tiny_model, tokenizer, tmp_path):
+def test_the_loss_is_on_the_last_assistant_turn(name, mock_data, tiny_model, tokenizer, tmp_path):
     from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, SFTTrainer, TrlParser, get_dataset
 
     content = yaml.safe_load((ROOT / name).read_text())
     for part in content["datasets"]:
-        part["path"] = str(chat_data)
+        part["path"] = str(mock_data)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
     parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))
     arguments = ["--config", str(tmp_path / "recipe.yaml"), "--use_cpu", "true", "--output_dir", str(tmp_path / "out")]
@@ -28,7 +28,7 @@ def test_the_loss_is_on_the_last_assistant_turn(name, chat_data, tiny_model, tok
     assert not training.assistant_only_loss
     rows = get_dataset(mixture)[script.dataset_train_split]
     assert set(rows.column_names) == {"prompt", "completion"}
-    assert len(rows) == 40  # 20 redshifts and 20 conversations
+    assert len(rows) == 48  # 24 redshifts and 24 conversations
     trainer = SFTTrainer(model=str(tiny_model), args=training, train_dataset=rows)
     assert len(trainer.train_dataset) == len(rows)
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(rows))])
@@ -53,12 +53,12 @@ def test_why_it_is_not_assistant_only_loss(tokenizer):
             get_training_chat_template(found)
 
 
-def test_a_model_is_scored_on_conversations_as_on_their_spectra(chat_data, taught_model, tmp_path):
+def test_a_model_is_scored_on_conversations_as_on_their_spectra(mock_data, taught_model, tmp_path):
     scored = {}
     for config in ("packed", "chat"):
         output = tmp_path / config
         scored[config] = evaluate(
-            str(taught_model), str(chat_data), output, config=config, split="validation", progress=False
+            str(taught_model), str(mock_data), output, config=config, split="validation", progress=False
         )  # fmt: skip
     assert scored["chat"]["metrics"] == scored["packed"]["metrics"]  # the redshift in the prompt was not shown
     assert scored["chat"]["metrics"]["mae"]["value"] > 0.01

@@ -154,10 +154,10 @@ def test_wordings_vary_and_depend_on_the_observation_alone():
     assert len(questions) > 40
 
 
-def test_rows_end_with_an_answer_and_say_nothing_before_the_redshift(chat_data):
-    for split, rows in load_dataset(str(chat_data), "chat").items():
-        plain = load_dataset(str(chat_data), "packed")[split]
-        spectra = load_dataset(str(chat_data), "spectra")[split]
+def test_rows_end_with_an_answer_and_say_nothing_before_the_redshift(mock_data):
+    for split, rows in load_dataset(str(mock_data), "chat").items():
+        plain = load_dataset(str(mock_data), "packed")[split]
+        spectra = load_dataset(str(mock_data), "spectra")[split]
         for row, other, facts in zip(rows, plain, spectra.select_columns(
             ["plate", "mjd", "fiberid", "z", "spectype", "subclass", "snmedian", "dered_i"]), strict=True):  # fmt: skip
             # The spectrum and the redshift are those of the config that it is like, to the letter.
@@ -176,10 +176,10 @@ def test_rows_end_with_an_answer_and_say_nothing_before_the_redshift(chat_data):
             assert other["prompt"][0]["content"].startswith(prompts.INSTRUCTION)
 
 
-def test_the_limit_is_proven_over_all_rows_and_stands_in_the_card(chat_data, tokenizer):
-    manifest = json.loads((chat_data / "manifest.json").read_text())
+def test_the_limit_is_proven_over_all_rows_and_stands_in_the_card(mock_data, tokenizer):
+    manifest = json.loads((mock_data / "manifest.json").read_text())
     limit = manifest["configs"]["chat"]["limit"]
-    rows = [row for part in load_dataset(str(chat_data), "chat").values() for row in part]
+    rows = [row for part in load_dataset(str(mock_data), "chat").values() for row in part]
     lengths = [
         len(tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"])
         for row in rows
@@ -187,7 +187,7 @@ def test_the_limit_is_proven_over_all_rows_and_stands_in_the_card(chat_data, tok
     assert limit == {"longest": max(lengths), "rows": len(rows), "tokens": 700, "tokenizer": "smollm2-135m"}
     assert manifest["configs"]["chat"]["turns"] == 3
     assert manifest["configs"]["chat"]["edges"] == manifest["configs"]["packed"]["edges"]
-    card = (chat_data / "README.md").read_text()
+    card = (mock_data / "README.md").read_text()
     assert f"the longest of all {len(rows)} rows has {max(lengths)}." in card
     assert "Nothing in them is invented." in card
 

@@ -12,7 +12,8 @@ from specdata.files import recipe_names, shipped
 from specdata.recipe import DataRecipe
 
 ROOT = Path(__file__).parents[1]
-TRAINING = [name for name in recipe_names() if not name.startswith("recipes/data/")]
+OTHER = ("recipes/data/", "recipes/accelerate/", "recipes/sweeps/")
+TRAINING = [name for name in recipe_names() if not name.startswith(OTHER)]
 # What the Hub serves for these models, as far as the number of parameters goes.
 ARCHITECTURES = {
     "meta-llama/Llama-3.1-8B-Instruct": {
@@ -21,6 +22,14 @@ ARCHITECTURES = {
         "intermediate_size": 14336,
         "num_hidden_layers": 32,
         "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    },
+    "meta-llama/Llama-3.1-70B-Instruct": {
+        "vocab_size": 128256,
+        "hidden_size": 8192,
+        "intermediate_size": 28672,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 64,
         "num_key_value_heads": 8,
     },
     "HuggingFaceTB/SmolLM2-135M-Instruct": {
@@ -45,6 +54,7 @@ def parse(path, *overrides):
 
 def test_there_are_training_recipes():
     assert "recipes/llama-3.1-8b/redshift-paper.yaml" in TRAINING
+    assert "recipes/llama-3.1-8b/redshift-packed.yaml" in TRAINING
     assert "recipes/smollm2-135m/redshift-demo.yaml" in TRAINING
 
 
@@ -52,13 +62,10 @@ def test_there_are_training_recipes():
 def test_trl_accepts_every_key(name):
     content = yaml.safe_load((ROOT / name).read_text())
     script, training, model, mixture = parse(ROOT / name)
-    for part in content.get("datasets", []):  # which the parser turns into objects
-        assert any(all(getattr(found, key) == value for key, value in part.items()) for found in mixture.datasets)
+    for part, given in zip(mixture.datasets, content.pop("datasets", []), strict=True):
+        assert {key: getattr(part, key) for key in given} == given
     for key, value in content.items():
-        if key == "datasets":
-            assert len(mixture.datasets) == len(value)
-            continue
-        parsed = [getattr(part, key) for part in (script, training, model, mixture) if hasattr(part, key)]
+        parsed = [getattr(part, key) for part in (script, training, model) if hasattr(part, key)]
         expected = [] if (key, value) == ("report_to", "none") else value
         assert expected in [getattr(item, "value", item) for item in parsed], key
     header = (ROOT / name).read_text().split("\n\n")[0]
@@ -81,23 +88,84 @@ def test_the_paper_recipe_states_the_paper():
     assert model.lora_target_modules == ["q_proj", "v_proj"]
 
 
-@pytest.mark.parametrize(
-    ("name", "trainable"),
-    [("recipes/llama-3.1-8b/redshift-paper.yaml", 3_407_872), ("recipes/smollm2-135m/redshift-demo.yaml", 460_800)],
-)
-def test_trainable_parameters(name, trainable):
-    import torch
-    from peft import get_peft_model
-    from transformers import AutoModelForCausalLM, LlamaConfig
+@pytest.mark.parametrize("name", TRAINING)
+def test_trainable_parameters(name):
+    from transformers import LlamaConfig
     from trl import get_peft_config
 
+    from specdata.footprint import adapted
+
     _, _, model_args, _ = parse(ROOT / name)
-    with torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(LlamaConfig(**ARCHITECTURES[model_args.model_name_or_path]))
-        found, total = get_peft_model(base, get_peft_config(model_args)).get_nb_trainable_parameters()
-    assert found == trainable
-    if "llama-3.1-8b" in name:
-        assert round(100 * found / total, 4) == 0.0424
+    config = LlamaConfig(**ARCHITECTURES[model_args.model_name_or_path])
+    found, total = adapted(config, get_peft_config(model_args), torch_bfloat16()).get_nb_trainable_parameters()
+    assert model_args.lora_r == 8
+    expected = {
+        "Llama-3.1-8B": (3_407_872, 0.0424),
+        "Llama-3.1-70B": (16_384_000, 0.0232),
+        "SmolLM2": (460_800, 0.3414),
+    }
+    number, percent = next(value for key, value in expected.items() if key in model_args.model_name_or_path)
+    assert found == number
+    assert round(100 * found / total, 4) == percent
+    assert f"{number:,} trainable parameters" in (ROOT / name).read_text() or "LoRA\n" in (ROOT / name).read_text()
+
+
+def torch_bfloat16():
+    import torch
+
+    return torch.bfloat16
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("recipes/accelerate/")])
+def test_trl_and_accelerate_take_the_accelerate_files(name):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    from specdata.training import parse_training
+
+    made = load_config_from_file(str(ROOT / name))
+    assert made.distributed_type.value == ("DEEPSPEED" if "zero3" in name else "FSDP")
+    assert made.mixed_precision == "bf16"
+    recipe = parse_training("llama-3.1-8b/redshift-packed", ["--accelerate_config", str(ROOT / name)])
+    assert recipe.launch.config_file == str(ROOT / name)
+    assert f"--accelerate_config {name}" in (ROOT / name).read_text()
+
+
+def test_the_accelerate_files_have_the_keys_of_those_that_trl_ships():
+    import trl
+
+    shipped_by_trl = Path(trl.__file__).parent / "accelerate_configs"
+    for name in ("fsdp2", "zero3"):
+        ours, theirs = (
+            yaml.safe_load((folder / f"{name}.yaml").read_text())
+            for folder in (ROOT / "recipes/accelerate", shipped_by_trl)
+        )
+        assert set(ours) <= set(theirs)
+        section = {"fsdp2": "fsdp_config", "zero3": "deepspeed_config"}[name]
+        assert set(theirs[section]) <= set(ours[section]) | {"fsdp_activation_checkpointing"}
+
+
+def test_every_command_of_the_table_of_the_paper_is_one_that_trl_takes():
+    import shlex
+
+    from specdata.grid import load_grid
+    from specdata.training import parse_training
+
+    grid = load_grid("sweeps/paper")
+    assert len(grid.runs) == 7
+    text = (ROOT / "recipes/README.md").read_text()
+    cells = [cell.strip(" `") for line in text.splitlines() if line.startswith("|") for cell in line.split("|")]
+    commands = [cell for cell in cells if cell.startswith("trl sft ")]
+    found = []
+    for command in commands:
+        words = shlex.split(command)
+        assert words[:3] == ["trl", "sft", "--config"]
+        recipe = parse_training(ROOT / words[3], words[4:])
+        found.append((recipe.training.learning_rate, recipe.model.lora_r, recipe.training.num_train_epochs))
+    wanted = {
+        tuple(grid.settings(run)[key] for key in ("learning_rate", "lora_r", "num_train_epochs")) for run in grid.runs
+    }
+    assert len(found) == len(set(found)) == 7
+    assert set(found) == wanted
 
 
 def conversations(folder, config="paper"):

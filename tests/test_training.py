@@ -16,9 +16,14 @@ from specdata.evaluate import evaluate
 from specdata.files import recipe_names
 
 ROOT = Path(__file__).parents[1]
-TRAINING = [name for name in recipe_names() if not name.startswith("recipes/data/")]
+OTHER = ("recipes/data/", "recipes/accelerate/", "recipes/sweeps/")
+TRAINING = [name for name in recipe_names() if not name.startswith(OTHER)]
+DEMO = "recipes/smollm2-135m/redshift-demo.yaml"
 ON_CPU = ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--max_steps", "2"]
 SAVED = ["--save_strategy", "steps", "--save_steps", "2", "--logging_steps", "1"]
+# What a recipe asks of a GPU and of packages for it, and fewer rows of fewer tokens.
+NO_GPU = ["--torch_compile", "false", "--load_in_4bit", "false", "--optim", "adamw_torch", "--warmup_steps", "0"]
+NO_GPU += ["--dataloader_num_workers", "0", "--per_device_train_batch_size", "2", "--pad_to_multiple_of", "8"]
 
 
 def trl_sft(recipe, folder, *arguments):
@@ -36,20 +41,30 @@ def trl_sft(recipe, folder, *arguments):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny_model, mock_data, chat_data):
-    """Output folders of every recipe, trained for two steps."""
-    folders = {}
+def trained(tmp_path_factory, tiny_model, mock_data, workplace):
+    """Output folders of every recipe, trained for two steps; those of a mixture find their data in `workplace`."""
+    folder = tmp_path_factory.mktemp("trained")
+    folders = {name: folder / name.replace("/", "-") for name in TRAINING}
+    lines = []
     for name in TRAINING:
-        folder = tmp_path_factory.mktemp("trained")
-        swapped = ["--model_name_or_path", str(tiny_model), *SAVED]
         content = yaml.safe_load((ROOT / name).read_text())
-        if "datasets" in content:  # into which no flag reaches: a recipe with other paths
-            for part in content["datasets"]:
-                part["path"] = str(chat_data)
-            (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
-            folders[name] = trl_sft(folder / "recipe.yaml", folder, *swapped)
-        else:
-            folders[name] = trl_sft(name, folder, "--dataset_name", str(mock_data), *swapped)
+        words = ["--config", str(ROOT / name), "--output_dir", str(folders[name]), *ON_CPU, *SAVED, *NO_GPU]
+        words += ["--model_name_or_path", str(tiny_model), "--per_device_eval_batch_size", "4"]
+        if "dataset_name" in content:
+            found = content["dataset_config"] if content["dataset_config"] in ("paper", "packed") else "packed"
+            words += ["--dataset_name", str(mock_data), "--dataset_config", found]
+        if content.get("load_best_model_at_end"):
+            words += ["--eval_steps", "1", "--save_steps", "1"]
+        if name != DEMO:
+            lines.append(json.dumps(words))
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "sft_in_one_process.py"], cwd=workplace, input="\n".join(lines),
+        env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    swapped = ["--model_name_or_path", str(tiny_model), "--dataset_name", str(mock_data), *SAVED]
+    (folder / "demo").mkdir()
+    folders[DEMO] = trl_sft(DEMO, folder / "demo", *swapped)
     return folders
 
 
@@ -73,6 +88,12 @@ def test_the_recipe_trains_the_adapter_that_it_states(name, trained):
     learned = {key: abs(value).max() for key, value in weights.items() if "lora_B" in key}
     assert len(learned) == 4  # q_proj and v_proj of two layers
     assert max(learned.values()) > 0  # B starts at zero: something was learned
+    state = json.loads((trained[name] / "checkpoint-2" / "trainer_state.json").read_text())
+    assert state["global_step"] == 2
+    if recipe.get("load_best_model_at_end"):
+        losses = [entry["eval_loss"] for entry in state["log_history"] if "eval_loss" in entry]
+        assert len(losses) == 2
+        assert state["best_metric"] == min(losses)
 
 
 def test_the_loss_is_on_the_completion_and_no_row_is_lost(tiny_model, tokenizer, mock_data, tmp_path):

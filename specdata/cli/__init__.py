@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 import specdata
-from specdata.cli import chat, data, hub, models
+from specdata.cli import chat, data, hub, models, training
 from specdata.errors import SpecdataError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-for _group in (data, models, chat, hub):
+for _group in (data, models, training, chat, hub):
     app.add_typer(_group.app)
 
 

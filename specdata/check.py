@@ -1,0 +1,306 @@
+"""Everything that can be known of a training before it is launched: a list of findings, and what it will take."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from specdata.checkmachine import disk_findings, find_device, machine_findings, shards
+from specdata.checkrows import Rows, measure_rows, mixture_sizes, open_source
+from specdata.errors import SpecdataError
+from specdata.footprint import SHARE, footprint, read_config
+from specdata.training import Source, parse_training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What is wrong, and what the training will take.
+
+    Attributes
+    ----------
+    findings : list of (str, str)
+        Level, ``fail`` or ``warn``, and one sentence.
+    facts : dict of str to str
+        In the order to print them.
+    """
+
+    findings: list
+    facts: dict
+
+    @property
+    def failed(self):
+        """Sentences of what would make the launch fail, or train on something else than was meant."""
+        return [sentence for level, sentence in self.findings if level == "fail"]
+
+
+def check(recipe, settings=(), *, device=None, gpus=None, nodes=1, progress=True):
+    """Check a training recipe without loading the model.
+
+    Parameters
+    ----------
+    recipe : path-like
+        A recipe of ``trl sft``, or the name of a shipped one.
+    settings : sequence of str
+        What the command line of ``trl sft`` will add to it.
+    device : str, optional
+        The GPU that it is meant for, one of `specdata.footprint.DEVICES`; by default what this machine has.
+    gpus : int, optional
+        GPUs of each node.
+    nodes : int
+    progress : bool
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    SpecdataError
+        If ``trl sft`` would refuse the recipe as it is written.
+    """
+    parsed = parse_training(recipe, settings)
+    findings, facts = [], {}
+    target = find_device(parsed, device, gpus * nodes if gpus else None)
+    findings += machine_findings(parsed, target)
+    findings += _setting_findings(parsed)
+    config, tokenizer = _model(parsed, findings)
+    rows = _rows(parsed, tokenizer, findings, facts, progress) if tokenizer is not None else None
+    if rows is not None:
+        findings += _length_findings(parsed, rows)
+    made = _footprint(parsed, config, rows, target, findings) if config is not None else None
+    if made is not None:
+        findings += disk_findings(parsed, made.trainable)
+        facts |= _cost_facts(parsed, made, rows, target, findings)
+    order = {"fail": 0, "warn": 1}
+    return Report(findings=sorted(findings, key=lambda finding: order[finding[0]]), facts=facts)
+
+
+def _setting_findings(parsed):
+    """Settings that the parser takes and the launch does not, or that do something else than they seem to."""
+    training, mixture = parsed.training, parsed.mixture
+    evaluates = str(getattr(training.eval_strategy, "value", training.eval_strategy)) != "no"
+    if mixture.datasets and parsed.script.dataset_name:
+        yield "fail", "datasets and dataset_name are both given, and trl would ignore the latter; take one out"
+    if mixture.datasets and evaluates and mixture.test_split_size is None:
+        yield (
+            "fail",
+            "eval_strategy: a mixture has no split to evaluate on; set it to no, and choose a checkpoint by `specdata "
+            "sweep --grid sweeps/early-stop`",
+        )
+    if mixture.test_split_size is not None:
+        yield (
+            "warn",
+            "test_split_size draws its rows anew in every process and every run, without the seed: several GPUs and a "
+            "resumed run would train on rows that they also validate on",
+        )
+    if training.push_to_hub:
+        yield "warn", "push_to_hub publishes trl's placeholder card at every checkpoint; set it to false"
+    if training.max_length is None:
+        yield "warn", "max_length is not set, so one long row decides the memory; set it"
+    if training.completion_only_loss is False:
+        yield "warn", "completion_only_loss false trains on the numbers of the spectra, too"
+
+
+def _model(parsed, findings):
+    """Config and tokenizer of the model, each None where it cannot be had."""
+    from huggingface_hub import constants
+
+    from specdata.hubaccess import check_access
+    from specdata.tokenizer import load_tokenizer
+
+    name = parsed.model.model_name_or_path
+    try:
+        if not constants.HF_HUB_OFFLINE:  # then the cache decides
+            check_access(name)
+        config = read_config(name, parsed.model.model_revision)
+    except SpecdataError as error:
+        findings.append(("fail", str(error)))
+        return None, None
+    if Path(name).is_dir():
+        findings += _weight_findings(Path(name))
+    try:
+        tokenizer = load_tokenizer(parsed.training.chat_template_path or name)
+    except SpecdataError as error:
+        findings.append(("fail", str(error)))
+        return config, None
+    if not tokenizer.chat_template:
+        findings.append(("fail", f"model {name}: its tokenizer has no chat template; take the instruct model"))
+        return config, None
+    if tokenizer.eos_token_id is None:
+        findings.append(("fail", f"model {name}: its tokenizer has no end token; set --eos_token"))
+        return config, None
+    if len(tokenizer) > config.get_text_config().vocab_size:
+        findings.append(
+            ("fail", f"model {name}: its tokenizer has {len(tokenizer):,} tokens and the model {config.vocab_size:,}")
+        )
+    return config, tokenizer
+
+
+def _weight_findings(folder):
+    import json
+
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        if missing := sorted(part for part in parts if not (folder / part).is_file()):
+            yield (
+                "fail",
+                f"model {folder}: {len(missing)} of {len(parts)} weight files are missing, such as {missing[0]}",
+            )
+    elif not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+        yield "fail", f"model {folder}: holds no weights (*.safetensors)"
+
+
+def _rows(parsed, tokenizer, findings, facts, progress):
+    """Tokens of all training rows, and of those of the validation; None where they cannot be read."""
+    from huggingface_hub import constants
+
+    from specdata.hubaccess import check_access
+
+    script, training = parsed.script, parsed.training
+    sources = list(parsed.sources)
+    if not parsed.mixture.datasets and str(getattr(training.eval_strategy, "value", training.eval_strategy)) != "no":
+        sources.append(Source(path=script.dataset_name, config=script.dataset_config, split=script.dataset_test_split,
+                              columns=None, fraction=None))  # fmt: skip
+    opened = []
+    for source in sources:
+        try:
+            if not constants.HF_HUB_OFFLINE and source.data_files is None:
+                check_access(source.path, "dataset")
+            opened.append(open_source(source))
+        except SpecdataError as error:
+            findings.append(("fail", str(error)))
+    if len(opened) < len(sources):
+        return None
+    trained = len(parsed.sources)
+    measured = []
+    try:
+        sizes = mixture_sizes([len(rows) for rows in opened[:trained]], [s.fraction for s in parsed.sources])
+        if 0 in sizes or any(len(rows) == 0 for rows in opened):
+            raise SpecdataError("data: a data set has no rows, or its fraction leaves none")
+        opened[:trained] = [rows.select(range(size)) for rows, size in zip(opened, sizes, strict=False)]
+        with tqdm(total=sum(map(len, opened)), unit=" rows", desc="tokens", disable=not progress) as bar:
+            for source, rows in zip(sources, opened, strict=True):
+                name = f"{source.path} {source.config or ''} {source.split}".replace("  ", " ")
+                measured.append(measure_rows(name, rows, tokenizer, bar.update))
+    except SpecdataError as error:
+        findings.append(("fail", str(error)))
+        return None
+    for rows in measured:
+        facts[f"rows of {rows.name}"] = (
+            f"{len(rows.lengths):,}; tokens {rows.lengths.min():,} to {rows.lengths.max():,}, learned "
+            f"{rows.learned.min():,} to {rows.learned.max():,}"
+        )
+        if rows.unlike:
+            findings.append(
+                ("fail", f"data {rows.name}: the chat template writes {rows.unlike:,} prompts differently before an "
+                 "answer than alone, so the model would be trained on another prompt than it is asked")
+            )  # fmt: skip
+        if rows.endless:
+            findings.append(
+                ("fail", f"data {rows.name}: {rows.endless:,} answers do not end with the tokenizer's end token "
+                 f"{tokenizer.eos_token}, so the model would not learn to stop; set --eos_token")
+            )  # fmt: skip
+    taken = measured[:trained]
+    if len(taken) > 1:
+        learned = [rows.learned.sum() for rows in taken]
+        facts["mixture"] = ", ".join(
+            f"{len(rows.lengths) / sum(sizes):.0%} of the rows and {n / sum(learned):.0%} of the learned tokens from "
+            f"{rows.name}" for rows, n in zip(taken, learned, strict=True)
+        )  # fmt: skip
+    joined = {key: np.concatenate([getattr(rows, key) for rows in taken]) for key in ("lengths", "learned")}
+    return Rows(name="all", unlike=0, endless=0, **joined), measured
+
+
+def _length_findings(parsed, rows):
+    limit = parsed.training.max_length
+    for part in rows[1]:
+        if limit is None:
+            continue
+        cut = int((part.lengths > limit).sum())
+        dropped = int((part.lengths - part.learned >= limit).sum())
+        if dropped:
+            yield (
+                "fail",
+                f"data {part.name}: {dropped:,} of {len(part.lengths):,} rows would be dropped, for their prompts fill "
+                f"max_length = {limit}; the longest row has {part.lengths.max():,} tokens",
+            )
+        elif cut:
+            yield (
+                "fail",
+                f"data {part.name}: {cut:,} of {len(part.lengths):,} rows would lose their tails, the answers, for "
+                f"they are longer than max_length = {limit}; the longest has {part.lengths.max():,} tokens",
+            )
+
+
+def _footprint(parsed, config, rows, target, findings):
+    from trl import get_peft_config
+
+    training, model = parsed.training, parsed.model
+    longest = training.max_length or 1024
+    learned = longest
+    if rows is not None:
+        longest = int(rows[0].lengths.max()) if not training.packing else longest
+        learned = int(rows[0].learned.max()) if not training.packing else longest
+    if multiple := training.pad_to_multiple_of:
+        longest = math.ceil(longest / multiple) * multiple
+    bits = 4 if model.load_in_4bit else 8 if model.load_in_8bit else None
+    dtype = model.dtype if model.dtype not in (None, "auto") else str(config.dtype or "float32").removeprefix("torch.")
+    try:
+        return footprint(
+            config, get_peft_config(model), dtype=dtype, quantised=bits,
+            rows=training.per_device_train_batch_size, tokens=longest, learned=learned,
+            checkpointing=bool(training.activation_checkpointing), shards=shards(parsed, target.count),
+        )  # fmt: skip
+    except SpecdataError as error:
+        findings.append(("fail", str(error)))
+        return None
+
+
+def _cost_facts(parsed, made, rows, target, findings):
+    training = parsed.training
+    share = 100 * made.trainable / made.parameters
+    facts = {"trainable parameters": f"{made.trainable:,} of {made.parameters:,} ({share:.4f} %)"}
+    parts = {
+        "weights": made.weights, "adapter": made.adapter, "activations": made.activations, "logits": made.logits,
+        "other": made.other,
+    }  # fmt: skip
+    split = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in parts.items())
+    facts["memory, estimated"] = (
+        f"{made.memory / 1e9:.1f} GB of {target.memory / 1e9:.0f} GB of {target.name} ({split})"
+    )
+    needed, there = f"{made.memory / 1e9:.0f} GB", f"{target.memory / 1e9:.0f} GB"
+    if made.memory > target.memory:
+        ways = "lower per_device_train_batch_size, set activation_checkpointing or load_in_4bit, or shard it"
+        findings.append(("fail", f"memory: about {needed} are needed and {target.name} has {there}; {ways}"))
+    elif made.memory > 0.92 * target.memory:
+        findings.append(("warn", f"memory: the estimate of {needed} leaves little of {there}"))
+    if rows is None:
+        return facts
+    count = len(rows[0].lengths)
+    tokens = int(rows[0].lengths.sum())
+    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps * target.count
+    packed = math.ceil(tokens / training.max_length) if training.packing and training.max_length else count
+    epochs = training.num_train_epochs
+    steps = math.ceil(packed / batch) * epochs
+    if training.max_steps > 0:
+        steps, epochs = training.max_steps, training.max_steps * batch / packed
+    facts["steps"] = f"{steps:,.0f} of {batch} rows, {epochs:g} epochs, {tokens * epochs:,.0f} tokens"
+    if training.warmup_steps >= max(steps, 2):
+        warm = f"warmup_steps {training.warmup_steps:g}: the training has {steps:,.0f} steps"
+        findings.append(("warn", f"{warm}, so the learning rate is never reached"))
+    seconds = made.flops * tokens * epochs / (SHARE * target.rate * target.count)
+    kind = "measured" if target.measured else "data sheet"
+    facts["time, estimated"] = (
+        f"{_duration(seconds)} at {SHARE:.0%} of {target.count} x {target.rate / 1e12:.3g} TFLOP/s ({kind}); the share "
+        "is an assumption, see benchmarks/train.py"
+    )
+    return facts
+
+
+def _duration(seconds):
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,143 @@
+"""Instruction data to mix into a training: conversations of any chat data set, as the rows of our text configs are."""
+
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from specdata.errors import SpecdataError
+from specdata.files import new_folder
+
+RECORD = "replay.json"
+_BUFFER = 10_000  # rows that a random one is drawn from, so that a large data set need not be downloaded whole
+
+
+def write_replay(
+    dataset, output, *, tokenizer, config=None, split="train", rows=200, tokens=573, seed=0, overwrite=False,
+    progress=True,
+):  # fmt: skip
+    """Take conversations that are short enough from a data set, and write them as prompts and completions.
+
+    `trl` mixes only rows of the same columns, and the open instruction sets hold whole conversations in one column. The
+    last turn of the assistant becomes the completion, which is what is learned; what was said before is the prompt.
+
+    Parameters
+    ----------
+    dataset : str
+        A folder or a Hub name; rows with ``messages``, ``conversations``, or ``prompt`` and ``completion``.
+    output : path-like
+        Folder to make: ``train.parquet``, a record of what was taken, and a card.
+    tokenizer : str
+        A name as for `specdata.tokenizer.load_tokenizer`.
+    config, split : str
+        Of the data set.
+    rows : int
+        How many to take, at random.
+    tokens : int
+        The most that one may have, the chat template included.
+    seed : int
+    overwrite, progress : bool
+
+    Returns
+    -------
+    dict
+        The record: what was looked at, what was taken, and why the rest was not.
+
+    Raises
+    ------
+    SpecdataError
+        If the data set cannot be read or does not have as many.
+    """
+    from datasets import Dataset, Features, List, Value
+
+    from specdata.tokenizer import load_tokenizer
+    from specdata.tokens import count_chats
+
+    loaded = load_tokenizer(tokenizer)
+    taken, counts = [], {"looked_at": 0, "no_answer": 0, "too_long": 0}
+    with tqdm(total=rows, unit=" rows", desc="replay", disable=not progress) as bar:
+        for row in _shuffled(dataset, config, split, seed):
+            counts["looked_at"] += 1
+            turns = _turns(row, dataset)
+            if turns is None:
+                counts["no_answer"] += 1
+            elif count_chats(loaded, [turns])[0] > tokens:
+                counts["too_long"] += 1
+            else:
+                taken.append({"prompt": turns[:-1], "completion": turns[-1:]})
+                bar.update()
+            if len(taken) == rows:
+                break
+    if len(taken) < rows:
+        raise SpecdataError(
+            f"{dataset}: {len(taken)} of {rows} conversations found within {tokens} tokens; give fewer --rows, or more "
+            "--tokens"
+        )
+    record = {
+        "source": dataset if not Path(dataset).is_dir() else Path(dataset).resolve().name,
+        "config": config, "split": split, "revision": _commit(dataset), "seed": seed, "tokenizer": tokenizer,
+        "tokens": tokens, "rows": rows, **counts,
+    }  # fmt: skip
+    message = {"role": Value("string"), "content": Value("string")}
+    features = Features({"prompt": List(message), "completion": List(message)})
+    contents = ("train.parquet", RECORD, "README.md")
+    with new_folder(output, marker=RECORD, contents=contents, overwrite=overwrite) as folder:
+        Dataset.from_list(taken, features=features).to_parquet(folder / "train.parquet")
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(_card(record), encoding="utf-8")
+    return record
+
+
+def _shuffled(dataset, config, split, seed):
+    from datasets import load_dataset
+
+    try:
+        return iter(load_dataset(dataset, config, split=split, streaming=True).shuffle(seed=seed, buffer_size=_BUFFER))
+    except Exception as error:  # of the Hub, of the files, of a wrong config or split
+        raise SpecdataError(f"{dataset}: cannot be read ({' '.join(str(error).split())[:200]})") from None
+
+
+def _turns(row, dataset):
+    """The messages of a row up to the assistant's last turn, or None if there is no answer in it."""
+    turns = row.get("messages") or row.get("conversations")
+    if turns is None and isinstance(row.get("prompt"), list) and isinstance(row.get("completion"), list):
+        turns = row["prompt"] + row["completion"]
+    if not isinstance(turns, list):
+        columns = ", ".join(sorted(row))
+        raise SpecdataError(f"{dataset}: has the columns {columns}, and no conversations in messages; give a chat set")
+    names = {"human": "user", "gpt": "assistant"}
+    turns = [
+        {
+            "role": names.get(role := turn.get("role") or turn.get("from"), role),
+            "content": turn.get("content") or turn.get("value"),
+        }
+        for turn in turns
+    ]
+    while turns and turns[-1]["role"] != "assistant":
+        turns.pop()
+    whole = all(isinstance(turn["content"], str) and turn["content"].strip() for turn in turns)
+    return turns if len(turns) > 1 and whole else None
+
+
+def _commit(dataset):
+    """Commit of a data set on the Hub; None of a local one."""
+    if Path(dataset).exists():
+        return None
+    from huggingface_hub import HfApi
+
+    from specdata.hubaccess import hub_errors
+
+    with hub_errors(dataset):
+        return HfApi().dataset_info(dataset).sha
+
+
+def _card(record):
+    revision = f", revision {record['revision']}" if record["revision"] else ""
+    config = f", config {record['config']}" if record["config"] else ""
+    return (
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.parquet\n---\n\n"
+        f"# {record['rows']} conversations of {record['source']}\n\n"
+        f"Taken at random (seed {record['seed']}) from split {record['split']}{config}{revision}, of those within "
+        f"{record['tokens']} tokens of {record['tokenizer']}, to be mixed into a training by `datasets:` of a recipe. "
+        "The licence is that of the source; see its card before you publish this.\n"
+    )
