@@ -4,8 +4,8 @@
     python benchmarks/serialize.py --rows 2000 --bins 80 512 --repeat 5
 
 The plain join writes the same text, character by character; the loop errs in the last digit where floors do, and writes
-its own separators. Times are seconds of work of this process, which
-say the same on a machine that others use; the best of the repeats.
+its own separators. Times are seconds of work of this process, which other users of the machine disturb least; the best
+of the repeats.
 """
 
 import argparse
