@@ -4,7 +4,8 @@
     python benchmarks/serialize.py --rows 2000 --bins 80 512 --repeat 5
 
 The plain join writes the same text, character by character; the loop errs in the last digit where floors do, and writes
-its own separators. Times are the best of the repeats, on one thread.
+its own separators. Times are seconds of work of this process, which other users of the machine disturb least; the best
+of the repeats.
 """
 
 import argparse
@@ -56,12 +57,12 @@ def plain_split(text, scheme):
 
 
 def best(function, repeat):
-    """Shortest of some runs, in seconds, and what it returns."""
+    """Least work of some runs, in seconds, and what it returns."""
     times = []
     for _ in range(repeat):
-        start = time.perf_counter()
+        start = time.process_time()
         result = function()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times), result
 
 

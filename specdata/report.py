@@ -5,6 +5,11 @@ def print_build(manifest, output):
     """Print what a build made of its source, from the manifest."""
     counts = manifest["counts"]
     rejected = ", ".join(f"{cut} {n}" for cut, n in counts["rejected"].items() if n) or "none"
+    if selection := manifest.get("selection"):
+        listed = f"{manifest['recipe']['source']['catalogue']}.failed.csv, which the next run tries again"
+        lost = len(selection["missing"])
+        said = f"{lost}, replaced from their redshift bins as far as these go; listed in {listed}" if lost else "none"
+        print(f"missing    {said}")
     print(f"read       {counts['read']} spectra; rejected: {rejected}")
     short = [row for row in manifest["redshift_bins"] if row["taken"] < row["asked"]]
     if short:

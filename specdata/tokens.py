@@ -29,7 +29,7 @@ def count_texts(tokenizer, texts):
     if not all(isinstance(text, str) for text in texts):
         raise SpecdataError("these are no texts: give a list of str, or an Arrow array of strings")
     batches = (texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH))
-    if not tokenizer.is_fast:
+    if not getattr(tokenizer, "is_fast", False):  # written in Python
         options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
         return np.array([len(ids) for batch in batches for ids in tokenizer(batch, **options)["input_ids"]], np.int64)
     # As `transformers` sets it for such a call; it would also make a list of Python integers, and look up the offsets.

@@ -15,6 +15,7 @@ from datasets import load_dataset
 from specdata import SpecdataError
 from specdata.dataset import build
 from specdata.recipe import load_data_recipe
+from specdata.report import print_build
 from specdata.sources.catalogue import read_catalogue
 from specdata.sources.manners import POLITE
 
@@ -62,7 +63,7 @@ def recipe(archive, tmp_path):
     return write
 
 
-def test_a_data_set_from_an_archive_with_faults(archive, recipe, tmp_path):
+def test_a_data_set_from_an_archive_with_faults(archive, recipe, tmp_path, capsys):
     never = set()
 
     def fault(path, attempt):
@@ -96,6 +97,9 @@ def test_a_data_set_from_an_archive_with_faults(archive, recipe, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert "Lite spectra of SDSS DR16" in card
     assert f"{len(missing)} could not be had from the archive and were replaced" in card
+    print_build(manifest, tmp_path / "out")
+    listed = "replaced from their redshift bins as far as these go; listed in catalogue.parquet.failed.csv"
+    assert f"missing    {len(missing)}, {listed}" in capsys.readouterr().out
     text = json.dumps(manifest)
     for secret in (str(tmp_path), archive.url):
         assert secret not in text
@@ -111,6 +115,8 @@ def test_a_data_set_from_an_archive_with_faults(archive, recipe, tmp_path):
     archive.fault = lambda path, attempt: None
     mended = build(recipe(), tmp_path / "mended", progress=False)
     assert mended["selection"]["missing"] == []
+    print_build(mended, tmp_path / "mended")
+    assert "missing    none\n" in capsys.readouterr().out
     sources = {row["source"] for split in load_dataset(str(tmp_path / "mended")).values() for row in split}
     assert missing <= sources
 

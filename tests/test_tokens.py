@@ -216,6 +216,18 @@ def test_counts_do_not_depend_on_the_batch(llama, monkeypatch):
     assert count_texts(llama, []).dtype == count_chats(llama, []).dtype == np.int64
 
 
+def test_tokenizers_written_in_python_count_too(llama):
+    from transformers import ByT5Tokenizer
+
+    tokenizer = ByT5Tokenizer()  # a token a byte
+    assert not tokenizer.is_fast
+    texts = ["456,754", "", "4|5|6 ,", "é"]
+    assert count_texts(tokenizer, texts).tolist() == [7, 0, 7, 2]
+    for counter in (tokenizer, llama):
+        with pytest.raises(SpecdataError, match="these are no texts"):
+            count_texts(counter, ["456", None])
+
+
 def test_a_text_longer_than_the_context_is_counted_without_a_warning(llama, smollm2, caplog):
     assert count_texts(llama, ["456" * 140_000]).tolist() == [140_000]
     assert count_chats(smollm2, [conversation("7" * 9000)]).item() > 9000

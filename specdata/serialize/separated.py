@@ -140,46 +140,17 @@ class SeparatedScheme:
             As `decode`, with the row; or if the rows differ in length.
         """
         texts = string_array(texts)
-        rows = max(1, _BLOCK * len(texts) // max(1, texts.nbytes))
         try:
-            values = [self._read(texts[at : at + rows]) for at in range(0, len(texts), rows)]
-            values = np.concatenate(values) if values else np.empty((0, 0))
-            # Digits were read whatever is between them; what is written back the same was of the exact form.
+            body = pc.binary_slice(texts.cast(pa.binary()), 0, -len(self._end)) if self._end else texts
+            plain = pc.replace_substring(body, self._between, "") if self._between else body
+            words = pc.split_pattern(plain.cast(pa.string()), self._separator)
+            values = words.flatten().cast(pa.float64()).to_numpy().reshape(len(texts), -1) / 100.0
+            # Arrow reads numbers loosely; what is written back the same was of the exact form.
             if self.encode_batch(values, arrow=True).equals(texts):
                 return values
-        except (ValueError, IndexError, SpecdataError):
+        except (pa.ArrowInvalid, ValueError, SpecdataError):
             pass  # found below, with its position
         return decode_rows(self, texts)
-
-    def _read(self, texts):
-        """The numbers of texts, if these are of the exact form and equally many in each; else any numbers."""
-        _, offsets, data = texts.buffers()
-        offsets = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1]
-        data = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if data else np.empty(0, np.uint8)
-        before, _, after = self._separator.partition(",")
-        commas = np.flatnonzero(data == ord(","))
-        if not self._end:  # the last number of a text ends with the text
-            last = offsets[1:] - offsets[0]
-            commas = np.insert(commas, np.searchsorted(commas, last), last)
-        commas = commas.reshape(len(texts), -1)
-        starts = np.empty_like(commas)
-        starts[:, 1:] = commas[:, :-1] + 1 + len(after)
-        starts[:, :1] = (offsets[:-1] - offsets[0])[:, None]
-        first = data.take(starts, mode="clip")
-        negative = first == ord("-")
-        starts += negative
-        step = 1 + len(self._between)
-        count = (commas - len(before) - starts + len(self._between)) // step
-        if count.max(initial=0) > self.max_digits:
-            raise ValueError("a number is too long")
-        values = np.zeros(commas.shape)
-        for place in range(count.max(initial=0)):
-            there = np.flatnonzero(count > place)
-            digits = data.take(starts.ravel()[there] + step * place, mode="clip") - ord("0")
-            values.ravel()[there] = 10 * values.ravel()[there] + digits
-        values[negative] *= -1
-        values[first == ord("N")] = np.nan
-        return values / 100.0
 
     def _hundredths(self, values, first_row=0):
         with np.errstate(over="ignore"):
