@@ -198,7 +198,8 @@ def _rendered(tokenizer, prompt):
         raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
     text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
     words = prompt[-1]["content"].strip()
-    return text, text[text.rfind(words) + len(words) :]
+    at = text.rfind(words)
+    return text, text[at + len(words) :] if at >= 0 else text  # a template may change them
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import yaml
 
 from specdata.evaluate import evaluate
 from specdata.prompts import parse_redshift
+from specdata.recipe import load_data_recipe
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ["recipes/llama-3.1-8b/redshift-chat.yaml", "recipes/smollm2-135m/redshift-chat.yaml"]
@@ -40,6 +41,26 @@ def test_the_loss_is_on_the_last_assistant_turn(name, mock_data, tiny_model, tok
         assert batch["input_ids"][i][batch["attention_mask"][i] == 1].tolist() == whole  # not cut
         redshifts += parse_redshift(row["completion"][0]["content"]) is not None
     assert redshifts == 24
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "paper"),
+    [
+        (RECIPES[0], "sdss-folder", "recipes/llama-3.1-8b/redshift-paper.yaml"),
+        (RECIPES[0], "sdss-dr16-galaxies", "recipes/llama-3.1-8b/redshift-paper.yaml"),
+        (RECIPES[1], "demo-mock", "recipes/smollm2-135m/redshift-demo.yaml"),
+    ],
+)
+def test_it_fits_its_data_and_trains_what_the_other_recipe_of_its_model_does(name, data, paper):
+    content, other = (yaml.safe_load((ROOT / path).read_text()) for path in (name, paper))
+    configs = load_data_recipe(ROOT / "recipes" / "data" / f"{data}.yaml").configs
+    plain, chat = (part["name"] for part in content["datasets"])
+    assert configs[chat].like == plain  # the same text of the same spectra
+    assert content["max_length"] == configs[chat].conversation.tokens  # which the build proves
+    assert configs[chat].conversation.tokenizer == ("llama-3.1" if "llama" in name else "smollm2-135m")
+    assert {part["split"] for part in content["datasets"]} == {"train"}
+    for key in ("model_name_or_path", "lora_r", "lora_alpha", "lora_target_modules"):
+        assert content[key] == other[key]
 
 
 def test_why_it_is_not_assistant_only_loss(tokenizer):

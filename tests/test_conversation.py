@@ -10,10 +10,11 @@ import yaml
 from datasets import load_dataset
 
 from specdata import SpecdataError, prompts
-from specdata.conversation import KINDS, MOST_EXPOSURES, follow_up
+from specdata.conversation import FACTS, KINDS, MOST_EXPOSURES, follow_up
 from specdata.dataset import build
 from specdata.lines import INSTRUMENTS, LINES, TELLURIC
 from specdata.recipe import DataRecipe, load_data_recipe
+from specdata.specfile import read_spectrum
 
 SPAN = (3840.0, 9160.0)
 SUBCLASSES = ("", "STARFORMING", "STARBURST", "AGN", "BROADLINE", "AGN BROADLINE", "STARFORMING BROADLINE")
@@ -70,6 +71,22 @@ def test_every_number_is_one_of_the_row():
                 assert number in allowed, (number, question, answer, facts)
                 seen += 1
     assert seen > 10_000
+
+
+def test_every_number_is_one_of_the_row_of_real_galaxies(shared_sdss):
+    subclasses, seen = set(), 0
+    for path in sorted((shared_sdss / "spectra").rglob("spec-*.fits*"))[:200]:
+        spectrum = read_spectrum(path)
+        facts = {name: getattr(spectrum, name) for name in FACTS}
+        text = ""
+        for question, answer in pairs(follow_up(facts, SPAN, turns=len(KINDS))):
+            assert set(NUMBER.findall(question + " " + answer)) <= allowed_numbers(facts), (question, answer)
+            text += answer
+            seen += 1
+        assert not spectrum.subclass or spectrum.subclass in text or "class" not in text
+        subclasses.add(spectrum.subclass)
+    assert seen > 500
+    assert len(subclasses) > 3
 
 
 def test_lines_are_where_the_redshift_puts_them():

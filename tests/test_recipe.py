@@ -102,7 +102,7 @@ def test_defaults_are_those_of_the_paper(load):
         ("cuts.zmax", "spectype, zwarning_allowed, z_min, z_max, dered_i_max, good_fraction_min"),
         ("sample.sise", "size, redshift_bins, seed"),
         ("splits.test", "train, validation"),
-        ("configs.paper.bins", "grid, normalisation, scheme"),
+        ("configs.paper.bins", "grid, normalisation, scheme, like, conversation"),
         (f"{GRID}.step", "kind, start, stop, bins, tokens, tokenizer, edges"),
     ],
 )
