@@ -105,6 +105,11 @@ def test_a_private_repository(alice, data, monkeypatch):
         publish_dataset(data, "org/mock-public", private=True)
 
 
+def test_a_message_of_ones_own(alice, data):
+    publish_dataset(data, "org/mock-message", message="For the referee")
+    assert repository(alice, "org/mock-message").history()[0].title == "For the referee"
+
+
 def test_a_collection_ties_it_to_the_paper(alice, data):
     done = publish_dataset(data, "org/mock-collected", collection="Spectra for language models")
     again = publish_dataset(data, "org/mock-collected", collection="Spectra for language models")
