@@ -8,12 +8,12 @@ from pathlib import Path
 from specdata.dataset import MANIFEST
 from specdata.errors import SpecdataError
 from specdata.evaluate import RESULTS
-from specdata.hubaccess import check_access, check_write, hub_errors
+from specdata.hubaccess import check_access, check_write
 from specdata.inputs import read_manifest
-from specdata.publish_checks import check_adapter, check_dataset, check_hub_name
+from specdata.publish_checks import check_adapter, check_apart, check_dataset, check_hub_name
+from specdata.publish_collection import add_to_collection
 from specdata.publish_commit import (
     State,
-    add_to_collection,
     check_owner,
     check_tag,
     commit,
@@ -146,7 +146,7 @@ def publish_adapter(folder, repo, *, dataset=None, base_model=None, tag=None, sh
     check_hub_name(dataset, "data set", "--dataset")
     check_access(base_model)
     check_access(dataset, "dataset")
-    _check_apart(dataset, results["dataset"], scored)
+    check_apart(dataset, results["dataset"], scored)
     same = same_tokenizer(folder, base_model)
     names = {"dataset": dataset, "base_model": base_model, "rank": needed}
     uploads, left_out = adapter_contents(folder, results, config, repo, **names, same_tokenizer=same)
@@ -187,42 +187,6 @@ def _results(folder):
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise SpecdataError(f"{folder}: has no {RESULTS}; publish the folder that `specdata card` makes")
-
-
-def _check_apart(dataset, scored_on, objects):
-    """Check that the data set on the Hub is the one that was scored on, and that no such object was trained on."""
-    import pyarrow.parquet as pq
-    from huggingface_hub import HfFileSystem
-
-    revision, config = scored_on["revision"], scored_on["config"]
-    files = HfFileSystem(skip_instance_cache=True)  # which keeps lists of files
-    for version in (f"data-{revision[:12]}", "main"):
-        root = f"datasets/{dataset}@{version}"
-        try:
-            with hub_errors(dataset):
-                manifest = json.loads(files.read_text(f"{root}/{MANIFEST}"))
-                if manifest["revision"] != revision:
-                    continue
-                shards = [name for name in manifest["files"] if name.startswith(f"{config}/train-")]
-                trained = set()
-                for name in shards:
-                    with files.open(f"{root}/{name}") as stream:
-                        trained |= set(pq.read_table(stream, columns=["object_id"])["object_id"].to_pylist())
-                break
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, SpecdataError):
-                raise
-    else:
-        raise SpecdataError(
-            f"{dataset}: does not hold the revision {revision[:12]} that the adapter was scored on; publish that data "
-            "set first, or give its name by --dataset"
-        )
-    shared = objects & trained
-    if shared:
-        raise SpecdataError(
-            f"{len(shared)} objects that the adapter was scored on, such as {min(shared)}, are in the training split "
-            f"of {dataset}; evaluate it on rows that it has not seen"
-        )
 
 
 def _publish(repo, repo_type, uploads, left_out, notes, there, show, options, *, tag, default, message, owns, marker,
