@@ -22,7 +22,7 @@ from specdata.publish_commit import (
     name_commit,
     read_state,
 )
-from specdata.publish_contents import ADAPTER_OWNS, DATASET_OWNS, adapter_contents, dataset_contents
+from specdata.publish_contents import ADAPTER_OWNS, DATASET_OWNS, adapter_contents, dataset_card, dataset_contents
 from specdata.publish_lora import check_lora
 from specdata.publish_scan import scan
 from specdata.publish_tokenizer import same_tokenizer
@@ -108,6 +108,7 @@ def publish_dataset(folder, repo, *, tag=None, show=None, **options):
     return _publish(
         repo, "dataset", uploads, left_out, [], there, show, options, tag=tag, default=default, message=message,
         owns=DATASET_OWNS, marker=MANIFEST, items=[(repo, "dataset")],
+        named=lambda name: [dataset_card(folder, manifest, repo, name), *uploads[1:]],
     )  # fmt: skip
 
 
@@ -190,8 +191,11 @@ def _results(folder):
 
 
 def _publish(repo, repo_type, uploads, left_out, notes, there, show, options, *, tag, default, message, owns, marker,
-             items):  # fmt: skip
-    """Compare with what is there, show it, and send what is not."""
+             items, named=None):  # fmt: skip
+    """Compare with what is there, show it, and send what is not.
+
+    `named` gives the uploads under another tag, which their card names.
+    """
     try:
         state = read_state(repo, repo_type)
     except SpecdataError as error:
@@ -199,6 +203,11 @@ def _publish(repo, repo_type, uploads, left_out, notes, there, show, options, *,
             raise
         state, notes = State(None, {}, {}, False), [*notes, f"not compared with what is there: {error}"]
     check_owner(repo, state, marker)
+    name = tag or default
+    if tag is None and named:  # without a wish, what is there under a tag of its own is left as it is
+        at_head = [other for other, oid in state.tags.items() if oid == state.head]
+        name = next((other for other in at_head if not compare(named(other), state, owns)), default)
+        uploads = named(name)
     changes = compare(uploads, state, owns)
     if tag is not None:
         check_tag(repo, state, changes, tag)
@@ -206,7 +215,6 @@ def _publish(repo, repo_type, uploads, left_out, notes, there, show, options, *,
         raise SpecdataError(
             f"{repo}: is public already; make it private on its page on the Hub, or leave out --private"
         )
-    name = tag or default
     planned = Published(repo, repo_type, name, changes, left_out, notes)
     if show is not None:
         show(planned)

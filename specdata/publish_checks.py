@@ -159,11 +159,13 @@ def check_adapter(folder, results, repo):
 
 def check_apart(dataset, scored_on, objects):
     """Check that the data set on the Hub is the one that was scored on, and that no such object was trained on."""
-    from huggingface_hub import HfFileSystem
+    from huggingface_hub import HfApi, HfFileSystem
 
     revision, config = scored_on["revision"], scored_on["config"]
     files = HfFileSystem(skip_instance_cache=True)  # which keeps lists of files
-    for version in (f"data-{revision[:12]}", "main"):
+    with hub_errors(dataset):
+        tags = [tag.name for tag in HfApi().list_repo_refs(dataset, repo_type="dataset").tags]
+    for version in ("main", *sorted(tags, key=lambda tag: revision[:12] not in tag)):  # the likely ones first
         root = f"datasets/{dataset}@{version}"
         try:
             with hub_errors(dataset):
