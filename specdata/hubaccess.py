@@ -143,7 +143,8 @@ def check_write(repo, repo_type):
             if error.response.status_code != 403:
                 raise
             raise SpecdataError(
-                f"{repo}: {user} may not write there; ask its owner for the role write, or choose another --repo"
+                f"{repo}: the token of {user} may not write there; ask its owner for the role write, give the token "
+                "that right, or choose another --repo"
             ) from None
         for other in ("model", "dataset", "space"):
             if other != repo_type and HfApi().repo_exists(repo, repo_type=other):

@@ -8,6 +8,7 @@ from pathlib import Path
 from specdata.dataset import MANIFEST, files_revision
 from specdata.encoding import Encoding
 from specdata.errors import SpecdataError
+from specdata.hubaccess import check_access
 from specdata.shards import shard_names
 
 
@@ -47,12 +48,19 @@ def local_folder(name, repo_type):
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         # A LoRA adapter or a data set; a base model is left to transformers.
         return Path(snapshot_download(str(name), repo_type=repo_type))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        if isinstance(error, RepositoryNotFoundError):  # or one that is gated: say what would help
+            check_access(str(name), repo_type)
         reason = " ".join(str(error).split())[:200]
         raise SpecdataError(f"{name}: no such folder, and not to be had from the Hub ({reason})") from None
 

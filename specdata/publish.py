@@ -8,12 +8,12 @@ from pathlib import Path
 from specdata.dataset import MANIFEST
 from specdata.errors import SpecdataError
 from specdata.evaluate import RESULTS
-from specdata.hubaccess import check_access, check_write, hub_errors
+from specdata.hubaccess import check_access, check_write
 from specdata.inputs import read_manifest
-from specdata.publish_checks import check_adapter, check_dataset, check_hub_name
+from specdata.publish_checks import check_adapter, check_apart, check_dataset, check_hub_name
+from specdata.publish_collection import add_to_collection
 from specdata.publish_commit import (
     State,
-    add_to_collection,
     check_owner,
     check_tag,
     commit,
@@ -22,7 +22,7 @@ from specdata.publish_commit import (
     name_commit,
     read_state,
 )
-from specdata.publish_contents import ADAPTER_OWNS, DATASET_OWNS, adapter_contents, dataset_contents
+from specdata.publish_contents import ADAPTER_OWNS, DATASET_OWNS, adapter_contents, dataset_card, dataset_contents
 from specdata.publish_lora import check_lora
 from specdata.publish_scan import scan
 from specdata.publish_tokenizer import same_tokenizer
@@ -108,6 +108,7 @@ def publish_dataset(folder, repo, *, tag=None, show=None, **options):
     return _publish(
         repo, "dataset", uploads, left_out, [], there, show, options, tag=tag, default=default, message=message,
         owns=DATASET_OWNS, marker=MANIFEST, items=[(repo, "dataset")],
+        named=lambda name: [dataset_card(folder, manifest, repo, name), *uploads[1:]],
     )  # fmt: skip
 
 
@@ -146,7 +147,7 @@ def publish_adapter(folder, repo, *, dataset=None, base_model=None, tag=None, sh
     check_hub_name(dataset, "data set", "--dataset")
     check_access(base_model)
     check_access(dataset, "dataset")
-    _check_apart(dataset, results["dataset"], scored)
+    check_apart(dataset, results["dataset"], scored)
     same = same_tokenizer(folder, base_model)
     names = {"dataset": dataset, "base_model": base_model, "rank": needed}
     uploads, left_out = adapter_contents(folder, results, config, repo, **names, same_tokenizer=same)
@@ -189,45 +190,12 @@ def _results(folder):
     raise SpecdataError(f"{folder}: has no {RESULTS}; publish the folder that `specdata card` makes")
 
 
-def _check_apart(dataset, scored_on, objects):
-    """Check that the data set on the Hub is the one that was scored on, and that no such object was trained on."""
-    import pyarrow.parquet as pq
-    from huggingface_hub import HfFileSystem
-
-    revision, config = scored_on["revision"], scored_on["config"]
-    files = HfFileSystem(skip_instance_cache=True)  # which keeps lists of files
-    for version in (f"data-{revision[:12]}", "main"):
-        root = f"datasets/{dataset}@{version}"
-        try:
-            with hub_errors(dataset):
-                manifest = json.loads(files.read_text(f"{root}/{MANIFEST}"))
-                if manifest["revision"] != revision:
-                    continue
-                shards = [name for name in manifest["files"] if name.startswith(f"{config}/train-")]
-                trained = set()
-                for name in shards:
-                    with files.open(f"{root}/{name}") as stream:
-                        trained |= set(pq.read_table(stream, columns=["object_id"])["object_id"].to_pylist())
-                break
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, SpecdataError):
-                raise
-    else:
-        raise SpecdataError(
-            f"{dataset}: does not hold the revision {revision[:12]} that the adapter was scored on; publish that data "
-            "set first, or give its name by --dataset"
-        )
-    shared = objects & trained
-    if shared:
-        raise SpecdataError(
-            f"{len(shared)} objects that the adapter was scored on, such as {min(shared)}, are in the training split "
-            f"of {dataset}; evaluate it on rows that it has not seen"
-        )
-
-
 def _publish(repo, repo_type, uploads, left_out, notes, there, show, options, *, tag, default, message, owns, marker,
-             items):  # fmt: skip
-    """Compare with what is there, show it, and send what is not."""
+             items, named=None):  # fmt: skip
+    """Compare with what is there, show it, and send what is not.
+
+    `named` gives the uploads under another tag, which their card names.
+    """
     try:
         state = read_state(repo, repo_type)
     except SpecdataError as error:
@@ -235,6 +203,11 @@ def _publish(repo, repo_type, uploads, left_out, notes, there, show, options, *,
             raise
         state, notes = State(None, {}, {}, False), [*notes, f"not compared with what is there: {error}"]
     check_owner(repo, state, marker)
+    name = tag or default
+    if tag is None and named:  # without a wish, what is there under a tag of its own is left as it is
+        at_head = [other for other, oid in state.tags.items() if oid == state.head]
+        name = next((other for other in at_head if not compare(named(other), state, owns)), default)
+        uploads = named(name)
     changes = compare(uploads, state, owns)
     if tag is not None:
         check_tag(repo, state, changes, tag)
@@ -242,7 +215,6 @@ def _publish(repo, repo_type, uploads, left_out, notes, there, show, options, *,
         raise SpecdataError(
             f"{repo}: is public already; make it private on its page on the Hub, or leave out --private"
         )
-    name = tag or default
     planned = Published(repo, repo_type, name, changes, left_out, notes)
     if show is not None:
         show(planned)

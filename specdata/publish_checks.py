@@ -1,5 +1,6 @@
 """What is refused: a data set or an adapter that is not what its card says."""
 
+import json
 import math
 import re
 
@@ -9,8 +10,9 @@ from tqdm import tqdm
 
 from specdata import metrics
 from specdata.adapter_card import complete
-from specdata.dataset import files_revision
+from specdata.dataset import MANIFEST, files_revision
 from specdata.errors import SpecdataError
+from specdata.hubaccess import hub_errors
 from specdata.inputs import file_sha256, weights_revision
 from specdata.publish_contents import front_matter
 from specdata.shards import open_shard, shard_names
@@ -153,6 +155,43 @@ def check_adapter(folder, results, repo):
         )
     _check_adapter_card(folder, results)
     return set(predictions["object_id"].to_pylist())
+
+
+def check_apart(dataset, scored_on, objects):
+    """Check that the data set on the Hub is the one that was scored on, and that no such object was trained on."""
+    from huggingface_hub import HfApi, HfFileSystem
+
+    revision, config = scored_on["revision"], scored_on["config"]
+    files = HfFileSystem(skip_instance_cache=True)  # which keeps lists of files
+    with hub_errors(dataset):
+        tags = [tag.name for tag in HfApi().list_repo_refs(dataset, repo_type="dataset").tags]
+    for version in ("main", *sorted(tags, key=lambda tag: revision[:12] not in tag)):  # the likely ones first
+        root = f"datasets/{dataset}@{version}"
+        try:
+            with hub_errors(dataset):
+                manifest = json.loads(files.read_text(f"{root}/{MANIFEST}"))
+                if manifest["revision"] != revision:
+                    continue
+                shards = [name for name in manifest["files"] if name.startswith(f"{config}/train-")]
+                trained = set()
+                for name in shards:
+                    with files.open(f"{root}/{name}") as stream:
+                        trained |= set(pq.read_table(stream, columns=["object_id"])["object_id"].to_pylist())
+                break
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, SpecdataError):
+                raise
+    else:
+        raise SpecdataError(
+            f"{dataset}: does not hold the revision {revision[:12]} that the adapter was scored on; publish that data "
+            "set first, or give its name by --dataset"
+        )
+    shared = objects & trained
+    if shared:
+        raise SpecdataError(
+            f"{len(shared)} objects that the adapter was scored on, such as {min(shared)}, are in the training split "
+            f"of {dataset}; evaluate it on rows that it has not seen"
+        )
 
 
 def _check_adapter_card(folder, results):

@@ -42,7 +42,7 @@ class Changes:
         return bool(self.added or self.changed or self.removed)
 
 
-def read_state(repo, repo_type):
+def read_state(repo, repo_type, revision="main"):
     """Ask the Hub what a repository holds; `State`."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -51,7 +51,7 @@ def read_state(repo, repo_type):
     api = HfApi()
     with hub_errors(repo):
         try:
-            info = api.repo_info(repo, repo_type=repo_type)
+            info = api.repo_info(repo, repo_type=repo_type, revision=revision)
         except RepositoryNotFoundError:
             return State(None, {}, {}, False)
         tree = api.list_repo_tree(repo, repo_type=repo_type, revision=info.sha, recursive=True)
@@ -153,7 +153,8 @@ def commit(repo, repo_type, uploads, changes, state, message, owns):
                 # Of the predictions that lie beside an adapter the client thinks that they belong elsewhere.
                 warnings.filterwarnings("ignore", "It seems that you are about to commit a data file", UserWarning)
                 options = {"commit_message": message, "parent_commit": state.head}
-                return HfApi().create_commit(repo, operations, repo_type=repo_type, **options).oid
+                made = HfApi().create_commit(repo, operations, repo_type=repo_type, **options).oid
+            break
         except Exception as error:  # of the client, of the transport, of hf_xet
             status = getattr(getattr(error, "response", None), "status_code", None)
             if status == 412 or status is None or status in _PASSING:
@@ -166,7 +167,14 @@ def commit(repo, repo_type, uploads, changes, state, message, owns):
             if status == 429:
                 wait = _retry_after(error.response, wait)
         time.sleep(wait)
-    raise AssertionError("the last try returns or raises")
+    missing = compare(uploads, read_state(repo, repo_type, made), owns)
+    if missing:
+        first = [*(upload.path for upload in missing.added + missing.changed), *missing.removed][0]
+        raise SpecdataError(
+            f"{repo}: commit {made[:7]} is not what was sent, for {first} is not as it is here; look for a .gitignore "
+            "in the repository"
+        )
+    return made
 
 
 def _may_pass(error, status):
@@ -232,34 +240,3 @@ def name_commit(repo, repo_type, oid, tag):
                 raise SpecdataError(
                     f"{repo}: somebody else took the tag {tag} meanwhile; all is published, give it another --tag"
                 ) from None
-
-
-def add_to_collection(title, namespace, items, *, private=False):
-    """Put repositories into a collection beside the paper; its address.
-
-    Parameters
-    ----------
-    title : str
-        Of the collection in `namespace`, which is made if there is none; or the name of one, with its slash.
-    namespace : str
-    items : list of (str, str)
-        Name and kind of each.
-    private : bool
-        Whether a new one is private.
-    """
-    from huggingface_hub import HfApi, constants
-
-    api = HfApi()
-    with hub_errors(f"collection {title}"):
-        if "/" in title:
-            slug = title
-        else:
-            owned = [c for c in api.list_collections(owner=namespace) if c.title == title]
-            text = "Spectra as text for language models: the data, the adapters trained on it, and the paper."
-            made = owned[0] if owned else api.create_collection(
-                title, namespace=namespace, description=text, private=private
-            )  # fmt: skip
-            slug = made.slug
-        for name, kind in items:
-            api.add_collection_item(slug, name, kind, exists_ok=True)
-    return f"{constants.ENDPOINT}/collections/{slug}"

@@ -65,6 +65,16 @@ class Upload:
         return digest.hexdigest()
 
 
+def dataset_card(folder, manifest, repo, tag):
+    """The card of a data set with examples that read it from the Hub, at a tag; `Upload`."""
+    first = next(iter(manifest["configs"]))
+    split = "test" if manifest["counts"]["splits"].get("test") else "train"
+    shard = min(file for file in manifest["files"] if file.startswith(f"{first}/{split}-"))
+    reading = render("reading.md", repo=repo, tag=tag, config=first, file=shard)
+    text = READING.sub(lambda _: reading, _text(folder / "README.md"))
+    return Upload("README.md", text.encode())
+
+
 def dataset_contents(folder, manifest, repo, tag):
     """Files of a data set.
 
@@ -78,15 +88,11 @@ def dataset_contents(folder, manifest, repo, tag):
     Returns
     -------
     uploads : list of Upload
+        The first is the card.
     left_out : list of str
         What the folder holds beside them.
     """
-    text = _text(folder / "README.md")
-    first = next(iter(manifest["configs"]))
-    split = "test" if manifest["counts"]["splits"].get("test") else "train"
-    shard = min(file for file in manifest["files"] if file.startswith(f"{first}/{split}-"))
-    reading = render("reading.md", repo=repo, tag=tag, config=first, split=split, file=shard)
-    uploads = [Upload("README.md", READING.sub(lambda _: reading, text).encode())]
+    uploads = [dataset_card(folder, manifest, repo, tag)]
     uploads += [Upload(name, folder / name) for name in (MANIFEST, "rejected.csv") if (folder / name).is_file()]
     uploads += [Upload(f"figures/{path.name}", path) for path in sorted(folder.glob("figures/*.png"))]
     uploads += [Upload(name, folder / name) for name in manifest["files"]]
@@ -163,7 +169,8 @@ def _adapter_card(text, names, dataset, base_model):
         for result in model["results"]:
             result["dataset"] |= {"name": dataset, "type": dataset}
     for local, name in names.items():
-        body = body.replace(f"`{local}`", f"[`{name}`](https://huggingface.co/datasets/{name})")
+        link = f"[`{name}`](https://huggingface.co/datasets/{name})"
+        body = re.sub(rf"(?<!\[)`{re.escape(local)}`", lambda _, link=link: link, body)
     head = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=10_000)
     return f"---\n{head}---\n{body}"
 

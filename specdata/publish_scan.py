@@ -26,7 +26,7 @@ SECRETS = {
 _ROOTS = "home|Users|root|mnt|media|scratch|work|tmp|var|opt|lustre|gpfs|nfs|private|Volumes|workspace|data|u"
 PATHS = {
     "a local path": rf"(?:^|[^\w/.:~%-])((?:file:(?://)?)?(?:/(?:{_ROOTS})/[^\s\"'<>|,;)\]`]+))",
-    "a path of Windows": r"(?:^|[^\w])([A-Za-z]:\\\\?[^\s\"'<>|,;)\]`]+)",
+    "a path of Windows": r"(?:^|[^\w])([A-Za-z]:\\\\?\w[^\s\"'<>|,;)\]`]+)",
     "a path in a home folder": r"(?:^|[\s\"'=(\[`])(~[\w.-]*/[^\s\"'<>|,;)\]`]+)",
 }
 # Login names that are words, or nobody's.
@@ -36,7 +36,8 @@ _GENERIC = {"root", "user", "users", "admin", "ubuntu", "runner", "jovyan", "gal
 def scan(uploads, *, namespace="", allow=()):
     """Refuse secrets, absolute paths and the name of the user who publishes.
 
-    Text is read line by line; of Parquet files every string is, also those inside of lists; of weights the header.
+    Text is read line by line; of Parquet files every string is, also those inside of lists; of weights the header, of
+    pictures the text that they carry.
 
     Parameters
     ----------
@@ -95,9 +96,22 @@ def _finds(text, rules):
 
 def _text_finds(upload, rules):
     content = upload.head() if upload.path.endswith(".safetensors") else upload.read()
+    if upload.path.endswith(".png"):
+        content = _png_text(content)
     if Path(upload.path).name in ("tokenizer.json", "vocab.json", "merges.txt"):  # a vocabulary holds pieces of paths
         rules = {what: rule for what, rule in rules.items() if what in SECRETS}
     yield from _finds(content.decode("utf-8", errors="replace"), rules)
+
+
+def _png_text(content):
+    """What a PNG file says beside its picture, a line a piece."""
+    found, at = [], 8
+    while at + 8 <= len(content):
+        size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        if kind in (b"tEXt", b"iTXt", b"eXIf"):
+            found.append(content[at + 8 : at + 8 + size].replace(b"\0", b" "))
+        at += 12 + size
+    return b"\n".join(found)
 
 
 def _parquet_finds(upload, rules):

@@ -8,6 +8,7 @@ address ``local://`` makes hf_xet use it. Nothing is canned: what is served is w
 import asyncio
 import base64
 import contextlib
+import fnmatch
 import hashlib
 import itertools
 import json
@@ -308,9 +309,12 @@ def _application(hub):
             sample = base64.b64decode(item["sample"])
             large = item["path"].endswith(LARGE) or item["size"] > 10_000_000 or b"\0" in sample
             entry = files.get(item["path"])
+            ignored = repo.resolve(request.path_params["revision"]).files.get(".gitignore")
+            ignored = storage.object(ignored.sha256).read_text().split() if ignored else []
+            ignored = any(fnmatch.fnmatch(item["path"], pattern) for pattern in ignored)
             known = {"oid": entry.sha256 if entry.lfs else entry.oid} if entry else {}
             answer.append(
-                {"path": item["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False} | known
+                {"path": item["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": ignored} | known
             )
         return JSONResponse({"files": answer})
 

@@ -115,6 +115,18 @@ def test_from_the_hub_alone_come_the_same_bytes(hub, hub_line, published, mock_d
             elsewhere.rename(path)
 
 
+def test_the_commands_print_what_goes_up(hub, hub_line, published):
+    printed = (hub_line / "published").read_text()
+    assert re.search(r"^org/mock-galaxies \(data set\), version data-\w{12}$", printed, re.MULTILINE)
+    assert re.search(r"^  new +[\d,]+  paper/train-00000-of-00001.parquet$", printed, re.MULTILINE)
+    assert "no secret and no local path was found" in printed
+    assert re.search(
+        rf"^published  {hub.url}/datasets/org/mock-galaxies, commit \w{{7}}, tag data-", printed, re.MULTILINE
+    )
+    assert f"collection {hub.url}/collections/org/mocks-and-models-" in printed
+    assert f"published  {hub.url}/org/mock-redshift, commit " in published
+
+
 def test_the_card_names_what_the_hub_links(hub, hub_line, published):
     from huggingface_hub import ModelCard
 

@@ -66,6 +66,24 @@ def test_what_may_be_read_passes(gated, monkeypatch):
     assert not check_write("org/new", "dataset")
 
 
+def test_what_reads_from_the_hub_says_it_in_the_same_words(gated, monkeypatch):
+    from specdata.inputs import local_folder
+
+    gated.put("dataset", "org/gated-galaxies", {"README.md": b"hello"}, gated=True)
+    for user, name, sentence in (
+        (None, "org/gated-galaxies", "is gated, and there is no token"),
+        (
+            "mallory",
+            "org/gated-galaxies",
+            "is gated, and the token has no access; ask for access on http.*/datasets/org",
+        ),
+        ("mallory", "org/hidden", "no dataset on the Hub that may be read"),
+    ):
+        use_hub(gated, monkeypatch, gated.tokens.get(user))
+        with pytest.raises(SpecdataError, match=sentence):
+            local_folder(name, "dataset")
+
+
 def test_a_hub_that_is_not_there_is_said(hub, monkeypatch):
     from huggingface_hub import constants
 

@@ -105,6 +105,20 @@ def test_a_private_repository(alice, data, monkeypatch):
         publish_dataset(data, "org/mock-public", private=True)
 
 
+def test_what_has_a_tag_of_its_own_keeps_it(alice, data):
+    first = publish_dataset(data, "org/mock-tagged", tag="v1.0")
+    again = publish_dataset(data, "org/mock-tagged")
+    assert not again.made
+    assert again.tag == "v1.0"
+    assert repository(alice, "org/mock-tagged").tags == {"v1.0": first.commit}
+    assert publish_dataset(data, "org/mock-tagged", tag="v1.1").made  # the card names it
+
+
+def test_a_message_of_ones_own(alice, data):
+    publish_dataset(data, "org/mock-message", message="For the referee")
+    assert repository(alice, "org/mock-message").history()[0].title == "For the referee"
+
+
 def test_a_collection_ties_it_to_the_paper(alice, data):
     done = publish_dataset(data, "org/mock-collected", collection="Spectra for language models")
     again = publish_dataset(data, "org/mock-collected", collection="Spectra for language models")
@@ -218,7 +232,7 @@ def test_a_repository_of_another_kind_is_refused(alice, data):
         ("hf_forgotten", "org/mock-x", "does not take the token: log in"),
         ("reader", "org/mock-x", "the token 'reader-read' of reader only reads: make one with the role write"),
         ("mallory", "org/mock-x", "org/mock-x: the token may not make a repository of org; ask org for the role write"),
-        ("mallory", "org/mock-there", "org/mock-there: mallory may not write there; ask its owner"),
+        ("mallory", "org/mock-there", "the token of mallory may not write there; ask its owner"),
     ],
 )  # fmt: skip
 def test_who_may_not_publish_is_told_before_anything_is_sent(hub, data, monkeypatch, user, repo, sentence):

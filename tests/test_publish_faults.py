@@ -120,6 +120,19 @@ def test_a_hub_that_stays_broken_is_said_in_a_sentence(alice, mock_data, impatie
         publish_dataset(mock_data, "org/mock-down")
 
 
+def test_a_commit_that_leaves_something_out_is_told_and_gets_no_tag(alice, mock_data):
+    alice.put("dataset", "org/mock-ignored", {".gitattributes": b"", "README.md": b"hello"})
+    repo = alice.repo("dataset", "org/mock-ignored")
+    alice.storage.commit(repo, "main", {".gitignore": alice.storage.blob(b"*.csv")}, [], "by hand", "", None)
+    with pytest.raises(SpecdataError, match=r"holds .gitignore and no manifest.json"):
+        publish_dataset(mock_data, "org/mock-ignored")
+    entries = {"manifest.json": alice.storage.blob(b"{}")}
+    alice.storage.commit(repo, "main", entries, [], "by hand", "", None)
+    with pytest.raises(SpecdataError, match=r"is not what was sent, for rejected.csv is not as it is here; look for a"):
+        publish_dataset(mock_data, "org/mock-ignored")
+    assert not repo.tags
+
+
 def test_without_its_tag_a_commit_gets_it_the_next_time(alice, mock_data):
     alice.faults.append(Fault("POST .*/tag/", 500))
     with pytest.raises(SpecdataError, match="the Hub answers 500"):

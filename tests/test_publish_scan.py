@@ -87,6 +87,18 @@ def test_the_header_of_weights_is_searched(tmp_path):
         scan([Upload("w.safetensors", tmp_path / "w.safetensors")])
 
 
+def test_the_text_in_a_picture_is_searched_and_its_pixels_are_not(tmp_path):
+    import numpy as np
+    from matplotlib.image import imsave
+
+    path = tmp_path / "figure.png"
+    imsave(path, np.random.default_rng(0).random((300, 300, 3)))
+    scan([Upload("figure.png", path)])
+    imsave(path, np.zeros((2, 2, 3)), metadata={"Source": "/home/jane/plot.py"})
+    with pytest.raises(SpecdataError, match=r"figure.png, line \d: holds a local path, /home/jane/plot.py"):
+        scan([Upload("figure.png", path)])
+
+
 def test_who_publishes_is_not_named(monkeypatch):
     monkeypatch.setattr(getpass, "getuser", lambda: "jdoe")
     monkeypatch.setattr(Path, "home", lambda: Path("/users/jdoe"))
