@@ -223,9 +223,8 @@ def test_the_kept_activations_are_those_of_a_real_forward_pass(tiny_model):
 
 def test_the_command_exits_with_2_if_the_launch_would_fail(here):
     settings = [*TINY, "--max_length", "100"]
-    done = subprocess.run(
-        [SPECDATA, "check", "llama-3.1-8b/redshift-packed", *settings], cwd=here, capture_output=True, text=True, check=False
-    )  # fmt: skip
+    command = [SPECDATA, "check", "llama-3.1-8b/redshift-packed", *settings]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "FAILS  data sdss-galaxy-spectra packed train: 24 of 24 rows would be dropped" in done.stdout
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""A grid of trainings by the real `trl sft`: all done, evaluated and tabled; stopped, it goes on; done, it is skipped."""
+"""A grid of trainings by the real `trl sft`: all done, evaluated and tabled; stopped, it goes on; done, skipped."""
 
 import json
 import os
