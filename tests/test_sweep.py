@@ -37,7 +37,7 @@ def run(folder, *more):
 
 @pytest.fixture(scope="module")
 def swept(workplace):
-    (workplace / "grid.yaml").write_text(yaml.safe_dump(GRID))
+    (workplace / "grid.yaml").write_text(yaml.safe_dump(GRID, sort_keys=False))
     done = run(workplace)
     assert done.returncode == 0, done.stderr[-3000:]
     return workplace, done.stdout
@@ -80,7 +80,7 @@ def test_what_is_done_is_skipped_and_what_was_stopped_goes_on(swept):
     # As it is left by a kill between the first and the second checkpoint of a run.
     stopped = folder / "swept" / "rank-4"
     weights = (stopped / "training" / "adapter_model.safetensors").read_bytes()
-    for name in ("evaluation", "validation", "training/checkpoint-2"):
+    for name in ("evaluation", "validation/checkpoint-2", "training/checkpoint-2"):
         shutil.rmtree(stopped / name)
     for name in ("finished", "chosen.json", "training/adapter_model.safetensors"):
         (stopped / name).unlink()
@@ -159,7 +159,7 @@ def test_the_paper_grid_has_the_figures_of_the_paper():
 )
 def test_a_wrong_grid_is_one_sentence(change, sentence, tmp_path):
     path = tmp_path / "grid.yaml"
-    path.write_text(yaml.safe_dump(GRID | change))
+    path.write_text(yaml.safe_dump(GRID | change, sort_keys=False))
     with pytest.raises(SpecdataError) as error:
         load_grid(path)
     assert sentence in str(error.value)
