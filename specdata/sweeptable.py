@@ -150,6 +150,8 @@ def sweep_figure(path, table, ablations):
             [f"{rows[name][setting]:g}" if setting in rows[name] and setting != "run" else name for name in names]
         )
         axes.set(ylabel="MAE of z", xlabel=_LABELS.get(setting, setting))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
         axes.spines[["top", "right"]].set_visible(False)
     found = {}
     for axes in axes_list:
