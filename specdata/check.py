@@ -2,15 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from specdata.checkmachine import disk_findings, find_device, machine_findings, shards
+from specdata.checkmodel import open_model
 from specdata.checkrows import Rows, measure_rows, mixture_sizes, open_source
 from specdata.errors import SpecdataError
-from specdata.footprint import SHARE, footprint, read_config
+from specdata.footprint import SHARE, footprint
 from specdata.training import Source, parse_training
 
 
@@ -65,7 +65,7 @@ def check(recipe, settings=(), *, device=None, gpus=None, nodes=1, progress=True
     target = find_device(parsed, device, gpus * nodes if gpus else None)
     findings += machine_findings(parsed, target)
     findings += _setting_findings(parsed)
-    config, tokenizer = _model(parsed, findings)
+    config, tokenizer = open_model(parsed, findings)
     rows = _rows(parsed, tokenizer, findings, facts, progress) if tokenizer is not None else None
     if rows is not None:
         findings += _length_findings(parsed, rows)
@@ -101,56 +101,6 @@ def _setting_findings(parsed):
         yield "warn", "max_length is not set, so one long row decides the memory; set it"
     if training.completion_only_loss is False:
         yield "warn", "completion_only_loss false trains on the numbers of the spectra, too"
-
-
-def _model(parsed, findings):
-    """Config and tokenizer of the model, each None where it cannot be had."""
-    from huggingface_hub import constants
-
-    from specdata.hubaccess import check_access
-    from specdata.tokenizer import load_tokenizer
-
-    name = parsed.model.model_name_or_path
-    try:
-        if not constants.HF_HUB_OFFLINE:  # then the cache decides
-            check_access(name)
-        config = read_config(name, parsed.model.model_revision)
-    except SpecdataError as error:
-        findings.append(("fail", str(error)))
-        return None, None
-    if Path(name).is_dir():
-        findings += _weight_findings(Path(name))
-    try:
-        tokenizer = load_tokenizer(parsed.training.chat_template_path or name)
-    except SpecdataError as error:
-        findings.append(("fail", str(error)))
-        return config, None
-    if not tokenizer.chat_template:
-        findings.append(("fail", f"model {name}: its tokenizer has no chat template; take the instruct model"))
-        return config, None
-    if tokenizer.eos_token_id is None:
-        findings.append(("fail", f"model {name}: its tokenizer has no end token; set --eos_token"))
-        return config, None
-    if len(tokenizer) > config.get_text_config().vocab_size:
-        findings.append(
-            ("fail", f"model {name}: its tokenizer has {len(tokenizer):,} tokens and the model {config.vocab_size:,}")
-        )
-    return config, tokenizer
-
-
-def _weight_findings(folder):
-    import json
-
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        if missing := sorted(part for part in parts if not (folder / part).is_file()):
-            yield (
-                "fail",
-                f"model {folder}: {len(missing)} of {len(parts)} weight files are missing, such as {missing[0]}",
-            )
-    elif not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-        yield "fail", f"model {folder}: holds no weights (*.safetensors)"
 
 
 def _rows(parsed, tokenizer, findings, facts, progress):

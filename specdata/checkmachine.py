@@ -82,7 +82,7 @@ def machine_findings(recipe, device):
     quantised = model.load_in_4bit or model.load_in_8bit
     if quantised and find_spec("bitsandbytes") is None:
         yield "fail", "load_in_4bit or load_in_8bit: bitsandbytes is not installed; pip install bitsandbytes"
-    if any(word in str(training.optim) for word in ("8bit", "paged")) and find_spec("bitsandbytes") is None:
+    if any(word in _value(training.optim) for word in ("8bit", "paged")) and find_spec("bitsandbytes") is None:
         yield "fail", f"optim {_value(training.optim)}: bitsandbytes is not installed; pip install bitsandbytes"
     if _sharding(recipe) == "DEEPSPEED" and find_spec("deepspeed") is None:
         yield "fail", "the accelerate config asks for DeepSpeed, which is not installed; pip install deepspeed"
@@ -157,7 +157,7 @@ def disk_findings(recipe, trainable):
     """Whether the output can be written, and has room for what will be saved."""
     output = Path(recipe.training.output_dir)
     there = output if output.exists() else next(parent for parent in output.absolute().parents if parent.exists())
-    if not os.access(there, os.W_OK):
+    if not (there.is_dir() and os.access(there, os.W_OK)):
         yield "fail", f"output_dir {output}: {there} may not be written to; choose another"
         return
     # Adapter in float32, its two moments, and the tokenizer.

@@ -129,6 +129,8 @@ def sweep_figure(path, table, ablations):
     ablations : dict of str to list of str
         The varied setting, and its runs in order; without any, all runs in one panel.
     """
+    from matplotlib.ticker import LogLocator
+
     rows = {row["run"]: row for row in table["rows"]}
     panels = ablations or {"run": list(rows)}
     figure, axes_list = _figure(7, 2.2 * len(panels) + 1.2, rows=len(panels))
@@ -150,6 +152,9 @@ def sweep_figure(path, table, ablations):
             [f"{rows[name][setting]:g}" if setting in rows[name] and setting != "run" else name for name in names]
         )
         axes.set(ylabel="MAE of z", xlabel=_LABELS.get(setting, setting))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_minor_formatter("{x:g}")
         axes.spines[["top", "right"]].set_visible(False)
     found = {}
     for axes in axes_list:

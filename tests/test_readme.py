@@ -133,7 +133,7 @@ def test_every_block_runs(folder, hub, on_the_hub):
             continue
         for line in code.splitlines():
             swapped = line.replace("recipes/data/sdss-folder.yaml", "mock-folder.yaml")
-            if line.startswith("trl sft"):
+            if line.startswith(("trl sft", "specdata check")):
                 swapped += f" {TINY}"
             swapped = swapped.replace(f"--model {LLAMA}", "--model specdata-demo/base")
             if line.startswith("specdata card"):
