@@ -54,7 +54,7 @@ def test_build_prints_the_counts_and_the_line_that_loads_it(tmp_path):
             "--override x: write KEY=VALUE",
         ),
         (("demo", "--output", "taken"), "exists and is not a demo's folder"),
-        (("recipes", "llama-4"), "there is no such recipe; give the path of a YAML file, or one of recipes/data/"),
+        (("recipes", "llama-4"), "there is no such recipe; give the path of a YAML file, or one of recipes/"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, sentence, tmp_path):
