@@ -169,7 +169,7 @@ def make_files(folder, size):
         return
     from specdata.sources.mock import mock_spectra, write_spec_lite
 
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for spectrum in mock_spectra(size, seed=size):
         write_spec_lite(spectrum, folder / f"spec-{spectrum.name}.fits")
 

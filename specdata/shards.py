@@ -9,7 +9,7 @@ from specdata import rows
 from specdata.errors import SpecdataError
 
 ROWS_PER_SHARD = 50_000
-BATCH = 1000  # rows of a row group: small enough for the Hub's viewer to page through
+BATCH = 250  # rows of a row group: little memory while it is made, and small enough for the viewer to page through
 
 
 def output_shards(sizes):
