@@ -89,12 +89,6 @@ def hub(tmp_path_factory):
     from hub_server import running_hub
 
     with running_hub(tmp_path_factory.mktemp("hub") / "hub") as running:
-        running.tokens = {
-            "alice": running.user("alice", orgs=["org"]),
-            "bob": running.user("bob", orgs=["org"]),
-            "reader": running.user("reader", "read", orgs=["org"]),
-            "mallory": running.user("mallory"),
-        }
         yield running
 
 

@@ -57,6 +57,7 @@ class Hub:
     received: dict = field(default_factory=dict)  # bytes of each large file that came by LFS
     faults: list = field(default_factory=list)
     multipart: bool = False
+    tokens: dict = field(default_factory=dict)  # of the users, by name
 
     def user(self, name, role="write", orgs=()):
         """Make a user; their token."""
@@ -85,8 +86,13 @@ class Hub:
 
 @contextlib.contextmanager
 def running_hub(folder):
-    """Run a Hub in a thread; yields `Hub`."""
+    """Run a Hub in a thread; yields `Hub`.
+
+    Its users alice and bob may write to `org`, reader may only read there, and mallory has no part in it.
+    """
     hub = Hub(Storage(folder))
+    hub.tokens = {name: hub.user(name, orgs=["org"]) for name in ("alice", "bob")}
+    hub.tokens |= {"reader": hub.user("reader", "read", orgs=["org"]), "mallory": hub.user("mallory")}
     config = uvicorn.Config(
         _faulty(hub, _application(hub)), host="127.0.0.1", port=0, log_level="error", lifespan="off"
     )

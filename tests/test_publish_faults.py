@@ -10,13 +10,26 @@ from pathlib import Path
 
 import pytest
 from hub_client import hub_environment, use_hub
-from hub_server import Fault
+from hub_server import Fault, running_hub
 
 from specdata import SpecdataError
 from specdata.publish import publish_dataset
 
 SPECDATA = Path(sys.executable).with_name("specdata")
 SHORT = {".gitattributes"}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A Hub of its own, whose large files may get lost."""
+    with running_hub(tmp_path_factory.mktemp("faulty") / "hub") as running:
+        yield running
+
+
+def forget(hub):
+    """Lose the large files that arrived, so that they have to be sent again."""
+    for path in hub.storage.folder.glob("objects/*"):
+        path.unlink()
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +62,7 @@ def test_every_way_up_gives_the_same_bytes(hub, mock_data, monkeypatch, way):
 
     use_hub(hub, monkeypatch, hub.tokens["alice"], xet=way == "xet")
     monkeypatch.setattr(hub, "multipart", way == "multipart")
-    if way != "lfs":  # the large files of the other tests are there already
-        for path in hub.storage.folder.glob("objects/*"):
-            path.unlink()
+    forget(hub)
     hub.received.clear()
     name = f"org/mock-{way}"
     publish_dataset(mock_data, name)
@@ -67,8 +78,7 @@ def test_every_way_up_gives_the_same_bytes(hub, mock_data, monkeypatch, way):
 
 
 def test_a_line_that_breaks_and_a_busy_hub_are_got_over(alice, mock_data, impatient):
-    for path in alice.storage.folder.glob("objects/*"):
-        path.unlink()
+    forget(alice)
     alice.faults += [
         Fault("PUT /lfs/", "cut", times=2, after=5000),
         Fault("POST .*/preupload/", 429, retry_after=7),
@@ -84,8 +94,7 @@ def test_a_line_that_breaks_and_a_busy_hub_are_got_over(alice, mock_data, impati
 
 
 def test_an_upload_that_broke_off_goes_on(alice, mock_data, impatient):
-    for path in alice.storage.folder.glob("objects/*"):
-        path.unlink()
+    forget(alice)
     alice.faults.append(Fault("PUT /lfs/", "cut", times=100, after=60_000))  # the small files arrive
     alice.received.clear()
     with pytest.raises(SpecdataError, match=r"the upload stopped \(.*\), and nothing of it is visible; give the same"):
@@ -181,8 +190,7 @@ def test_the_same_from_two_at_once_is_one_commit(alice, mock_data):
 
 def test_two_processes_that_publish_different_things(hub, mock_data, tmp_path):
     """On a slow disk, so that they meet: each state is one of theirs, and whoever lost was told."""
-    for path in hub.storage.folder.glob("objects/*"):
-        path.unlink()
+    forget(hub)
     hub.faults.append(Fault("PUT /lfs/", "slow", times=1000, pause=0.1))
     running = {}
     for user in ("alice", "bob"):
@@ -206,8 +214,7 @@ def test_two_processes_that_publish_different_things(hub, mock_data, tmp_path):
 
 @pytest.mark.parametrize("way", ["lfs", "xet"])
 def test_killed_in_the_middle_it_goes_on(hub, mock_data, tmp_path, way):
-    for path in hub.storage.folder.glob("objects/*"):
-        path.unlink()
+    forget(hub)
     name = f"org/mock-killed-{way}"
     environment = hub_environment(hub, hub.tokens["alice"], tmp_path / "home", xet=way == "xet")
     command = [SPECDATA, "publish", "dataset", mock_data, "--repo", name]
