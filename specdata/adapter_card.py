@@ -145,6 +145,9 @@ def _check_recipe(content, path, config, training, rows):
             found["learning_rate"] = said["learning_rate"] if near else rate
         # With rows of more tokens than the recipe lets through, it was another limit, or other data.
         seen = [(e["num_tokens"], e["epoch"]) for e in state["log_history"] if "num_tokens" in e and e.get("epoch")]
+        # Of a mixture, the first data set has the spectra; without shares the others' rows are not known.
+        shares = [part.get("fraction") for part in said.get("datasets") or [{"fraction": 1}]]
+        rows = rows * sum(shares) / shares[0] if all(shares) else math.inf
         tokens = seen[-1][0] / (seen[-1][1] * rows) if seen else 0
         if tokens > said.get("max_length", 1024):
             found["max_length"] = f"{tokens:.0f} tokens a row"

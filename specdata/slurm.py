@@ -72,10 +72,10 @@ export OMP_NUM_THREADS=${{SLURM_CPUS_PER_TASK:-1}}
         + f"""
 # The state is written last, so a checkpoint that holds it is complete
 last=$(ls -d {shlex.quote(output)}/checkpoint-*/trainer_state.json 2>/dev/null | sort -V | tail -n 1 || true)
-export RESUME=${{last:+--resume_from_checkpoint ${{last%/trainer_state.json}}}}
+export CHECKPOINT=${{last%/trainer_state.json}}
 
 # One launcher a node, which starts a process for each of its GPUs
-srun --kill-on-bad-exit=1 bash -c {shlex.quote(node + " $RESUME")}
+srun --kill-on-bad-exit=1 bash -c {shlex.quote(node + ' ${CHECKPOINT:+--resume_from_checkpoint "$CHECKPOINT"}')}
 """
     )
 

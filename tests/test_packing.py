@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -133,12 +134,13 @@ def losses(training):
 def test_the_same_seed_gives_the_same_loss_and_a_resumed_training_the_same_end(workplace):
     from safetensors.torch import load_file
 
-    whole = train(workplace, "whole")
+    with ThreadPoolExecutor(2) as pool:
+        runs = (("whole", 0), ("again", 0), ("other", 1))
+        futures = [pool.submit(train, workplace, name, "--seed", seed) for name, seed in runs]
+        whole, again, other = (future.result() for future in futures)
     stopped = workplace / "stopped"
     shutil.copytree(whole / "checkpoint-2", stopped / "checkpoint-2")
     resumed = train(workplace, "stopped", "--resume_from_checkpoint", stopped / "checkpoint-2")
-    again = train(workplace, "again")
-    other = train(workplace, "other", "--seed", "1", "--max_steps", "4")
     assert len(losses(whole)) == 4
     assert losses(again) == losses(whole)
     assert losses(resumed) == losses(whole)

@@ -199,6 +199,22 @@ def test_a_recipe_that_it_was_not_trained_with_is_refused(evaluated, tmp_path):
         write_adapter(training, evaluation, recipe, tmp_path / "out", base_model="org/tiny")
 
 
+def test_the_rows_of_a_mixture_are_more_than_those_of_its_spectra(tmp_path):
+    from specdata.adapter_card import _check_recipe
+
+    # 3,000 spectra of 573 tokens and 158 chats of 250 an epoch
+    epoch = {"num_tokens": 3000 * 573 + 158 * 250, "epoch": 1.0, "learning_rate": 1e-4}
+    state = {"train_batch_size": 8, "epoch": 1.0, "max_steps": 395, "global_step": 395, "log_history": [epoch]}
+    (tmp_path / "checkpoint-395").mkdir()
+    (tmp_path / "checkpoint-395" / "trainer_state.json").write_text(json.dumps(state))
+    path = ROOT / "recipes/llama-3.1-8b/redshift-packed.yaml"
+    recipe = yaml.safe_load(path.read_text()) | {"num_train_epochs": 1}
+    config = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": ["q_proj", "v_proj"]}
+    assert "max_length" not in _check_recipe(recipe, path, config, tmp_path, 3000)
+    with pytest.raises(SpecdataError, match=r"says max_length = 500 but the training had \d+ tokens a row"):
+        _check_recipe(recipe | {"max_length": 500}, path, config, tmp_path, 3000)
+
+
 def test_an_adapter_of_another_model_is_refused(evaluated, mock_data, tmp_path):
     from transformers import LlamaConfig, LlamaForCausalLM
 
