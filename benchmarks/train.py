@@ -205,7 +205,7 @@ def main():
 
     import torch
 
-    from specdata.footprint import matrix_rate
+    from specdata.training.footprint import matrix_rate
 
     gpu = torch.cuda.is_available() and not args.cpu
     if not gpu and args.model == "8b":

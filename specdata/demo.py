@@ -9,7 +9,7 @@ from pathlib import Path
 import specdata
 from specdata.errors import SpecdataError
 from specdata.files import find_recipe, new_folder
-from specdata.training import run_training
+from specdata.training.recipe import run_training
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -8,7 +8,7 @@ from pathlib import Path
 from specdata.dataset import MANIFEST, files_revision
 from specdata.encoding import Encoding
 from specdata.errors import SpecdataError
-from specdata.hubaccess import check_access
+from specdata.hub.access import check_access
 from specdata.shards import shard_names
 
 

@@ -123,7 +123,7 @@ def print_published(done):
 
 
 def print_check(report):
-    """Print what `specdata.check.check` found: what the training takes, then what is wrong, the worst first."""
+    """Print what `specdata.training.check` found: what the training takes, then what is wrong, the worst first."""
     for name, fact in report.facts.items():
         print(f"{name}: {fact}")
     for level, sentence in report.findings:

@@ -209,7 +209,7 @@ def workplace(tmp_path_factory, tiny_model, mock_data):
     """A folder in which the shipped recipes find their data: spectra, and chats to mix in; and the tiny model."""
     from datasets import Dataset
 
-    from specdata.replay import write_replay
+    from specdata.training.replay import write_replay
 
     folder = tmp_path_factory.mktemp("workplace")
     for name in ("sdss-galaxy-spectra", "mock-galaxy-spectra"):

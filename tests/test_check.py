@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from specdata import SpecdataError
-from specdata.check import check
 from specdata.files import find_recipe
-from specdata.training import parse_training
+from specdata.training.check import check
+from specdata.training.recipe import parse_training
 
 SPECDATA = Path(sys.executable).with_name("specdata")
 ON_CPU = ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--torch_compile", "false"]
@@ -46,7 +46,7 @@ def test_the_rows_are_those_that_trl_trains_on(here, tiny_model, tokenizer):
     from datasets import load_dataset
     from trl import SFTConfig, SFTTrainer
 
-    from specdata.checkrows import measure_rows
+    from specdata.training.rows import measure_rows
 
     rows = load_dataset("sdss-galaxy-spectra", "packed")["train"]
     measured = measure_rows("x", rows, tokenizer)
@@ -174,7 +174,7 @@ def test_memory_and_time_of_the_8b_model_come_from_its_shapes_alone(here, tiny_m
     from transformers import LlamaConfig
     from trl import get_peft_config
 
-    from specdata.footprint import footprint
+    from specdata.training.footprint import footprint
 
     shape = {"vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32}
     config = LlamaConfig(**shape, num_attention_heads=32, num_key_value_heads=8)
@@ -210,7 +210,7 @@ def test_the_kept_activations_are_those_of_a_real_forward_pass(tiny_model):
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from specdata.footprint import adapted, kept_bytes
+    from specdata.training.footprint import adapted, kept_bytes
 
     config = AutoConfig.from_pretrained(tiny_model)
     real = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32, attn_implementation="sdpa")
@@ -235,6 +235,6 @@ def test_a_gated_model_is_told_before_anything_else_is_done(here, monkeypatch):
         raise SpecdataError(f"{name}: is gated, and the token has no access; ask for it on its page")
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("specdata.hubaccess.check_access", refuse)
+    monkeypatch.setattr("specdata.hub.access.check_access", refuse)
     found = findings("llama-3.1-8b/redshift-paper", *ON_CPU)
     assert found == ["meta-llama/Llama-3.1-8B-Instruct: is gated, and the token has no access; ask for it on its page"]

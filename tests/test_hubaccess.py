@@ -10,7 +10,7 @@ from hub_client import hub_environment, use_hub
 
 from specdata import SpecdataError
 from specdata.files import find_recipe
-from specdata.hubaccess import check_access, check_write, preflight
+from specdata.hub.access import check_access, check_write, preflight
 
 SPECDATA = Path(sys.executable).with_name("specdata")
 LLAMA = "meta/gated-llama"

@@ -10,9 +10,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from specdata import SpecdataError
+from specdata.hub.lora import check_lora
+from specdata.hub.publish import publish_adapter
 from specdata.inputs import weights_revision
-from specdata.publish import publish_adapter
-from specdata.publish_lora import check_lora
 
 
 @pytest.fixture

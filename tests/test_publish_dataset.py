@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from specdata import SpecdataError
-from specdata.publish import publish_dataset
+from specdata.hub.publish import publish_dataset
 
 REPO = "org/mock-tiny"
 
@@ -132,7 +132,7 @@ def test_a_collection_ties_it_to_the_paper(alice, data):
 def test_row_groups_and_page_index_suit_the_viewer(mock_data):
     import pyarrow.parquet as pq
 
-    from specdata.publish_checks import VIEWER_LIMIT
+    from specdata.hub.checks import VIEWER_LIMIT
 
     for path in mock_data.glob("*/*.parquet"):
         metadata = pq.read_metadata(path)

@@ -13,7 +13,7 @@ from hub_client import hub_environment, use_hub
 from hub_server import Fault, running_hub
 
 from specdata import SpecdataError
-from specdata.publish import publish_dataset
+from specdata.hub.publish import publish_dataset
 
 SPECDATA = Path(sys.executable).with_name("specdata")
 SHORT = {".gitattributes"}
@@ -44,7 +44,7 @@ def impatient(monkeypatch):
     waited = []
     clock = types.SimpleNamespace(time=time.time, sleep=waited.append)
     monkeypatch.setattr("huggingface_hub.utils._http.time", clock)
-    monkeypatch.setattr("specdata.publish_commit.time", clock)
+    monkeypatch.setattr("specdata.hub.commit.time", clock)
     return waited
 
 

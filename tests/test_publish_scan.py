@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specdata import SpecdataError
-from specdata.publish_contents import Upload, dataset_contents
-from specdata.publish_scan import scan
+from specdata.hub.contents import Upload, dataset_contents
+from specdata.hub.scan import scan
 
 TOKEN = "hf_" + "aB3" * 12  # in two parts, or scanners of code would take it for one
 

@@ -94,7 +94,7 @@ def test_trainable_parameters(name):
     from transformers import LlamaConfig
     from trl import get_peft_config
 
-    from specdata.footprint import adapted
+    from specdata.training.footprint import adapted
 
     _, _, model_args, _ = parse(ROOT / name)
     config = LlamaConfig(**ARCHITECTURES[model_args.model_name_or_path])
@@ -121,7 +121,7 @@ def torch_bfloat16():
 def test_trl_and_accelerate_take_the_accelerate_files(name):
     from accelerate.commands.config.config_args import load_config_from_file
 
-    from specdata.training import parse_training
+    from specdata.training.recipe import parse_training
 
     made = load_config_from_file(str(ROOT / name))
     assert made.distributed_type.value == ("DEEPSPEED" if "zero3" in name else "FSDP")
@@ -148,8 +148,8 @@ def test_the_accelerate_files_have_the_keys_of_those_that_trl_ships():
 def test_every_command_of_the_table_of_the_paper_is_one_that_trl_takes():
     import shlex
 
-    from specdata.grid import load_grid
-    from specdata.training import parse_training
+    from specdata.training.grid import load_grid
+    from specdata.training.recipe import parse_training
 
     grid = load_grid("sweeps/paper")
     assert len(grid.runs) == 7

@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset, load_dataset
 
 from specdata import SpecdataError
-from specdata.replay import write_replay
+from specdata.training.replay import write_replay
 
 
 def test_conversations_become_prompts_and_completions_that_trl_mixes(workplace, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from specdata import SpecdataError
-from specdata.slurm import slurm_script, write_slurm
+from specdata.training.slurm import slurm_script, write_slurm
 
 # All nodes are this machine, one task each.
 SRUN = """#!/usr/bin/env bash

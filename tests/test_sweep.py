@@ -12,8 +12,8 @@ import yaml
 
 from specdata import SpecdataError
 from specdata.files import find_recipe
-from specdata.grid import load_grid
-from specdata.sweep import sweep
+from specdata.training.grid import load_grid
+from specdata.training.sweep import sweep
 
 SPECDATA = Path(sys.executable).with_name("specdata")
 SETTINGS = ["--model_name_or_path", "tiny", "--use_cpu", "true", "--bf16", "false", "--dtype", "float32"]
@@ -101,7 +101,7 @@ def test_a_run_that_fails_does_not_keep_the_others_from_being_done(swept, tmp_pa
         asked.append(settings)
         raise SpecdataError("trl sft ended with code 1, see above")
 
-    monkeypatch.setattr("specdata.sweep.run_training", train)
+    monkeypatch.setattr("specdata.training.sweep.run_training", train)
     with pytest.raises(SpecdataError, match=r"2 of 2 runs failed \(reference, rank-4\)"):
         sweep("llama-3.1-8b/redshift-packed", tmp_path / "out", grid="grid.yaml", settings=SETTINGS)
     assert [words[words.index("--lora_r") + 1] for words in asked] == ["8", "4"]

@@ -23,7 +23,7 @@ def check(
     nodes: Annotated[int, typer.Option(min=1, help="Nodes, each with so many GPUs.")] = 1,
 ):
     """Tell what a launch would run into, in seconds: exit code 2 if it would fail."""
-    from specdata.check import check as run
+    from specdata.training.check import check as run
 
     report = run(recipe, context.args, device=device, gpus=gpus, nodes=nodes)
     print_check(report)
@@ -46,7 +46,7 @@ def replay(
     overwrite: Overwrite = False,
 ):
     """Take conversations of an instruction set that a recipe can mix in, so that the model stays able to talk."""
-    from specdata.replay import write_replay
+    from specdata.training.replay import write_replay
 
     record = write_replay(
         dataset, output, tokenizer=tokenizer, config=config, split=split, rows=rows, tokens=tokens, seed=seed,
@@ -75,7 +75,7 @@ def slurm(
     setup: Annotated[str | None, typer.Option(help="Line that makes trl available: source .venv/bin/activate.")] = None,
 ):
     """Write the batch script that runs a recipe on a Slurm cluster."""
-    from specdata.slurm import write_slurm
+    from specdata.training.slurm import write_slurm
 
     write_slurm(
         output, recipe, context.args, nodes=nodes, gpus=gpus, accelerate_config=accelerate_config,
@@ -93,8 +93,8 @@ def sweep(
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only the first rows, a fair sample.")] = None,
 ):
     """Train and evaluate every run of a grid, and write one table. Stopped, it goes on where it was."""
-    from specdata.sweep import sweep as run
-    from specdata.sweeptable import markdown
+    from specdata.training.sweep import sweep as run
+    from specdata.training.table import markdown
 
     print(f"\n{markdown(run(recipe, output, grid=grid, settings=context.args, rows=limit))}")
     print(f"written    {output}/table.md, table.json and table.png")

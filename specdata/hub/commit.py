@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass
 
 from specdata.errors import SpecdataError
-from specdata.hubaccess import hub_errors
+from specdata.hub.access import hub_errors
 
 _TRIES = 5
 _PASSING = (408, 429, 500, 502, 503, 504)
@@ -69,7 +69,7 @@ def compare(uploads, state, owns):
 
     Parameters
     ----------
-    uploads : list of specdata.publish_contents.Upload
+    uploads : list of specdata.hub.contents.Upload
     state : State
     owns : sequence of str
         Patterns of files that are taken away where no upload has their path.

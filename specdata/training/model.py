@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from specdata.errors import SpecdataError
-from specdata.footprint import read_config
+from specdata.training.footprint import read_config
 
 
 def open_model(parsed, findings):
@@ -12,7 +12,7 @@ def open_model(parsed, findings):
 
     Parameters
     ----------
-    parsed : specdata.training.TrainingRecipe
+    parsed : specdata.training.recipe.TrainingRecipe
     findings : list of (str, str)
         What is wrong is appended here.
 
@@ -25,7 +25,7 @@ def open_model(parsed, findings):
     """
     from huggingface_hub import constants
 
-    from specdata.hubaccess import check_access
+    from specdata.hub.access import check_access
     from specdata.tokenizer import load_tokenizer
 
     name = parsed.model.model_name_or_path

@@ -2,7 +2,7 @@
 
 import json
 
-from specdata.hubaccess import hub_errors
+from specdata.hub.access import hub_errors
 
 # How a text is cut and padded is up to who calls it.
 _RUNTIME = ("truncation", "padding")

@@ -125,7 +125,7 @@ def _commit(dataset):
         return None
     from huggingface_hub import HfApi
 
-    from specdata.hubaccess import hub_errors
+    from specdata.hub.access import hub_errors
 
     with hub_errors(dataset):
         return HfApi().dataset_info(dataset).sha

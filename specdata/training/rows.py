@@ -34,7 +34,7 @@ class Rows:
 
 
 def open_source(source):
-    """Load the rows of one `specdata.training.Source`.
+    """Load the rows of one `specdata.training.recipe.Source`.
 
     Returns
     -------

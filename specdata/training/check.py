@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from specdata.checkmachine import disk_findings, find_device, machine_findings, shards
-from specdata.checkmodel import open_model
-from specdata.checkrows import Rows, measure_rows, mixture_sizes, open_source
 from specdata.errors import SpecdataError
-from specdata.footprint import SHARE, footprint
-from specdata.training import Source, parse_training
+from specdata.training.footprint import SHARE, footprint
+from specdata.training.machine import disk_findings, find_device, machine_findings, shards
+from specdata.training.model import open_model
+from specdata.training.recipe import Source, parse_training
+from specdata.training.rows import Rows, measure_rows, mixture_sizes, open_source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def check(recipe, settings=(), *, device=None, gpus=None, nodes=1, progress=True
     settings : sequence of str
         What the command line of ``trl sft`` will add to it.
     device : str, optional
-        The GPU that it is meant for, one of `specdata.footprint.DEVICES`; by default what this machine has.
+        The GPU that it is meant for, one of `specdata.training.footprint.DEVICES`; by default what this machine has.
     gpus : int, optional
         GPUs of each node.
     nodes : int
@@ -107,7 +107,7 @@ def _rows(parsed, tokenizer, findings, facts, progress):
     """Tokens of all training rows, and of those of the validation; None where they cannot be read."""
     from huggingface_hub import constants
 
-    from specdata.hubaccess import check_access
+    from specdata.hub.access import check_access
 
     script, training = parsed.script, parsed.training
     sources = list(parsed.sources)

@@ -1,6 +1,6 @@
 """A collection on the Hub that ties data sets, adapters and the paper together."""
 
-from specdata.hubaccess import hub_errors
+from specdata.hub.access import hub_errors
 
 
 def add_to_collection(title, namespace, items, *, private=False):

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from specdata.errors import SpecdataError
-from specdata.footprint import DEVICES, matrix_rate
+from specdata.training.footprint import DEVICES, matrix_rate
 
 _FLASH = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
 
@@ -43,9 +43,9 @@ def find_device(recipe, name=None, count=None):
 
     Parameters
     ----------
-    recipe : specdata.training.TrainingRecipe
+    recipe : specdata.training.recipe.TrainingRecipe
     name : str, optional
-        One of `specdata.footprint.DEVICES`.
+        One of `specdata.training.footprint.DEVICES`.
     count : int, optional
         GPUs of all nodes; by default what the launch asks for.
 

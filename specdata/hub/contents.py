@@ -15,7 +15,7 @@ from specdata.dataset import MANIFEST
 from specdata.errors import SpecdataError
 from specdata.evaluate import CONTENTS as EVALUATION
 from specdata.evaluate import RESULTS
-from specdata.publish_lora import safetensors_header
+from specdata.hub.lora import safetensors_header
 
 WEIGHTS = "adapter_model.safetensors"
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "*.jinja")
@@ -113,7 +113,7 @@ def adapter_contents(folder, results, config, repo, *, dataset, base_model, rank
     dataset, base_model : str
         Names on the Hub of what it was trained on and from; they take the place of local ones everywhere.
     rank : int
-        What vLLM has to be told; see `specdata.publish_lora.check_lora`.
+        What vLLM has to be told; see `specdata.hub.lora.check_lora`.
     same_tokenizer : bool
         Whether the base model has the very tokenizer, so that its files need not go along.
 
@@ -131,6 +131,8 @@ def adapter_contents(folder, results, config, repo, *, dataset, base_model, rank
     reading = render("reading-adapter.md", base_model=base_model, adapter=repo, tokenizer=tokenizer, rank=rank)
     card = _adapter_card(_text(folder / "README.md"), names, dataset, base_model)
     recipe = re.sub(r"(?m)^(dataset_name:[ \t]*)\S+", lambda m: m[1] + dataset, _text(folder / "recipe.yaml"))
+    scored = re.escape(next(iter(names)).rpartition("/")[2])  # of a mixture, the parts that are of this data set
+    recipe = re.sub(rf"(?m)^([ \t-]+path:[ \t]*)(?:\S*/)?{scored}(?=\s)", lambda m: m[1] + dataset, recipe)
     recipe = re.sub(r"(?m)^(model_name_or_path:[ \t]*)\S+", lambda m: m[1] + base_model, recipe)
     made = {
         "README.md": READING.sub(lambda _: reading, card),

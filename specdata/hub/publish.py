@@ -8,11 +8,10 @@ from pathlib import Path
 from specdata.dataset import MANIFEST
 from specdata.errors import SpecdataError
 from specdata.evaluate import RESULTS
-from specdata.hubaccess import check_access, check_write
-from specdata.inputs import read_manifest
-from specdata.publish_checks import check_adapter, check_apart, check_dataset, check_hub_name
-from specdata.publish_collection import add_to_collection
-from specdata.publish_commit import (
+from specdata.hub.access import check_access, check_write
+from specdata.hub.checks import check_adapter, check_apart, check_dataset, check_hub_name
+from specdata.hub.collection import add_to_collection
+from specdata.hub.commit import (
     State,
     check_owner,
     check_tag,
@@ -22,10 +21,11 @@ from specdata.publish_commit import (
     name_commit,
     read_state,
 )
-from specdata.publish_contents import ADAPTER_OWNS, DATASET_OWNS, adapter_contents, dataset_card, dataset_contents
-from specdata.publish_lora import check_lora
-from specdata.publish_scan import scan
-from specdata.publish_tokenizer import same_tokenizer
+from specdata.hub.contents import ADAPTER_OWNS, DATASET_OWNS, adapter_contents, dataset_card, dataset_contents
+from specdata.hub.lora import check_lora
+from specdata.hub.scan import scan
+from specdata.hub.tokenizer import same_tokenizer
+from specdata.inputs import read_manifest
 
 PAPER = "2508.10075"
 _TAG = re.compile(r"(?!.*\.\.)(?!.*\.lock$)[\w][\w.+-]*")
@@ -38,7 +38,7 @@ class Published:
     Attributes
     ----------
     repo, repo_type, tag : str
-    changes : specdata.publish_commit.Changes
+    changes : specdata.hub.commit.Changes
     left_out : list of str
         Files of the folder that stay here.
     notes : list of str
@@ -80,9 +80,9 @@ def publish_dataset(folder, repo, *, tag=None, show=None, **options):
         message : str
             Of the commit.
         collection : str
-            Title of a collection that it is put into; see `specdata.publish_commit.add_to_collection`.
+            Title of a collection that it is put into; see `specdata.hub.commit.add_to_collection`.
         allow : sequence of str
-            See `specdata.publish_scan.scan`.
+            See `specdata.hub.scan.scan`.
         dry_run : bool
             Send nothing.
 

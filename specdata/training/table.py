@@ -14,8 +14,8 @@ def write_table(output, grid, parsed, results, failed):
     Parameters
     ----------
     output : Path
-    grid : specdata.grid.Grid
-    parsed : dict of str to specdata.training.TrainingRecipe
+    grid : specdata.training.grid.Grid
+    parsed : dict of str to specdata.training.recipe.TrainingRecipe
         The runs in their order.
     results : dict of str to dict
         What `specdata evaluate` wrote, of the runs that are done.

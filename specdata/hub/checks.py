@@ -12,9 +12,9 @@ from specdata import metrics
 from specdata.adapter_card import complete
 from specdata.dataset import MANIFEST, files_revision
 from specdata.errors import SpecdataError
-from specdata.hubaccess import hub_errors
+from specdata.hub.access import hub_errors
+from specdata.hub.contents import front_matter
 from specdata.inputs import file_sha256, weights_revision
-from specdata.publish_contents import front_matter
 from specdata.shards import open_shard, shard_names
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")

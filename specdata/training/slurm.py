@@ -5,7 +5,7 @@ from pathlib import Path
 
 from specdata.errors import SpecdataError
 from specdata.files import find_recipe, new_file
-from specdata.training import parse_training
+from specdata.training.recipe import parse_training
 
 _PORT = 29500
 

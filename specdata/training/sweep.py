@@ -10,9 +10,9 @@ from filelock import FileLock, Timeout
 
 from specdata.errors import SpecdataError
 from specdata.evaluate import RESULTS
-from specdata.grid import load_grid
-from specdata.sweeptable import write_table
-from specdata.training import checkpoints, parse_training, run_training
+from specdata.training.grid import load_grid
+from specdata.training.recipe import checkpoints, parse_training, run_training
+from specdata.training.table import write_table
 from specdata.wholefile import write_whole
 
 _MADE_BY, _TRAINED, _CHOSEN = "sweep.json", "finished", "chosen.json"

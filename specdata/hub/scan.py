@@ -41,7 +41,7 @@ def scan(uploads, *, namespace="", allow=()):
 
     Parameters
     ----------
-    uploads : iterable of specdata.publish_contents.Upload
+    uploads : iterable of specdata.hub.contents.Upload
     namespace : str
         Owner of the repository, whose name may stand in the files.
     allow : iterable of str
