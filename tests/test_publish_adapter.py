@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from safetensors.numpy import load_file, save_file
 
 from specdata import SpecdataError
@@ -74,6 +75,10 @@ def test_names_of_this_disk_are_replaced_by_those_of_the_hub(alice, adapter):
     change(adapter / "results.json", lambda r: (r["dataset"].update(name="mine"), r["model"].update(base="base")))
     edit(adapter / "recipe.yaml", "org/mock-galaxies", "data/mine")
     edit(adapter / "recipe.yaml", "org/tiny-llama", "base")
+    with (adapter / "recipe.yaml").open("a") as stream:  # a mixture, of which one part is of the data set
+        stream.write(
+            "datasets:\n  - path: data/mine\n    name: chat\n  - name: paper\n    path: mine\n  - path: replay\n"
+        )
     edit(adapter / "README.md", "`org/mock-galaxies`", "`mine`")
     edit(adapter / "README.md", "datasets:\n- org/mock-galaxies\n", "")
     with pytest.raises(SpecdataError, match=r"data set 'mine' is not a name of the Hub: give --dataset ORG/NAME"):
@@ -84,6 +89,7 @@ def test_names_of_this_disk_are_replaced_by_those_of_the_hub(alice, adapter):
     recipe = alice.bytes_of("model", "org/mock-names", "recipe.yaml").decode()
     assert "dataset_name: org/mock-galaxies\n" in recipe
     assert "model_name_or_path: org/tiny-llama\n" in recipe
+    assert [part["path"] for part in yaml.safe_load(recipe)["datasets"]] == [*["org/mock-galaxies"] * 2, "replay"]
     card = alice.bytes_of("model", "org/mock-names", "README.md").decode()
     assert "\ndatasets:\n- org/mock-galaxies\n" in card
     assert "[`org/mock-galaxies`](https://huggingface.co/datasets/org/mock-galaxies)" in card
