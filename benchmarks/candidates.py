@@ -28,7 +28,7 @@ from specdata.costs import PAPER_LIMIT
 from specdata.encoding import grid_edges, normalise
 from specdata.errors import SpecdataError
 from specdata.recipe import Grid
-from specdata.serialize import SCHEMES
+from specdata.serialize import PACKED, SCHEMES
 from specdata.tokenizer import LLAMA, SMOLLM2, load_tokenizer
 from specdata.tokens import count_texts
 
@@ -38,10 +38,11 @@ CANDIDATES = (
     *("csv none log", "grouped-dot none log", "grouped-zeros none log"),
     *("delta asinh log", "delta-2 asinh log", "pairs asinh log"),
     *("marker32 asinh log", "marker64 asinh log", "quantiles asinh log", "lloyd asinh log"),
+    "clipped asinh log",  # no candidate: packed, clipped to the first and the last level of the quantiles
 )
 # Tokens of a codebook, that of a missing value included: all that Llama-3 keeps free; SmolLM2 has none and gets 256.
 CODES = {LLAMA: (248, "<|reserved_special_token_{}|>"), SMOLLM2: (256, "<|flux_{}|>")}
-ROUNDS = {"quantiles": 0, "lloyd": 100}  # of learning the codebook
+ROUNDS = {"quantiles": 0, "lloyd": 100, "clipped": 0}  # of learning the codebook
 MISREAD = ("packed", "delta", "delta-2")
 
 
@@ -102,19 +103,24 @@ def measure(args):
             known[label] = np.abs(np.concatenate(z_pred))
         return known[label]
 
-    for tokenizer, candidate in (bar := tqdm([(name, candidate) for name in CODES for candidate in CANDIDATES])):
+    chosen = dict.fromkeys([REFERENCE, *args.candidates])
+    for tokenizer, candidate in (bar := tqdm([(name, candidate) for name in CODES for candidate in chosen])):
         bar.set_description(f"{candidate}, {tokenizer}")
         name, normalisation, _ = candidate.split()
         here, learned = absolute if normalisation == "none" else data, None
         if name in ROUNDS:  # learned with some number of bins, since every value costs the same tokens
             flux, (size, word) = unrounded(here, candidate, 514), CODES[tokenizer]
             learned = [Codebook.learn(name, flux[train], size, word, ROUNDS[name]) for train, _, _ in parts]
-            SCHEMES[name] = learned[0]
+            SCHEMES[name] = PACKED if name == "clipped" else learned[0]
         scheme = SCHEMES[name]
         task = {"candidate": candidate, "bins": None, "tokens": PAPER_LIMIT, "tokenizer": tokenizer}
         x, line = what_readers_get(here, task)
         exact = unrounded(here, candidate, line["bins"])
-        values = [codebook.nearest(exact) for codebook in learned] if learned else [x] * len(parts)
+        values = [x] * len(parts)
+        if name == "clipped":
+            values = [np.clip(x, codebook.low, codebook.high) for codebook in learned]
+        elif learned:
+            values = [codebook.nearest(exact) for codebook in learned]
         off = np.abs(values[0] - exact)
         tokens = count_texts(load_tokenizer(tokenizer), scheme.encode_batch(x, arrow=True))
         line |= {"data": data.name, "tokenizer": tokenizer, "candidate": candidate, "rows": len(x), "readers": {}}
@@ -128,15 +134,21 @@ def measure(args):
         for reader in args.readers:
             found = errors(reader, values)
             less = found - reference.setdefault((tokenizer, reader), found)
-            line["readers"][reader] = {
-                "mae": interval(found, tested).tolist(),
-                "difference": interval(less, tested).tolist(),
-                "misread": interval(errors(reader, values, spoiled), tested).tolist()
-                if spoiled and reader != "CNN"
-                else None,
-            }
+            cell = {"mae": interval(found, tested).tolist(), "difference": interval(less, tested).tolist()}
+            if spoiled and reader != "CNN":
+                cell["misread"] = interval(errors(reader, values, spoiled), tested).tolist()
+            line["readers"][reader] = cell
         with args.output.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
+
+
+def load_results(path):
+    """The lines of the output in the order of the tables, the last one of each measurement."""
+    if not path.exists() or not path.stat().st_size:
+        raise SpecdataError(f"{path}: holds no results; measure first, without --report")
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = {(c["data"], list(CODES).index(c["tokenizer"]), CANDIDATES.index(c["candidate"])): c for c in found}
+    return [found[label] for label in sorted(found)]
 
 
 def markdown(lines):
@@ -161,8 +173,8 @@ def markdown(lines):
             if "misread" in line:
                 cells = [line["tokenizer"], line["candidate"], str(line["bins"])]
                 cells += [f"{100 * line['misread']['share']:.1f} %", f"{line['misread']['rms']:.2f}"]
-                found = [f for f in line["readers"].values() if f["misread"]]
-                cells += ["{:.2f} to {:.2f} [{:.2f}, {:.2f}]".format(f["mae"][0], *f["misread"]) for f in found]
+                found = [found for found in line["readers"].values() if "misread" in found]
+                cells += ["{:.2f} to {:.2f} [{:.2f}, {:.2f}]".format(c["mae"][0], *c["misread"]) for c in found]
                 print(f"| {' | '.join(cells)} |")
 
 
@@ -176,11 +188,12 @@ def draw(path, lines):
     shown = [candidate for candidate in CANDIDATES if " none " not in candidate][::-1]
     for row, name in zip(panels, names, strict=True):
         for axes, reader in zip(row, READERS, strict=True):
-            axes.set(title=f"{reader}, {name}", yticks=range(len(shown)), yticklabels=[c.split()[0] for c in shown])
             here = [c for c in lines if c["data"] == name and c["candidate"] in shown and reader in c["readers"]]
             if not here:
-                axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="0.5")
+                axes.set_axis_off()
                 continue
+            axes.set_title(f"{reader}, {name}", fontsize=10)
+            axes.set_yticks(range(len(shown)), [candidate.split()[0] for candidate in shown])
             axes.axvline(0, color="0.7", lw=0.9, zorder=0)
             for place, tokenizer in enumerate(CODES):
                 mine = [c for c in here if c["tokenizer"] == tokenizer]
@@ -203,16 +216,15 @@ def main():
     parser.add_argument("--folder", help="measure the spec files in it instead of mocks")
     parser.add_argument("--mocks", type=int, default=4500, help="number of mocks (default 4500)")
     parser.add_argument("--readers", nargs="+", choices=READERS, help="default: all; on a folder no CNN")
+    parser.add_argument("--candidates", nargs="+", choices=CANDIDATES, default=CANDIDATES, help="default: all")
     parser.add_argument("--report", type=Path, help="measure nothing: write the tables, and draw this figure")
     args = parser.parse_args()
     args.readers = args.readers or [name for name in READERS if name != "CNN" or not args.folder]
     try:
         if not args.report:
             measure(args)
-        elif not (args.output.exists() and args.output.stat().st_size):
-            raise SpecdataError(f"{args.output}: holds no results; measure first, without --report")
         else:
-            lines = [json.loads(line) for line in args.output.read_text(encoding="utf-8").splitlines()]
+            lines = load_results(args.output)
             markdown(lines)
             draw(args.report, lines)
     except (SpecdataError, OSError) as error:
