@@ -15,6 +15,7 @@ settings.load_profile("specdata")
 
 # Before any Hugging Face library is imported: no network, and no cache but one of this run.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests themselves run side by side
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="specdata-tests-")
 
 DATA = Path(__file__).parent / "data"

@@ -29,7 +29,8 @@ def expected(scheme, values):
         return np.array(levels)
     if scheme is candidates.DELTA_SHORT:
         return scheme.followed(values[None])[0]
-    return np.rint(values / scheme.step) * scheme.step if scheme is candidates.PAIRS else np.rint(values * 100) / 100
+    per_unit = 10 if scheme is candidates.PAIRS else 100
+    return np.rint(values * per_unit) / per_unit
 
 
 def in_range(scheme):

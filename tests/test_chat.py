@@ -216,7 +216,7 @@ DATASET = [*FILE, *ADAPTER, "--dataset", "{data}"]
         (["--spectrum", "no.fits", *FINISHED], "no.fits: this is not a FITS file"),
         (["--spectrum", "gone.fits", *FINISHED], "gone.fits: "),
         ([*FILE, *ADAPTER], "has no results.json that says how its spectra are written; give --dataset and --config"),
-        (DATASET, "has the text configs paper, packed; say by --config which was trained"),
+        (DATASET, "has the text configs paper, packed, chat; say by --config which was trained"),
         ([*DATASET, "--config", "x"], "config 'x': {data} has the text configs paper, packed"),
         ([*FILE, *ADAPTER, "--config", "paper"], "is a config of a data set; give --dataset, too, or leave it out"),
         ([*FILE, "--adapter", "{data}"], "has no adapter_config.json; give the folder of a LoRA adapter"),

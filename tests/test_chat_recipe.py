@@ -24,7 +24,7 @@ def test_the_loss_is_on_the_last_assistant_turn(name, mock_data, tiny_model, tok
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
     parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))
     arguments = ["--config", str(tmp_path / "recipe.yaml"), "--use_cpu", "true", "--output_dir", str(tmp_path / "out")]
-    arguments += ["--bf16", "false", "--activation_checkpointing", "false"]
+    arguments += ["--bf16", "false", "--activation_checkpointing", "false", "--max_length", "1024"]  # for 60 bins
     script, training, _, mixture = parser.parse_args_and_config(arguments)
     assert not training.assistant_only_loss
     rows = get_dataset(mixture)[script.dataset_train_split]
