@@ -27,8 +27,8 @@ from specdata import rows
 from specdata.costs import PAPER_LIMIT
 from specdata.encoding import grid_edges, normalise
 from specdata.errors import SpecdataError
-from specdata.recipe import Grid
 from specdata.serialize import PACKED, SCHEMES
+from specdata.textconfig import Grid
 from specdata.tokenizer import LLAMA, SMOLLM2, load_tokenizer
 from specdata.tokens import count_texts
 

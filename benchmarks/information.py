@@ -29,12 +29,13 @@ from specdata.costs import PAPER_LIMIT, fit_bins
 from specdata.encoding import Encoding, grid_edges, normalise
 from specdata.errors import SpecdataError
 from specdata.metrics import OUTLIER, nmad
-from specdata.recipe import Grid, TextConfig, load_data_recipe
+from specdata.recipe import load_data_recipe
 from specdata.selection import object_ids, reject
 from specdata.serialize import SCHEMES
 from specdata.serialize.fixed import AffineScheme
 from specdata.sources.folder import folder_spectra
 from specdata.sources.mock import mock_spectra
+from specdata.textconfig import Grid, TextConfig
 from specdata.tokenizer import load_tokenizer
 from specdata.tokens import count_chats
 

@@ -13,8 +13,8 @@ from specdata import rows
 from specdata.budget import most_bins
 from specdata.costs import fit_bins
 from specdata.errors import SpecdataError
-from specdata.recipe import Grid, TextConfig
 from specdata.sources.mock import mock_spectrum
+from specdata.textconfig import Grid, TextConfig
 
 
 class Counted:

@@ -7,8 +7,8 @@ import pytest
 
 from specdata import SpecdataError
 from specdata.encoding import NORMALISATIONS, Encoding, grid_edges, normalise, restore
-from specdata.recipe import Grid
 from specdata.serialize import SCHEMES
+from specdata.textconfig import Grid
 
 FLUX = np.array([[12.0, 30.0, 25.5, 40.0], [1.5, 2.0, 1.75, 4.0]])
 SCALE = np.array([25.0, 2.0])
