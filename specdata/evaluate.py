@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 import specdata
-from specdata import baselines, figures, metrics, prompts, serialize
+from specdata import baselines, metrics, prompts, redshiftfigures, serialize
 from specdata.calibration import calibration, row_scores
 from specdata.errors import SpecdataError
 from specdata.files import new_folder
@@ -167,14 +167,14 @@ def _write(folder, data, answers, scores):
     pq.write_table(pa.table(table), folder / "predictions.parquet", compression="zstd")
     mocks = int(np.sum(data.rows["is_mock"]))
     what = f"{data.name}, {data.split} ({len(z)} {'mocks' if mocks == len(z) else 'spectra'})"
-    figures.predicted_redshifts(
+    redshiftfigures.predicted_redshifts(
         folder / "redshift.png", z, z_pred, baseline=z_neighbours, threshold=metrics.OUTLIER, title=what
     )
     posterior = {}
     if scores:
         posterior = {"posterior": calibration(scores, z) | {"step": STEP, "tail": TAIL}}
         pit = table["posterior_pit"]
-        figures.calibration(folder / CALIBRATION, np.array(pit), title=what)
+        redshiftfigures.calibration(folder / CALIBRATION, np.array(pit), title=what)
     return posterior | {
         "format": 1,
         "task": "redshift",

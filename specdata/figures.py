@@ -1,31 +1,12 @@
-"""The figures of the cards. Each is drawn from what the data set or the results hold, and is the same byte for byte."""
+"""Figures of spectra and data sets, each drawn from what the data set holds."""
 
 import numpy as np
 
+from specdata.canvas import new_figure, save_figure
 from specdata.lines import LINES, observed
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
-FORMATS = (".png", ".pdf", ".svg")
 COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
-
-
-def _figure(width, height, rows=1, heights=None):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # Figure and canvas directly, not pyplot: no global state, no display, nothing to close.
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, height_ratios=heights, squeeze=False)[:, 0]
-
-
-def _save(figure, path):
-    # matplotlib's version and the date would change the bytes.
-    changing = {".pdf": "CreationDate", ".svg": "Date"}.get(path.suffix.lower(), "Software")
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.hashsalt": "specdata"}):  # or its identifiers are random
-        figure.savefig(path, metadata={changing: None})
 
 
 def redshift_histogram(path, z_by_split, *, edges, title):
@@ -40,13 +21,13 @@ def redshift_histogram(path, z_by_split, *, edges, title):
         Edges of the redshift bins.
     title : str
     """
-    figure, (axes,) = _figure(7, 3.2)
+    figure, (axes,) = new_figure(7, 3.2)
     labels = [f"{split} ({len(z):,})" for split, z in z_by_split.items()]
     axes.hist(list(z_by_split.values()), bins=edges, stacked=True, label=labels, color=[COLOURS[s] for s in z_by_split])
     axes.set(xlabel="redshift z", ylabel="spectra per bin", title=title, xlim=(edges[0], edges[-1]))
     figure.legend(loc="outside lower center", ncols=len(labels), frameon=False)  # no bar hides it there
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def example_spectra(path, examples, *, edges, title, unit):
@@ -62,7 +43,7 @@ def example_spectra(path, examples, *, edges, title, unit):
     title, unit : str
         The latter is that of flux / scale.
     """
-    figure, panels = _figure(9, 2.1 * len(examples) + 0.5, rows=len(examples))
+    figure, panels = new_figure(9, 2.1 * len(examples) + 0.5, rows=len(examples))
     for axes, row in zip(panels, examples, strict=True):
         wavelength, flux, ivar, mask = (np.asarray(row[name]) for name in ("wavelength", "flux", "ivar", "mask"))
         value = flux / row["scale"]
@@ -83,7 +64,7 @@ def example_spectra(path, examples, *, edges, title, unit):
     panels[0].set_title(title)
     panels[-1].set_xlabel("observed wavelength (vacuum Å)")
     figure.supylabel(unit, fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _mark_lines(axes, z, start, stop):
@@ -97,42 +78,6 @@ def _mark_lines(axes, z, start, stop):
                 at, 0.99, label, transform=axes.get_xaxis_transform(), rotation=90, va="top", ha="right", fontsize=7,
                 color="0.35",
             )  # fmt: skip
-
-
-def predicted_redshifts(path, z, z_pred, *, baseline, threshold, title):
-    """Draw predicted against true redshift, and what the nearest neighbours say on the same rows.
-
-    Parameters
-    ----------
-    path : path-like
-    z : ndarray, shape (n,)
-        True redshift.
-    z_pred : ndarray, shape (n,)
-        Predicted redshift; NaN for an answer that did not parse, which is drawn on the lower edge.
-    baseline : ndarray, shape (n,)
-        Predictions of the nearest-neighbour baseline.
-    threshold : float
-        An outlier lies further than this from the truth in (z_pred - z) / (1 + z).
-    title : str
-    """
-    figure, (axes,) = _figure(5.6, 5.4)
-    parsed = np.isfinite(z_pred)
-    high = 1.05 * max(z.max(), baseline.max(), z_pred[parsed].max(initial=0))
-    line = np.array([0, high])
-    axes.plot(line, line, color="0.4", lw=1)
-    for sign in (1, -1):
-        axes.plot(line, line + sign * threshold * (1 + line), color="0.6", lw=0.8, ls="--")
-    axes.plot(z, baseline, ".", color="#E69F00", ms=4, alpha=0.6, label="nearest neighbours")
-    axes.plot(z[parsed], z_pred[parsed], "o", color="#0072B2", ms=4, alpha=0.7, label="language model")
-    if not parsed.all():
-        failed = z[~parsed]
-        at_edge = axes.get_xaxis_transform()
-        label = f"no answer that parses ({len(failed)})"
-        axes.plot(failed, np.full(len(failed), 0.012), "x", color="#D55E00", ms=6, transform=at_edge, label=label)
-    axes.set(xlabel="true redshift", ylabel="predicted redshift", title=title, xlim=(0, high), ylim=(0, high))
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
-    axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
 
 
 def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, label):
@@ -150,7 +95,7 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     z : float
     title, label : str
     """
-    figure, (axes, below) = _figure(10, 5, rows=2, heights=(4, 1))
+    figure, (axes, below) = new_figure(10, 5, rows=2, heights=(4, 1))
     wavelength = 10.0 ** np.asarray(loglam)
     inside = (wavelength > edges[0]) & (wavelength < edges[-1])
     observed = f"observed ({inside.sum()} pixels)"
@@ -170,78 +115,7 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     below.set(xlim=(edges[0], edges[-1]), xlabel="observed wavelength (vacuum Å)", ylabel="text - bins\n(same unit)")
     for panel in (axes, below):
         panel.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
-
-
-def calibration(path, pit, *, title):
-    """Draw how p(z) is calibrated: the histogram of PIT, and the share of rows inside central intervals.
-
-    Parameters
-    ----------
-    path : path-like
-    pit : ndarray, shape (n,)
-        Of each row the probability below its true redshift.
-    title : str
-    """
-    from scipy.stats import binom
-
-    figure, (axes, below) = _figure(5.6, 7.4, rows=2)
-    bins = 10
-    low, high = binom.interval(0.95, len(pit), 1 / bins)
-    axes.axhspan(low, high, color="0.88", lw=0, label="95 % of bins, if calibrated")
-    axes.hist(pit, bins=np.linspace(0, 1, bins + 1), color="#0072B2", alpha=0.75)
-    axes.axhline(len(pit) / bins, color="0.4", lw=1, ls="--")
-    axes.set(xlabel="PIT: probability below the true redshift", ylabel="rows", title=title, xlim=(0, 1))
-    axes.legend(frameon=False, fontsize=8)
-    level = np.linspace(0, 1, 101)
-    share = np.array([np.mean(np.abs(pit - 0.5) <= one / 2 + 1e-9) for one in level])
-    chance = np.array(binom.interval(0.95, len(pit), level)) / len(pit)
-    below.fill_between(level, *chance, color="0.88", lw=0, label="95 %, if calibrated")
-    below.plot([0, 1], [0, 1], color="0.4", lw=1, ls="--")
-    below.plot(level, share, color="#0072B2", lw=1.6, label="language model")
-    below.set(xlabel="level of the central interval", ylabel="share of rows inside", xlim=(0, 1), ylim=(0, 1.02))
-    below.legend(frameon=False, fontsize=8, loc="upper left")
-    for panel in (axes, below):
-        panel.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
-
-
-def redshift_density(path, posterior, *, z_pred, z_file, title):
-    """Draw p(z) of one spectrum, with the answer and the credible intervals.
-
-    Parameters
-    ----------
-    path : path-like
-    posterior : specdata.posterior.RedshiftPosterior
-    z_pred : float or None
-        The model's own answer.
-    z_file : float
-        Redshift that the file gives.
-    title : str
-    """
-    figure, (axes,) = _figure(7, 4)
-    inner, outer = posterior.interval(0.68), posterior.interval(0.95)
-    marks = [z_file, *outer] + ([] if z_pred is None else [z_pred])
-    low, high = min(*marks, posterior.quantile(0.001)), max(*marks, posterior.quantile(0.999))
-    margin = max(0.15 * (high - low), 0.005)
-    low, high = max(low - margin, 0.0), min(high + margin, max(*marks, posterior.z[-1]))
-    # As many answers in a step as leave about 300 steps.
-    few = max(1, round((high - low) / 300 / (posterior.z[1] - posterior.z[0])))
-    cells = len(posterior.p) // few * few
-    density = posterior.p[:cells].reshape(-1, few).mean(axis=1) / (posterior.z[1] - posterior.z[0])
-    edges = np.append(posterior.z[:cells:few], posterior.z[cells - 1] + posterior.z[1]) - posterior.z[1] / 2
-    for (start, stop), colour, name in ((outer, "#DCEFFA", "95 %"), (inner, "#A9D8F3", "68 %")):
-        axes.axvspan(start, stop, color=colour, lw=0, label=f"{name}: {start:.4f} to {stop:.4f}")
-    axes.stairs(density, edges, color="0.15", lw=1, baseline=None)
-    axes.axvline(posterior.median, color="#0072B2", lw=1.4, label=f"median {posterior.median:.4f}")
-    if z_pred is not None:
-        axes.axvline(z_pred, color="#D55E00", lw=1.4, ls="--", label=f"answer {z_pred:.4f}")
-    axes.axvline(z_file, color="#009E73", lw=1.4, ls=":", label=f"in the file {z_file:.4f}")
-    axes.set(xlim=(low, high), xlabel="redshift z", ylabel="p(z)", title=title)
-    axes.set_ylim(bottom=0)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def token_figure(path, costs, *, title):
@@ -259,7 +133,7 @@ def token_figure(path, costs, *, title):
     tokenizers = list(dict.fromkeys(cost.tokenizer for cost in costs))
     groups = [[cost for cost in costs if cost.tokenizer == tokenizer] for tokenizer in tokenizers]
     sizes = [len(group) + 1.1 for group in groups]
-    figure, panels = _figure(8, 0.42 * sum(sizes) + 1.1, rows=len(groups), heights=sizes)
+    figure, panels = new_figure(8, 0.42 * sum(sizes) + 1.1, rows=len(groups), heights=sizes)
     limit = costs[0].limit
     end = 1.45 * max(limit, *(cost.maximum for cost in costs))  # the words stand to the right of the marks
     for axes, tokenizer, group in zip(panels, tokenizers, groups, strict=True):
@@ -297,4 +171,4 @@ def token_figure(path, costs, *, title):
         handles.append(Patch(facecolor="#D55E00", alpha=0.4))
         labels.append("median, some rows do not")
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from specdata import figures, prompts
+from specdata import canvas, figures, prompts
 from specdata.encoding import Encoding, normalise
 from specdata.errors import SpecdataError
 from specdata.files import new_file
@@ -56,7 +56,7 @@ def preview(dataset, row, output=None, *, config=None):
     decoded = encoding.decode([series], scale)[0]
     step = normalise(decoded, scale, encoding.normalisation) - normalise(flux[0], scale, encoding.normalisation)
     path = Path(output or f"preview-{name}-{config}.png")
-    with new_file(path, suffixes=figures.FORMATS) as partial:
+    with new_file(path, suffixes=canvas.FORMATS) as partial:
         figures.decoded_spectrum(
             partial,
             loglam=np.array(spectrum["loglam"]),

@@ -32,7 +32,7 @@ def chat(
     device: Device = None,
 ):
     """Have a model predict the redshift of a spectrum, with its interval, and talk about the galaxy."""
-    from specdata import figures
+    from specdata import canvas, redshiftfigures
     from specdata.chat import FORMATS, Session
     from specdata.files import new_file
     from specdata.predict import Reader
@@ -42,7 +42,7 @@ def chat(
     nothing = contextlib.nullcontext()
     with (
         new_file(save, suffixes=FORMATS) if save else nothing as transcript,
-        new_file(figure, suffixes=figures.FORMATS) if figure else nothing as drawing,
+        new_file(figure, suffixes=canvas.FORMATS) if figure else nothing as drawing,
     ):
         reader = Reader(adapter, model, dataset=dataset, config=config, device=device)
         session = Session(reader, spectrum)
@@ -50,7 +50,7 @@ def chat(
         if figure:
             found = session.prediction
             title = f"{'mock ' if found.spectrum.is_mock else ''}{found.spectrum.name}"
-            figures.redshift_density(
+            redshiftfigures.redshift_density(
                 drawing, found.posterior, z_pred=found.z, z_file=found.spectrum.z, title=title
             )  # fmt: skip
         for text in question or _questions():

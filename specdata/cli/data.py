@@ -84,8 +84,9 @@ def tokens(
     figure: Annotated[Path | None, typer.Option(help="Draw it, too: a PNG, PDF or SVG file.")] = None,
 ):
     """Count what the rows of a data set cost with any tokenizer, as they are and in every scheme."""
+    from specdata.canvas import FORMATS
     from specdata.costs import token_costs
-    from specdata.figures import FORMATS, token_figure
+    from specdata.figures import token_figure
     from specdata.files import new_file
     from specdata.inputs import local_folder, read_manifest
     from specdata.tokenizer import LLAMA, SMOLLM2

@@ -2,7 +2,7 @@
 
 import json
 
-from specdata.figures import _figure, _save
+from specdata.canvas import new_figure, save_figure
 from specdata.wholefile import write_whole
 
 _LABELS = {"learning_rate": "learning rate", "lora_r": "rank", "num_train_epochs": "epochs"}
@@ -133,7 +133,7 @@ def sweep_figure(path, table, ablations):
 
     rows = {row["run"]: row for row in table["rows"]}
     panels = ablations or {"run": list(rows)}
-    figure, axes_list = _figure(7, 2.2 * len(panels) + 1.2, rows=len(panels))
+    figure, axes_list = new_figure(7, 2.2 * len(panels) + 1.2, rows=len(panels))
     for axes, (setting, names) in zip(axes_list, panels.items(), strict=True):
         for at, name in enumerate(names):
             row = rows[name]
@@ -163,4 +163,4 @@ def sweep_figure(path, table, ablations):
     data = table["dataset"]
     figure.suptitle(f"{data['name']} {data['config']}, {data['split']} split, n = {data['n']}", fontsize=11)
     figure.legend(found.values(), found, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
