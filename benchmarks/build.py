@@ -8,7 +8,7 @@ The plain way opens each file with astropy.io.fits, gives rows of the same colum
 writes them with `to_parquet`: the config `spectra`, and from it a text config, binned with numpy.histogram and written
 by a line of Python. It has no cuts, splits, masks or card. Each way runs in a process of its own, whose time counts
 from after the imports to the end; memory is the sum of VmRSS over the processes, looked at 20 times a second. The files
-are mocks, by ../shared/tools/make_mocks.py where that and fitsio are there and else by `specdata.sources.mock`, and
+are mocks, by ../shared/tools/make_mocks.py where that and fitsio are there and else by `specdata.spectra.mock.spectrum`, and
 read once before. Where others use the machine, the seconds that a core worked (threads of Arrow and of the disk
 included) say more than those on the clock.
 
@@ -45,11 +45,11 @@ def ours(source, output, configs, workers):
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
     import scipy.sparse.csgraph  # noqa: F401
-
-    from specdata import costs, dataset_card  # noqa: F401
-    from specdata.dataset import build
-    from specdata.recipe import DataRecipe
     from specdata.sources import folder  # noqa: F401
+
+    from specdata.dataset import costs  # noqa: F401
+    from specdata.dataset.build import build
+    from specdata.dataset.recipe import DataRecipe
 
     content = {
         "name": "mock-benchmark",
@@ -71,7 +71,7 @@ def plain(folder, output):
     from astropy.io import fits
     from datasets import Dataset
 
-    from specdata.rows import IDENTITY, METADATA, features
+    from specdata.dataset.rows import IDENTITY, METADATA, features
 
     names = {"zerr": "Z_ERR", "spectype": "CLASS", "ra": "PLUG_RA", "dec": "PLUG_DEC", "snmedian": "SN_MEDIAN_ALL"}
     edges = np.linspace(GRID["start"], GRID["stop"], GRID["bins"] + 1)
@@ -167,7 +167,7 @@ def make_files(folder, size):
     if TOOL.is_file() and importlib.util.find_spec("fitsio"):  # which it needs
         subprocess.run([sys.executable, TOOL, f"--n={size}", f"--seed={size}", f"--out={folder}"], check=True)
         return
-    from specdata.sources.mock import mock_spectra, write_spec_lite
+    from specdata.spectra.mock.spectrum import mock_spectra, write_spec_lite
 
     folder.mkdir(parents=True)
     for spectrum in mock_spectra(size, seed=size):

@@ -23,14 +23,14 @@ from information import SPLITS, load_spectra, what_readers_get
 from readers import READERS, interval, split_objects
 from tqdm import tqdm
 
-from specdata import rows
-from specdata.costs import PAPER_LIMIT
-from specdata.encoding import grid_edges, normalise
+from specdata.dataset import rows
+from specdata.dataset.costs import PAPER_LIMIT
+from specdata.dataset.textconfig import Grid
 from specdata.errors import SpecdataError
 from specdata.serialize import PACKED, SCHEMES
-from specdata.textconfig import Grid
-from specdata.tokenizer import LLAMA, SMOLLM2, load_tokenizer
-from specdata.tokens import count_texts
+from specdata.text.encoding import grid_edges, normalise
+from specdata.text.tokenizer import LLAMA, SMOLLM2, load_tokenizer
+from specdata.text.tokens import count_texts
 
 REFERENCE = "packed asinh log"
 CANDIDATES = (
@@ -47,7 +47,7 @@ MISREAD = ("packed", "delta", "delta-2")
 
 
 def register(data):
-    """Give `specdata.encoding` the candidates, where `digits` of `information.py` is, too."""
+    """Give `specdata.text.encoding` the candidates, where `digits` of `information.py` is, too."""
 
     def centres(bins):
         edges = grid_edges(Grid(kind="log", start=data.span[0], stop=data.span[1], bins=bins))

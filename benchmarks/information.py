@@ -23,21 +23,22 @@ import numpy as np
 from readers import READERS, interval, split_objects
 from tqdm import tqdm
 
-from specdata import prompts, rows
-from specdata.binning import median_scale
-from specdata.costs import PAPER_LIMIT, fit_bins
-from specdata.encoding import Encoding, grid_edges, normalise
+from specdata import prompts
+from specdata.dataset import rows
+from specdata.dataset.costs import PAPER_LIMIT, fit_bins
+from specdata.dataset.folder import folder_spectra
+from specdata.dataset.recipe import load_data_recipe
+from specdata.dataset.selection import object_ids, reject
+from specdata.dataset.textconfig import Grid, TextConfig
 from specdata.errors import SpecdataError
-from specdata.metrics import OUTLIER, nmad
-from specdata.recipe import load_data_recipe
-from specdata.selection import object_ids, reject
+from specdata.evaluation.metrics import OUTLIER, nmad
 from specdata.serialize import SCHEMES
 from specdata.serialize.fixed import AffineScheme
-from specdata.sources.folder import folder_spectra
-from specdata.sources.mock import mock_spectra
-from specdata.textconfig import Grid, TextConfig
-from specdata.tokenizer import load_tokenizer
-from specdata.tokens import count_chats
+from specdata.spectra.binning import median_scale
+from specdata.spectra.mock.spectrum import mock_spectra
+from specdata.text.encoding import Encoding, grid_edges, normalise
+from specdata.text.tokenizer import load_tokenizer
+from specdata.text.tokens import count_chats
 
 CANDIDATES = (
     *("paper median linear", "paper asinh linear", "csv median linear", "csv asinh log", "packed median linear"),

@@ -144,9 +144,9 @@ def table(results):
 
 
 def main():
-    from specdata.dataset import build
+    from specdata.dataset.build import build
+    from specdata.dataset.recipe import DataRecipe
     from specdata.demo import convert_gguf
-    from specdata.recipe import DataRecipe
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="JSON lines; what is in it is not measured again")

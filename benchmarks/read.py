@@ -11,8 +11,8 @@ dependency of specdata; it is measured where it is installed.
 import argparse
 import time
 
-from specdata.sources.folder import folder_paths
-from specdata.specfile import read_spectrum
+from specdata.dataset.folder import folder_paths
+from specdata.spectra.specfile import read_spectrum
 
 COLUMNS = ("loglam", "flux", "ivar", "and_mask", "or_mask", "wdisp")
 NAMES = ("PLATE", "MJD", "FIBERID", "CLASS", "SUBCLASS", "Z", "ZWARNING", "SPECOBJID")

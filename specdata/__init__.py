@@ -6,9 +6,9 @@ __version__ = "0.1.0"
 
 # Public names, imported on first use: `import specdata` itself must stay fast and free of torch.
 _PUBLIC = {
-    "Spectrum": "specdata.spectrum",
-    "read_spectrum": "specdata.specfile",
-    "bin_spectrum": "specdata.binning",
+    "Spectrum": "specdata.spectra.spectrum",
+    "read_spectrum": "specdata.spectra.specfile",
+    "bin_spectrum": "specdata.spectra.binning",
     "SpecdataError": "specdata.errors",
 }
 __all__ = ["__version__", *_PUBLIC]

@@ -88,8 +88,8 @@ def gguf_folder():
 
 
 def _build(folder):
-    from specdata.dataset import build
-    from specdata.recipe import load_data_recipe
+    from specdata.dataset.build import build
+    from specdata.dataset.recipe import load_data_recipe
 
     build(load_data_recipe(find_recipe("recipes/data/demo-mock.yaml")), folder)
 
@@ -132,12 +132,12 @@ def train(output, recipe):
 
 
 def _evaluate(output):
-    from specdata.evaluate import evaluate
+    from specdata.evaluation.evaluate import evaluate
 
     evaluate(output / "base", output / "data", output / "evaluation", adapter=output / "training")
 
 
 def _write_adapter(output, recipe):
-    from specdata.adapter_card import write_adapter
+    from specdata.publish.adapter_card import write_adapter
 
     write_adapter(output / "training", output / "evaluation", recipe, output / "adapter", base_model=MODEL, note=NOTE)

@@ -5,11 +5,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from specdata.dataset import MANIFEST, files_revision
-from specdata.encoding import Encoding
+from specdata.dataset.build import MANIFEST, files_revision
+from specdata.dataset.parquet import shard_names
 from specdata.errors import SpecdataError
-from specdata.hub.access import check_access
-from specdata.shards import shard_names
+from specdata.hub import check_access
+from specdata.text.encoding import Encoding
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -23,7 +23,7 @@ class Split:
         What the rows are; the revision is that of the manifest.
     n_in_split : int
         Rows of the split, also where a limit takes fewer.
-    encoding : specdata.encoding.Encoding
+    encoding : specdata.text.encoding.Encoding
         How the text was made.
     """
 
@@ -86,7 +86,7 @@ def read_manifest(folder, name):
     Raises
     ------
     SpecdataError
-        If there is none, or it is not one of `specdata.dataset.build`.
+        If there is none, or it is not one of `specdata.dataset.build.build`.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ def build_row(series, z, follow_up=()):
     z : float
         Redshift, 0 or more.
     follow_up : sequence of dict, optional
-        Messages after the redshift, from `specdata.conversation.follow_up`.
+        Messages after the redshift, from `specdata.text.conversation.follow_up`.
 
     Returns
     -------

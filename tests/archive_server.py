@@ -22,8 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-from specdata.sources.mock import mock_spectrum, write_spec_lite
-from specdata.sources.sas import lite_path
+from specdata.archive.sas import lite_path
+from specdata.spectra.mock.spectrum import mock_spectrum, write_spec_lite
 
 SPECOBJ = (
     "specObjID TEXT, bestObjID INTEGER, plate INTEGER, mjd INTEGER, fiberID INTEGER, run2d TEXT, ra REAL, dec REAL, "

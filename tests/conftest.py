@@ -56,8 +56,8 @@ def shared_sdss():
 @pytest.fixture(scope="session")
 def mock_data(tmp_path_factory):
     """A data set of 60 mocks, in 8 bins and in 60, the latter with conversations, too, split 24/12/24."""
-    from specdata.dataset import build
-    from specdata.recipe import DataRecipe
+    from specdata.dataset.build import build
+    from specdata.dataset.recipe import DataRecipe
 
     conversation = {"turns": 3, "tokens": 700, "tokenizer": "smollm2-135m"}
     recipe = DataRecipe.model_validate(

@@ -14,7 +14,7 @@ from datasets import load_dataset
 
 from specdata import SpecdataError, prompts
 from specdata.demo import demo
-from specdata.evaluate import evaluate
+from specdata.evaluation.evaluate import evaluate
 
 SPECDATA = Path(sys.executable).with_name("specdata")
 

@@ -34,8 +34,8 @@ def test_reading_and_building_need_no_torch(tmp_path):
     modules = loaded_after(
         "import sys\n"
         "sys.modules['torch'] = sys.modules['transformers'] = None  # as if they were not installed\n"
-        "from specdata.dataset import build\n"
-        "from specdata.recipe import load_data_recipe\n"
+        "from specdata.dataset.build import build\n"
+        "from specdata.dataset.recipe import load_data_recipe\n"
         f"build(load_data_recipe({str(recipe)!r}), {str(tmp_path / 'out')!r}, progress=False)\n"
         "del sys.modules['torch'], sys.modules['transformers']"
     )

@@ -7,7 +7,7 @@ import torch
 from specdata import SpecdataError
 from specdata.posterior import STEP, RedshiftPosterior, redshift_posterior
 from specdata.prompts import format_redshift
-from specdata.tokenizer import LLAMA, SMOLLM2, load_tokenizer
+from specdata.text.tokenizer import LLAMA, SMOLLM2, load_tokenizer
 
 PROMPT = [{"role": "user", "content": "Galaxy spectrum: 4|5|6 , 1|2|3 ,"}]
 

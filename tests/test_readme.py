@@ -16,12 +16,12 @@ import pytest
 import yaml
 from hub_client import hub_environment
 
-from specdata.adapter_card import write_adapter
-from specdata.dataset import build
-from specdata.evaluate import evaluate
+from specdata.dataset.build import build
+from specdata.dataset.recipe import load_data_recipe
+from specdata.evaluation.evaluate import evaluate
 from specdata.files import find_recipe
-from specdata.recipe import load_data_recipe
-from specdata.sources.mock import mock_spectra, write_spec_lite
+from specdata.publish.adapter_card import write_adapter
+from specdata.spectra.mock.spectrum import mock_spectra, write_spec_lite
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

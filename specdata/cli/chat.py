@@ -32,11 +32,12 @@ def chat(
     device: Device = None,
 ):
     """Have a model predict the redshift of a spectrum, with its interval, and talk about the galaxy."""
-    from specdata import canvas, redshiftfigures
-    from specdata.chat import FORMATS, Session
+    from specdata import canvas
+    from specdata.evaluation import figures
     from specdata.files import new_file
-    from specdata.predict import Reader
-    from specdata.specfile import read_spectrum
+    from specdata.inference.chat import FORMATS, Session
+    from specdata.inference.reader import Reader
+    from specdata.spectra.specfile import read_spectrum
 
     read_spectrum(spectrum)  # before the model, which takes longer
     nothing = contextlib.nullcontext()
@@ -50,7 +51,7 @@ def chat(
         if figure:
             found = session.prediction
             title = f"{'mock ' if found.spectrum.is_mock else ''}{found.spectrum.name}"
-            redshiftfigures.redshift_density(
+            figures.redshift_density(
                 drawing, found.posterior, z_pred=found.z, z_file=found.spectrum.z, title=title
             )  # fmt: skip
         for text in question or _questions():
@@ -66,7 +67,7 @@ def chat(
 
 def _introduce(reader, session):
     """Print what the conversation begins with."""
-    from specdata.chat import describe
+    from specdata.inference.chat import describe
 
     found, encoding = session.prediction, reader.encoding
     spectrum, series = found.spectrum, found.prompt[0]["content"]
@@ -136,9 +137,9 @@ def predict(
     """Print the redshift of spectra with its 68 % and 95 % intervals."""
     from tqdm import tqdm
 
+    from specdata.cli.report import print_predictions
     from specdata.files import new_file
-    from specdata.predict import Reader, write_predictions
-    from specdata.report import print_predictions
+    from specdata.inference.reader import Reader, write_predictions
 
     paths = [*(files or []), *(spectrum or [])]
     if not paths:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from specdata.cli.options import Overwrite, key_values
+from specdata.cli.report import print_build, print_preview
 from specdata.errors import SpecdataError
-from specdata.report import print_build, print_preview
 
 app = typer.Typer()
 
@@ -41,14 +41,14 @@ def build(
     ] = None,
 ):
     """Turn spectra into a folder that is a Hub data set repository."""
-    from specdata.dataset import build as build_dataset
+    from specdata.dataset.build import build as build_dataset
+    from specdata.dataset.recipe import load_data_recipe
     from specdata.files import find_recipe
-    from specdata.recipe import load_data_recipe
 
     content = load_data_recipe(find_recipe(recipe), source=source)
     if dry_run:
-        from specdata.sources.query import bin_queries
-        from specdata.sources.query import dry_run as describe
+        from specdata.archive.query import bin_queries
+        from specdata.archive.query import dry_run as describe
 
         if content.source.kind != "sdss":
             raise SpecdataError(
@@ -85,12 +85,12 @@ def tokens(
 ):
     """Count what the rows of a data set cost with any tokenizer, as they are and in every scheme."""
     from specdata.canvas import FORMATS
-    from specdata.costs import token_costs
-    from specdata.figures import token_figure
+    from specdata.dataset.costs import token_costs
+    from specdata.dataset.figures import token_figure
     from specdata.files import new_file
     from specdata.inputs import local_folder, read_manifest
-    from specdata.tokenizer import LLAMA, SMOLLM2
-    from specdata.tokens import cost_table
+    from specdata.text.tokenizer import LLAMA, SMOLLM2
+    from specdata.text.tokens import cost_table
 
     folder = local_folder(dataset, "dataset")
     manifest = read_manifest(folder, dataset)
@@ -113,7 +113,7 @@ def preview(
     output: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG; by default preview-NAME-CONFIG.png.")] = None,
 ):
     """Draw a row as it was observed, as it was binned, and as its text says it, over each other."""
-    from specdata.preview import preview as run
+    from specdata.dataset.preview import preview as run
 
     shown = run(dataset, row, output, config=config)
     print_preview(shown)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from specdata.report import print_changes, print_published
+from specdata.cli.report import print_changes, print_published
 
 app = typer.Typer()
 
@@ -20,7 +20,7 @@ def preflight(
     dataset: Annotated[bool, typer.Option("--dataset", help="It will be a data set, not an adapter.")] = False,
 ):
     """Check token, gated models, data sets and the right to publish before the hours of training, not after them."""
-    from specdata.hub.access import preflight as run
+    from specdata.hub import preflight as run
 
     for what, found in run(names or [], repo=repo, repo_type="dataset" if dataset else "model"):
         print(f"{what:<11}{found}")
@@ -50,7 +50,7 @@ def dataset(
     collection: Collection = None, allow: Allow = None, dry_run: DryRun = False,
 ):  # fmt: skip
     """Publish a data set of specdata build."""
-    from specdata.hub.publish import publish_dataset
+    from specdata.publish.publish import publish_dataset
 
     done = publish_dataset(
         folder, repo, private=private, tag=tag, message=message, collection=collection, allow=allow, dry_run=dry_run,
@@ -67,7 +67,7 @@ def adapter(
     base_model: Annotated[str | None, typer.Option(help="Hub name of the base, where a local copy was used.")] = None,
 ):  # fmt: skip
     """Publish an adapter of specdata card."""
-    from specdata.hub.publish import publish_adapter
+    from specdata.publish.publish import publish_adapter
 
     done = publish_adapter(
         folder, repo, dataset=dataset, base_model=base_model, private=private, tag=tag, message=message,

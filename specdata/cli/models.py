@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from specdata.cli.options import Output, Overwrite, key_values
-from specdata.report import print_demo, print_results
+from specdata.cli.report import print_demo, print_results
 
 app = typer.Typer()
 
@@ -27,7 +27,7 @@ def evaluate(
     overwrite: Overwrite = False,
 ):
     """Score a model on a split: results.json, predictions.parquet and a figure. Stopped, it goes on where it was."""
-    from specdata.evaluate import evaluate as run
+    from specdata.evaluation.evaluate import evaluate as run
 
     results = run(
         model, dataset, output, adapter=adapter, config=config, split=split, limit=limit, batch_size=batch_size,
@@ -52,8 +52,8 @@ def card(
     """Gather a trained adapter, its results and its model card in one folder."""
     import yaml
 
-    from specdata.adapter_card import write_adapter
     from specdata.files import find_recipe
+    from specdata.publish.adapter_card import write_adapter
 
     overrides = {}
     for key, value in key_values("--override", override, "learning_rate=1e-5").items():

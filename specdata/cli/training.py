@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from specdata.cli.options import Output, Overwrite, key_values
-from specdata.report import print_check
+from specdata.cli.report import print_check
 
 app = typer.Typer()
 _SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}

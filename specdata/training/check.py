@@ -106,7 +106,7 @@ def _rows(parsed, tokenizer, findings, facts, progress):
     """Tokens of all training rows, and of those of the validation; None where they cannot be read."""
     from huggingface_hub import constants
 
-    from specdata.hub.access import check_access
+    from specdata.hub import check_access
 
     script, training = parsed.script, parsed.training
     sources = list(parsed.sources)

@@ -25,8 +25,8 @@ def open_model(parsed, findings):
     """
     from huggingface_hub import constants
 
-    from specdata.hub.access import check_access
-    from specdata.tokenizer import load_tokenizer
+    from specdata.hub import check_access
+    from specdata.text.tokenizer import load_tokenizer
 
     name = parsed.model.model_name_or_path
     try:

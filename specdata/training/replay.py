@@ -28,7 +28,7 @@ def write_replay(
     output : path-like
         Folder to make: ``train.parquet``, a record of what was taken, and a card.
     tokenizer : str
-        A name as for `specdata.tokenizer.load_tokenizer`.
+        A name as for `specdata.text.tokenizer.load_tokenizer`.
     config, split : str
         Of the data set.
     rows : int
@@ -50,8 +50,8 @@ def write_replay(
     """
     from datasets import Dataset, Features, List, Value
 
-    from specdata.tokenizer import load_tokenizer
-    from specdata.tokens import count_chats
+    from specdata.text.tokenizer import load_tokenizer
+    from specdata.text.tokens import count_chats
 
     loaded = load_tokenizer(tokenizer)
     taken, counts = [], {"looked_at": 0, "no_answer": 0, "too_long": 0}
@@ -125,7 +125,7 @@ def _commit(dataset):
         return None
     from huggingface_hub import HfApi
 
-    from specdata.hub.access import hub_errors
+    from specdata.hub import hub_errors
 
     with hub_errors(dataset):
         return HfApi().dataset_info(dataset).sha

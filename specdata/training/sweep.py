@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from specdata.errors import SpecdataError
-from specdata.evaluate import RESULTS
+from specdata.evaluation.evaluate import RESULTS
 from specdata.training.grid import load_grid
 from specdata.training.recipe import checkpoints, parse_training, run_training
 from specdata.training.table import write_table

@@ -1,0 +1,174 @@
+"""Figures of spectra and data sets, each drawn from what the data set holds."""
+
+import numpy as np
+
+from specdata.canvas import new_figure, save_figure
+from specdata.spectra.lines import LINES, observed
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
+
+
+def redshift_histogram(path, z_by_split, *, edges, title):
+    """Draw how many rows of each split fall into each redshift bin.
+
+    Parameters
+    ----------
+    path : path-like
+    z_by_split : dict of str to ndarray
+        Redshifts of each split.
+    edges : array_like
+        Edges of the redshift bins.
+    title : str
+    """
+    figure, (axes,) = new_figure(7, 3.2)
+    labels = [f"{split} ({len(z):,})" for split, z in z_by_split.items()]
+    axes.hist(list(z_by_split.values()), bins=edges, stacked=True, label=labels, color=[COLOURS[s] for s in z_by_split])
+    axes.set(xlabel="redshift z", ylabel="spectra per bin", title=title, xlim=(edges[0], edges[-1]))
+    figure.legend(loc="outside lower center", ncols=len(labels), frameon=False)  # no bar hides it there
+    axes.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, path)
+
+
+def example_spectra(path, examples, *, edges, title, unit):
+    """Draw spectra as a model gets them: one value a bin, lines marked where the redshift puts them.
+
+    Parameters
+    ----------
+    path : path-like
+    examples : list of dict
+        Rows of a text config.
+    edges : array_like
+        Bin edges, Angstrom.
+    title, unit : str
+        The latter is that of flux / scale.
+    """
+    figure, panels = new_figure(9, 2.1 * len(examples) + 0.5, rows=len(examples))
+    for axes, row in zip(panels, examples, strict=True):
+        wavelength, flux, ivar, mask = (np.asarray(row[name]) for name in ("wavelength", "flux", "ivar", "mask"))
+        value = flux / row["scale"]
+        sigma = np.where(mask, np.nan, 1 / np.sqrt(np.where(mask, 1, ivar))) / row["scale"]
+        axes.fill_between(wavelength, value - sigma, value + sigma, step="mid", color="#56B4E9", alpha=0.5, lw=0)
+        axes.stairs(value, edges, color="black", baseline=None, lw=1)
+        axes.plot(
+            wavelength[mask], value[mask], "x", color="#D55E00", ms=5, label="interpolated" if mask.any() else None
+        )
+        low, high = np.nanpercentile(value, [0, 100])
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(min(low, 0) - 0.05 * (high - low), high + 0.35 * (high - low)))
+        _mark_lines(axes, row["z"], edges[0], edges[-1])
+        label = "mock" if row["is_mock"] else f"{row['plate']}-{row['mjd']}-{row['fiberid']}"
+        axes.text(0.995, 0.04, f"{label}, z = {row['z']:.4f}", transform=axes.transAxes, ha="right", fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+        if mask.any():
+            axes.legend(frameon=False, fontsize=7, loc="lower left")
+    panels[0].set_title(title)
+    panels[-1].set_xlabel("observed wavelength (vacuum Å)")
+    figure.supylabel(unit, fontsize=10)
+    save_figure(figure, path)
+
+
+def _mark_lines(axes, z, start, stop):
+    """Mark where a redshift puts the main lines."""
+    for name, rest in LINES.items():
+        at = observed(rest, z)
+        if start < at < stop:
+            axes.axvline(at, color="0.7", lw=0.8, zorder=0)
+            label = name.replace("H-alpha", r"H$\alpha$").replace("H-beta", r"H$\beta$")
+            axes.text(
+                at, 0.99, label, transform=axes.get_xaxis_transform(), rotation=90, va="top", ha="right", fontsize=7,
+                color="0.35",
+            )  # fmt: skip
+
+
+def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, label):
+    """Draw a spectrum as it was observed, as it was binned, and as its text says it, and what the text left out.
+
+    Parameters
+    ----------
+    path : path-like
+    loglam, pixels : ndarray, shape (n,)
+        log10 of the vacuum wavelength in Angstrom, and flux density in 1e-17 erg/s/cm2/A.
+    edges : ndarray, shape (m + 1,)
+        Bin edges in Angstrom.
+    binned, decoded : ndarray, shape (m,)
+        Flux density of the bins before and after they were text.
+    z : float
+    title, label : str
+    """
+    figure, (axes, below) = new_figure(10, 5, rows=2, heights=(4, 1))
+    wavelength = 10.0 ** np.asarray(loglam)
+    inside = (wavelength > edges[0]) & (wavelength < edges[-1])
+    observed = f"observed ({inside.sum()} pixels)"
+    axes.plot(wavelength[inside], pixels[inside], color="0.75", lw=0.6, zorder=1, label=observed)
+    bins = f"binned ({len(binned)} bins)"
+    axes.stairs(binned, edges, baseline=None, color="#0072B2", lw=2.4, alpha=0.6, zorder=2, label=bins)
+    axes.stairs(decoded, edges, baseline=None, color="#D55E00", lw=0.9, zorder=3, label=label)
+    low, high = np.percentile(pixels[inside], [0.2, 99.8])
+    low, high = min(low, 0, np.nanmin(decoded)), max(high, np.nanmax(binned))
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(low - 0.03 * (high - low), high + 0.3 * (high - low)), title=title)
+    axes.set_ylabel("flux ($10^{-17}$ erg/s/cm$^2$/Å)")
+    axes.legend(frameon=False, ncols=3, fontsize=8, loc="lower left")
+    axes.tick_params(labelbottom=False)
+    _mark_lines(axes, z, edges[0], edges[-1])
+    below.stairs(decoded - binned, edges, color="#D55E00", baseline=None, lw=0.9)
+    below.axhline(0, color="0.7", lw=0.8, zorder=0)
+    below.set(xlim=(edges[0], edges[-1]), xlabel="observed wavelength (vacuum Å)", ylabel="text - bins\n(same unit)")
+    for panel in (axes, below):
+        panel.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, path)
+
+
+def token_figure(path, costs, *, title):
+    """Draw the tokens of a sample by scheme, a panel for each tokenizer.
+
+    Parameters
+    ----------
+    path : path-like
+    costs : list of specdata.text.tokens.TokenCost
+        In the order of the bars, from the top; all with the same limit.
+    title : str
+    """
+    from matplotlib.patches import Patch
+
+    tokenizers = list(dict.fromkeys(cost.tokenizer for cost in costs))
+    groups = [[cost for cost in costs if cost.tokenizer == tokenizer] for tokenizer in tokenizers]
+    sizes = [len(group) + 1.1 for group in groups]
+    figure, panels = new_figure(8, 0.42 * sum(sizes) + 1.1, rows=len(groups), heights=sizes)
+    limit = costs[0].limit
+    end = 1.45 * max(limit, *(cost.maximum for cost in costs))  # the words stand to the right of the marks
+    for axes, tokenizer, group in zip(panels, tokenizers, groups, strict=True):
+        rows = range(len(group))
+        fits = [cost.over_limit == 0 for cost in group]
+        colours = ["#0072B2" if fit else "#D55E00" for fit in fits]
+        axes.barh(rows, [cost.median for cost in group], height=0.56, color=colours, alpha=0.4, label="median")
+        low, high = [cost.minimum for cost in group], [cost.maximum for cost in group]
+        axes.hlines(rows, low, high, color="0.15", lw=1.2)
+        axes.plot(low + high, [*rows, *rows], "|", color="0.15", ms=9, mew=1.4, label="min and max")
+        percentile = [cost.percentile_99 for cost in group]
+        axes.plot(percentile, rows, "D", color="0.15", ms=4, mfc="white", label="99 % of the rows")
+        axes.axvline(limit, color="0.15", lw=1, ls="--", zorder=0, label=f"limit {limit:,}")
+        for row, cost in enumerate(group):
+            over = f", {cost.over_limit:,} rows over" if cost.over_limit else ""
+            axes.annotate(
+                f"{cost.per_value:.2f} a value{over}",
+                (max(cost.maximum, limit if cost.maximum > 0.7 * limit else 0), row),
+                xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5, color="0.15",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            )  # fmt: skip
+        axes.set(xlim=(0, end), ylim=(len(group) - 0.4, -0.6), yticks=rows)
+        axes.set_yticklabels([f"{cost.name}, {cost.bins:,} bins".replace("`", "") for cost in group])
+        axes.set_title(tokenizer, loc="left", fontsize=10)
+        axes.tick_params(axis="y", length=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[:-1]:
+        axes.tick_params(labelbottom=False)
+    panels[-1].set_xlabel("tokens of a sample, chat template included")
+    figure.suptitle(title, fontsize=11)
+    handles, labels = panels[0].get_legend_handles_labels()
+    handles[labels.index("median")] = Patch(facecolor="#0072B2", alpha=0.4)
+    labels[labels.index("median")] = "median, all rows fit"
+    if any(cost.over_limit for cost in costs):
+        handles.append(Patch(facecolor="#D55E00", alpha=0.4))
+        labels.append("median, some rows do not")
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    save_figure(figure, path)

@@ -1,0 +1,122 @@
+"""One row of a data set, drawn: the pixels that were observed, the bins, and what the text says."""
+
+from pathlib import Path
+
+import numpy as np
+
+from specdata import canvas, prompts
+from specdata.dataset import figures
+from specdata.dataset.parquet import open_shard, shard_names
+from specdata.errors import SpecdataError
+from specdata.files import new_file
+from specdata.inputs import local_folder, read_manifest
+from specdata.text.encoding import Encoding, normalise
+
+
+def preview(dataset, row, output=None, *, config=None):
+    """Draw the original, the binned and the decoded spectrum of a row over each other, from the data set alone.
+
+    Parameters
+    ----------
+    dataset : str
+        A folder of `specdata build`, or its Hub name.
+    row : str
+        ``SPLIT:NUMBER`` such as ``test:12`` (from 0), an observation ``PLATE-MJD-FIBERID``, or a `specobjid`.
+    output : path-like, optional
+        A PNG, PDF or SVG file; by default ``preview-NAME-CONFIG.png`` here.
+    config : str, optional
+        Text config; by default the first one of the data set.
+
+    Returns
+    -------
+    dict
+        `name` of the observation, `split`, `number`, `config`, `z`, `bins`, the `text`, the largest difference of
+        decoded and binned flux in units of the scale (`error`), the number of `clipped` values, and the `path` of the
+        figure.
+
+    Raises
+    ------
+    SpecdataError
+        If there is no such row or config, or the text is not that of the stored flux.
+    """
+    folder = local_folder(dataset, "dataset")
+    manifest = read_manifest(folder, dataset)
+    files, configs = list(manifest["files"]), list(manifest["configs"])
+    config = config or configs[0]
+    if config not in configs:
+        raise SpecdataError(f"config {config!r}: {dataset} has the text configs {', '.join(configs)}")
+    encoding = Encoding.from_manifest(manifest, config)
+    split, number = _find(folder, files, str(row))
+    spectrum, text = (_row(folder, files, name, split, number) for name in ("spectra", config))
+    name = f"{spectrum['plate']:04d}-{spectrum['mjd']}-{spectrum['fiberid']:04d}"
+    series = prompts.read_series(text["prompt"])
+    flux, scale = np.array(text["flux"], dtype=np.float32)[None], np.float32([text["scale"]])
+    written, clipped = encoding.encode(flux, scale)
+    if written.to_pylist() != [series]:
+        raise SpecdataError(f"{dataset}: the text of {split}:{number} is not that of its flux; build it again")
+    decoded = encoding.decode([series], scale)[0]
+    step = normalise(decoded, scale, encoding.normalisation) - normalise(flux[0], scale, encoding.normalisation)
+    path = Path(output or f"preview-{name}-{config}.png")
+    with new_file(path, suffixes=canvas.FORMATS) as partial:
+        figures.decoded_spectrum(
+            partial,
+            loglam=np.array(spectrum["loglam"]),
+            pixels=np.array(spectrum["flux"]),
+            edges=encoding.edges,
+            binned=flux[0],
+            decoded=decoded,
+            z=spectrum["z"],
+            title=f"{'mock ' if spectrum['is_mock'] else ''}{name}, z = {spectrum['z']:.4f}",
+            label=f"text ({config}, {len(decoded)} values)",
+        )
+    return {
+        "name": name,
+        "split": split,
+        "number": number,
+        "config": config,
+        "z": spectrum["z"],
+        "bins": len(decoded),
+        "text": series,
+        "error": float(np.nanmax(np.abs(step))),
+        "clipped": int(clipped[0]),
+        "path": str(path),
+    }
+
+
+def _find(folder, files, row):
+    """Split and number of a row."""
+    splits = sorted({Path(file).name.split("-")[0] for file in files}, key=("train", "validation", "test").index)
+    before, colon, after = row.partition(":")
+    if colon:
+        if before not in splits or not after.isdecimal():
+            raise SpecdataError(f"row {row!r}: write SPLIT:NUMBER with one of {', '.join(splits)}, such as test:0")
+        size = sum(open_shard(folder, file).metadata.num_rows for file in shard_names(files, "spectra", before))
+        if int(after) >= size:
+            raise SpecdataError(f"row {row!r}: {before} has {size} rows, 0 to {size - 1}")
+        return before, int(after)
+    parts = row.split("-")
+    observation = ("plate", "mjd", "fiberid") if len(parts) == 3 and all(map(str.isdecimal, parts)) else ()
+    for split in splits:
+        number = 0
+        for file in shard_names(files, "spectra", split):
+            table = open_shard(folder, file).read(columns=["specobjid", "plate", "mjd", "fiberid"])
+            wanted = np.array(table["specobjid"].to_pylist()) == row
+            if observation:
+                same = [table[name].to_numpy() == int(part) for name, part in zip(observation, parts, strict=True)]
+                wanted = np.all(same, axis=0)
+            if wanted.any():
+                return split, number + int(np.argmax(wanted))
+            number += len(table)
+    raise SpecdataError(f"row {row!r}: is not in the data set; write SPLIT:NUMBER, PLATE-MJD-FIBERID or a specobjid")
+
+
+def _row(folder, files, config, split, number):
+    """One row, read from the row group that it lies in."""
+    for name in shard_names(files, config, split):
+        file = open_shard(folder, name)
+        for group in range(file.num_row_groups):
+            size = file.metadata.row_group(group).num_rows
+            if number < size:
+                return file.read_row_group(group).slice(number, 1).to_pylist()[0]
+            number -= size
+    raise SpecdataError(f"{config}/{split}: its files hold fewer rows than those of the spectra; build it again")

@@ -1,0 +1,202 @@
+"""The columns of each config of a data set: names, types, units, and how a row is filled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from datasets import Features, List, Value
+
+from specdata import prompts
+from specdata.spectra.gridbinning import bin_spectra
+from specdata.spectra.spectrum import good_pixels
+from specdata.text import conversation
+
+IDENTITY = {
+    "specobjid": ("string", "SpecObj number of the observation, as text"),
+    "object_id": ("string", "position of the object; spectra of one object share it and are never in two splits"),
+    "plate": ("int32", "spectroscopic plate"),
+    "mjd": ("int32", "modified Julian date of the observation"),
+    "fiberid": ("int32", "fibre number"),
+    "run2d": ("string", "version of the reduction"),
+    "z": ("float64", "redshift"),
+    "is_mock": ("bool", "true for a synthetic spectrum"),
+}
+METADATA = {
+    "zerr": ("float64", "error of the redshift"),
+    "zwarning": ("int32", "bit mask of redshift warnings, 0 = good"),
+    "spectype": ("string", "class of the pipeline's fit"),
+    "subclass": ("string", "subclass of the pipeline's fit"),
+    "ra": ("float64", "right ascension, ICRS, degrees"),
+    "dec": ("float64", "declination, ICRS, degrees"),
+    "survey": ("string", "survey, where the file says"),
+    "instrument": ("string", "spectrograph, where the file says"),
+    "snmedian": ("float32", "median signal-to-noise ratio per pixel"),
+    "dered_i": ("float32", "dereddened i magnitude; NaN where unknown"),
+    "source": ("string", "file that the spectrum was read from, or generator"),
+}
+PIXELS = {
+    "loglam": ("list of float32", "log10 of the vacuum wavelength of each pixel in Angstrom, observed frame"),
+    "flux": ("list of float32", "flux density of each pixel, 1e-17 erg/s/cm2/A"),
+    "ivar": ("list of float32", "inverse variance of flux; 0 = no information"),
+    "and_mask": ("list of int32", "SPPIXMASK bits that are set in all exposures"),
+}
+MESSAGES = {
+    "prompt": ("list of messages", "one user message: the instruction and the encoded flux"),
+    "completion": ("list of messages", "one assistant message: the redshift to four decimals"),
+}
+CONVERSATION = {
+    "prompt": ("list of messages", "the encoded flux, the redshift, and questions and answers up to a last question"),
+    "completion": ("list of messages", "one assistant message: the answer to the last question"),
+}
+BINNED = {
+    "scale": ("float32", "median flux of the good pixels, 1e-17 erg/s/cm2/A; 1 where the normalisation is none"),
+    "wavelength": ("list of float32", "bin centres, vacuum Angstrom, observed frame"),
+    "flux": ("list of float32", "mean flux density of the bin, 1e-17 erg/s/cm2/A"),
+    "ivar": ("list of float32", "inverse variance of flux; 0 where the flux is interpolated"),
+    "mask": ("list of bool", "true where good pixels cover less than a tenth of the bin and the flux is interpolated"),
+}
+SPECTRA = {**IDENTITY, **METADATA, **PIXELS}
+TEXT = {**MESSAGES, **IDENTITY, **BINNED}
+
+
+def columns(config):
+    """Columns of a config: name to type and meaning."""
+    return SPECTRA if config == "spectra" else TEXT
+
+
+def features(config):
+    """Hugging Face `Features` of a config."""
+
+    def feature(kind):
+        if kind == "list of messages":
+            return List({"role": Value("string"), "content": Value("string")})
+        if kind.startswith("list of "):
+            return List(Value(kind.removeprefix("list of ")))
+        return Value(kind)
+
+    return Features({name: feature(kind) for name, (kind, _) in columns(config).items()})
+
+
+def spectra_batch(spectra):
+    """Rows of the `spectra` config, all but `object_id`, which takes knowledge of all rows.
+
+    Parameters
+    ----------
+    spectra : list of Spectrum
+
+    Returns
+    -------
+    pyarrow.RecordBatch
+    """
+    schema = features("spectra").arrow_schema.remove_metadata()
+    schema = schema.remove(schema.get_field_index("object_id"))
+
+    def column(field):
+        values = [getattr(spectrum, field.name) for spectrum in spectra]
+        return list_array(values, field.type) if field.name in PIXELS else pa.array(values, field.type)
+
+    return pa.record_batch([column(field) for field in schema], schema=schema)
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Pixels of a stored spectrum, as `specdata.bin_spectrum` takes them."""
+
+    loglam: np.ndarray
+    flux: np.ndarray
+    ivar: np.ndarray
+    good: np.ndarray
+
+
+def stored_pixels(table):
+    """Yield the `Pixels` of each row of a table of the `spectra` config."""
+    for loglam, flux, ivar, and_mask in zip(
+        *(table[name].to_numpy(zero_copy_only=False) for name in PIXELS), strict=True
+    ):
+        yield Pixels(loglam.astype(np.float64), flux, ivar, good_pixels(flux, ivar, and_mask))
+
+
+@dataclass(frozen=True, eq=False)
+class BinnedRows:
+    """Spectra on one grid, as a text config stores them: `flux`, `ivar` (float32) and `mask`, of shape (rows, n).
+
+    `by_width` says where the pixels of a bin were weighted by their widths alone; see `specdata.bin_spectrum`.
+    """
+
+    flux: np.ndarray
+    ivar: np.ndarray
+    mask: np.ndarray
+    by_width: np.ndarray
+
+
+def bin_rows(table, edges):
+    """Put rows of the `spectra` config on a grid; `BinnedRows`."""
+    binned = bin_spectra(stored_pixels(table), edges)
+    return BinnedRows(**binned | {name: binned[name].astype(np.float32) for name in ("flux", "ivar")})
+
+
+def messages(series, spectra, encoding):
+    """Prompt and completion of rows.
+
+    Parameters
+    ----------
+    series : sequence of str
+        The encoded flux of each.
+    spectra : pyarrow.Table
+        Rows of the `spectra` config; for an encoding without turns, any table with the column `z`.
+    encoding : specdata.text.encoding.Encoding
+
+    Returns
+    -------
+    list of dict
+        See `specdata.prompts.build_row`.
+    """
+    if not encoding.turns:
+        return [prompts.build_row(text, z) for text, z in zip(series, spectra["z"].to_pylist(), strict=True)]
+    span, rescaled = (encoding.edges[0], encoding.edges[-1]), encoding.normalisation != "none"
+    return [
+        prompts.build_row(
+            text, facts["z"], conversation.follow_up(facts, span, turns=encoding.turns, rescaled=rescaled)
+        )
+        for text, facts in zip(series, spectra.select(list(conversation.FACTS)).to_pylist(), strict=True)
+    ]
+
+
+def text_table(spectra, binned, scale, encoding):
+    """Rows of a text config.
+
+    Parameters
+    ----------
+    spectra : pyarrow.Table
+        Rows of the `spectra` config.
+    binned : BinnedRows
+        The same, on the grid. The text is made from what is stored there and nothing else, so that anybody can make it
+        again.
+    scale : ndarray, shape (rows,), float32
+    encoding : specdata.text.encoding.Encoding
+
+    Returns
+    -------
+    table : pyarrow.Table
+    clipped : ndarray, shape (rows,)
+        Values that lay outside the range of the scheme.
+    """
+    schema = features("text").arrow_schema
+    series, clipped = encoding.encode(binned.flux, scale)
+    turns = pa.Table.from_pylist(
+        messages(series.to_pylist(), spectra, encoding), schema=pa.schema([schema.field(name) for name in MESSAGES])
+    )
+    wavelength = np.broadcast_to(encoding.wavelength.astype(np.float32), binned.flux.shape)
+    arrays = {"wavelength": wavelength, "flux": binned.flux, "ivar": binned.ivar, "mask": binned.mask}
+    data = {name: turns[name] for name in MESSAGES} | {name: spectra[name] for name in IDENTITY}
+    data["scale"] = pa.array(scale, pa.float32())
+    data |= {name: list_array(list(values), schema.field(name).type) for name, values in arrays.items()}
+    return pa.table(data, schema=schema), clipped
+
+
+def list_array(arrays, kind):
+    """Arrays of any lengths as one Arrow list array."""
+    offsets = np.zeros(len(arrays) + 1, dtype=np.int32)
+    np.cumsum([len(values) for values in arrays], out=offsets[1:])
+    flat = np.concatenate(arrays) if arrays else np.empty(0)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, kind.value_type), type=kind)

@@ -1,0 +1,102 @@
+"""One session with a model: it predicts the redshift of a spectrum first, and then talks about the galaxy."""
+
+import json
+from importlib.metadata import version
+
+import specdata
+from specdata.errors import SpecdataError
+
+FORMATS = (".json", ".md")
+
+
+class Session:
+    """A conversation that begins with a spectrum and the model's redshift.
+
+    Parameters
+    ----------
+    reader : specdata.inference.reader.Reader
+    path : path-like
+        A spec file.
+
+    Attributes
+    ----------
+    prediction : specdata.inference.reader.Prediction
+    messages : list of dict
+        All turns, the spectrum and the model's answer to it first. What its file says of the galaxy is not among them:
+        the model sees the text of the flux alone.
+    """
+
+    def __init__(self, reader, path):
+        self._reader = reader
+        self.prediction = reader.predict(path)
+        self.messages = [*self.prediction.prompt, {"role": "assistant", "content": self.prediction.answer}]
+
+    def ask(self, question, *, max_new_tokens=256, on_text):
+        """Ask a question and have it answered.
+
+        Parameters
+        ----------
+        question : str
+        max_new_tokens : int
+        on_text : callable
+            Called with each piece of the answer as soon as it is there.
+
+        Returns
+        -------
+        str
+            The answer; where Ctrl-C cut it short, as far as it went.
+        """
+        pieces = []
+
+        def heard(text):
+            pieces.append(text)
+            on_text(text)
+
+        asked = [*self.messages, {"role": "user", "content": question}]
+        try:
+            answer = self._reader.generator.reply(asked, max_new_tokens=max_new_tokens, on_text=heard)
+        except KeyboardInterrupt:
+            answer = "".join(pieces)
+        self.messages = [*asked, {"role": "assistant", "content": answer.strip()}]
+        return self.messages[-1]["content"]
+
+    def to_dict(self):
+        """The session as it is stored."""
+        return {
+            "format": 1,
+            "model": self._reader.model,
+            "adapter": self._reader.adapter,
+            "encoding": self._reader.encoding.to_dict(),
+            "prediction": self.prediction.to_dict(),
+            "messages": self.messages,
+            "decoding": "greedy",
+            "versions": {"specdata": specdata.__version__}
+            | {name: version(name) for name in ("peft", "torch", "transformers")},
+        }
+
+    def write(self, path):
+        """Write the session as JSON, or to be read as Markdown; `path` ends in one of `FORMATS`."""
+        if path.suffix.lower() == ".json":
+            path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        elif path.suffix.lower() == ".md":
+            path.write_text(self._markdown(), encoding="utf-8")
+        else:
+            raise SpecdataError(f"{path}: give a name that ends in {', '.join(FORMATS)}")
+
+    def _markdown(self):
+        head = f"# {self.prediction.spectrum.name}\n\n{self._reader.model} with the adapter {self._reader.adapter}. "
+        head += f"{describe(self.prediction)}\n"
+        warnings = "".join(f"\n- {warning}" for warning in self.prediction.warnings)
+        turns = (f"\n**{turn['role']}**\n\n{turn['content']}\n" for turn in self.messages)
+        return head + (f"{warnings}\n" if warnings else "") + "".join(turns)
+
+
+def describe(prediction):
+    """The prediction with its interval, as one sentence."""
+    posterior = prediction.posterior
+    answer = "The answer is no redshift" if prediction.z is None else f"z = {prediction.z:.4f}"
+    (low, high), (lowest, highest) = posterior.interval(0.68), posterior.interval(0.95)
+    return (
+        f"{answer}; p(z) has the median {posterior.median:.4f}, 68 % from {low:.4f} to {high:.4f}, 95 % from "
+        f"{lowest:.4f} to {highest:.4f}, and {100 * posterior.outside:.1f} % on what is no redshift."
+    )

@@ -1,0 +1,201 @@
+"""A mock galaxy in its rest frame: a history of star formation, dust, gas that shines, and what moves inside it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import erf
+
+from specdata.spectra.mock.stars import LOGLAM_START, METALLICITIES, NPIX, STEP, population_transforms
+
+Z_MAX = 0.8  # the population model begins at 1995 A, and the observed spectra at 3800 A
+LIGHT_SPEED = 299792.458  # km/s
+PIXEL_VELOCITY = LIGHT_SPEED * np.log(10.0) * STEP  # km/s
+KINDS = ("quiescent", "star-forming", "green valley", "post-starburst")
+KIND_SHARES = (0.36, 0.49, 0.11, 0.04)
+HA_EW_OF_YOUNG_STARS = 750.0  # A, of the 5 Myr population alone and without dust
+
+# Vacuum wavelengths (A) of the nebular lines (NIST; the wavelengths of the SDSS pipeline's SPZLINE table).
+LINES = {
+    "[O II] 3727": 3727.09, "[O II] 3730": 3729.88, "H10": 3798.98, "H9": 3836.47, "[Ne III] 3870": 3869.86,
+    "H8": 3890.15, "[Ne III] 3969": 3968.59, "H epsilon": 3971.20, "[S II] 4070": 4069.75, "H delta": 4102.89,
+    "H gamma": 4341.69, "[O III] 4364": 4364.44, "He I 4473": 4472.73, "He II 4687": 4687.02, "H beta": 4862.69,
+    "[O III] 4960": 4960.30, "[O III] 5008": 5008.24, "[N I] 5201": 5201.06, "He I 5877": 5877.25,
+    "[O I] 6302": 6302.05, "[O I] 6366": 6365.54, "[N II] 6550": 6549.86, "H alpha": 6564.61,
+    "[N II] 6585": 6585.27, "He I 6680": 6679.99, "[S II] 6718": 6718.29, "[S II] 6733": 6732.68,
+    "He I 7067": 7067.20, "[Ar III] 7138": 7137.77, "[O II] 7322": 7322.0, "[O II] 7332": 7332.2,
+    "[S III] 9071": 9071.1,
+}  # fmt: skip
+# Case B recombination at 10,000 K and 100 cm-3, relative to H beta: Osterbrock & Ferland 2006, table 4.4.
+CASE_B = {"H alpha": 2.863, "H beta": 1.0, "H gamma": 0.468, "H delta": 0.259, "H epsilon": 0.159}
+CASE_B |= {"H8": 0.105, "H9": 0.0731, "H10": 0.0530}
+
+
+@dataclass(frozen=True, eq=False)
+class Galaxy:
+    """What one mock galaxy is made of.
+
+    Attributes
+    ----------
+    kind : str
+        One of `KINDS`.
+    light : ndarray, shape (3, 6)
+        Share of each metallicity and age in the light at 5500 A before dust; sums to 1.
+    sigma_stars, sigma_gas : float
+        Velocity dispersions in km/s.
+    ebv_stars, ebv_gas : float
+        Colour excess E(B-V) in mag of the stars and of the gas.
+    lines : dict of str to float
+        Flux of each of `LINES` before dust, in A times the continuum at 5500 A before dust.
+    """
+
+    kind: str
+    light: np.ndarray
+    sigma_stars: float
+    sigma_gas: float
+    ebv_stars: float
+    ebv_gas: float
+    lines: dict[str, float]
+
+    def emitted(self, name):
+        """Flux of a line after dust, in the unit of `lines`."""
+        return self.lines[name] * transmission(LINES[name], self.ebv_gas)
+
+    def observed(self, loglam, wdisp, z):
+        """Noiseless flux density per A on the observed pixels, in an arbitrary unit; shape as `loglam`.
+
+        Parameters
+        ----------
+        loglam : ndarray, shape (n,)
+            log10 of the vacuum wavelength in A, in steps of `STEP`.
+        wdisp : ndarray, shape (n,)
+            Instrumental sigma in pixels.
+        z : float
+            Redshift.
+        """
+        rest = 10.0**loglam / (1.0 + z)
+        return self._stars(loglam, wdisp, z) * transmission(rest, self.ebv_stars) + self._gas(loglam, wdisp, z)
+
+    def _stars(self, loglam, wdisp, z):
+        """Light of the stars, broadened by their motion and by the instrument."""
+        first, fraction = divmod((loglam[0] - np.log10(1.0 + z) - LOGLAM_START) / STEP, 1.0)
+        frequency = np.fft.rfftfreq(NPIX)  # per pixel
+        shifted = np.einsum("ij,ijk->k", self.light, population_transforms()) * np.exp(
+            2j * np.pi * frequency * fraction
+        )
+        # The instrument's sigma varies along the spectrum. A Gaussian obeys the heat equation, so between two nearby
+        # variances the result is linear in the variance.
+        variances = np.array([wdisp.min(), wdisp.max()]) ** 2
+        total = (self.sigma_stars / PIXEL_VELOCITY) ** 2 + variances[:, None]
+        part = slice(int(first), int(first) + loglam.size)
+        narrow, broad = np.fft.irfft(shifted * np.exp(-2.0 * (np.pi * frequency) ** 2 * total), NPIX)[:, part]
+        return narrow + (broad - narrow) * (wdisp**2 - variances[0]) / max(variances[1] - variances[0], 1e-12)
+
+    def _gas(self, loglam, wdisp, z):
+        """Emission lines, integrated over the pixels so that none loses flux between two of them."""
+        flux = np.zeros(loglam.size)
+        centre = (np.log10(np.array(list(LINES.values())) * (1.0 + z)) - loglam[0]) / STEP
+        strength = np.array([self.emitted(name) for name in LINES])
+        inside = (centre > -20.0) & (centre < loglam.size + 20.0) & (strength > 0)
+        if not inside.any():
+            return flux
+        centre, strength = centre[inside], strength[inside]
+        nearest = np.rint(centre).astype(int)
+        sigma = np.hypot(self.sigma_gas / PIXEL_VELOCITY, wdisp[np.clip(nearest, 0, loglam.size - 1)])
+        pixels = nearest[:, None] + np.arange(-24, 25)
+        edges = (np.append(pixels - 0.5, pixels[:, -1:] + 0.5, axis=1) - centre[:, None]) / (
+            np.sqrt(2.0) * sigma[:, None]
+        )
+        share = 0.5 * np.diff(erf(edges), axis=1)
+        seen = (pixels >= 0) & (pixels < loglam.size)
+        np.add.at(flux, pixels[seen], (strength[:, None] * share)[seen])
+        return flux / (10.0**loglam / (1.0 + z) * np.log(10.0) * STEP)  # per rest-frame A, as the stars are
+
+
+def transmission(wavelength, ebv):
+    """Fraction of light that passes the dust: Calzetti et al. 2000 (ApJ 533, 682), equations 2 to 4, R_V = 4.05.
+
+    Parameters
+    ----------
+    wavelength : float or ndarray
+        Rest-frame wavelength in A.
+    ebv : float
+        Colour excess E(B-V) in mag of what lies behind the dust.
+    """
+    inverse = 1e4 / np.asarray(wavelength)  # per micrometre
+    blue = 2.659 * (-2.156 + inverse * (1.509 + inverse * (-0.198 + inverse * 0.011))) + 4.05
+    red = 2.659 * (-1.857 + 1.040 * inverse) + 4.05
+    return 10.0 ** (-0.4 * ebv * np.where(inverse > 1.0 / 0.63, blue, red))
+
+
+def draw_galaxy(rng):
+    """One galaxy from the numbers of `rng`; it knows nothing of the redshift it will be seen at."""
+    kind = str(rng.choice(KINDS, p=KIND_SHARES))
+    young, ages = _draw_ages(rng, kind)
+    if kind == "quiescent":
+        feh, sigma_stars = rng.normal(0.12, 0.13), rng.normal(205.0, 40.0)
+        ebv = abs(rng.normal(0.0, 0.04))
+    else:  # the more a galaxy forms stars for its size, the smaller, poorer in metals and bluer it tends to be
+        feh = rng.normal(-0.12 - 0.45 * np.log10(max(young, 2e-3) / 0.03), 0.2)
+        sigma_stars = rng.normal(120.0, 30.0)
+        ebv = min(0.40, (0.13 if feh > -0.3 else 0.06) * rng.lognormal(0.0, 0.45))
+    feh = float(np.clip(feh, METALLICITIES[0], METALLICITIES[-1]))
+    metals = np.array([np.interp(feh, METALLICITIES, row) for row in np.eye(len(METALLICITIES))])
+    sigma_stars = float(np.clip(sigma_stars, 80.0, 300.0))
+    ratios, ha, sigma_gas = _draw_gas(rng, kind, young, feh, sigma_stars)
+    lines = {name: ha / CASE_B["H alpha"] * ratios[name] for name in LINES}
+    # The gas sits in dustier places than the stars: E(B-V) of the stars is 0.44 of it (Calzetti et al. 2000).
+    return Galaxy(kind, np.outer(metals, ages), sigma_stars, sigma_gas, ebv, ebv / 0.44, lines)
+
+
+def _draw_ages(rng, kind):
+    """Share of the 5 Myr stars in the light at 5500 A, and of all ages, in the order of `mock_stars.AGES`."""
+    young = {"quiescent": 0.0, "post-starburst": 0.0}.get(kind)
+    if young is None:
+        young = min(0.6, 10.0 ** (rng.normal(-1.45, 0.42) if kind == "star-forming" else rng.normal(-2.4, 0.25)))
+    scatter = rng.lognormal(0.0, 0.3, 4)
+    if kind == "quiescent":
+        ages = np.array([0.0, 0.0, 0.002, 0.02, 0.15, 0.85]) * np.append([1.0, 1.0], scatter**2)
+    elif kind == "post-starburst":  # the star formation stopped some 300 Myr ago
+        ages = np.array([0.0, 0.0, 0.35, 0.25, 0.15, 0.25]) * np.append([1.0, 1.0], scatter)
+    else:  # a slowly changing star formation rate: the light of the young ages goes together
+        recent = young * np.array([1.6, 2.2, 3.0]) * scatter[:3]
+        past = rng.uniform(0.2, 0.8) * np.array([1.0, 0.0]) + np.array([0.0, 0.45]) * scatter[3]
+        ages = np.concatenate([[young], recent, past * max(0.05, 1.0 - young - recent.sum())])
+    ages = ages / ages.sum()
+    return float(ages[0]), ages
+
+
+def _draw_gas(rng, kind, young, feh, sigma_stars):
+    """Line fluxes over H beta (dict), H alpha flux (A times the continuum at 5500 A), sigma of the gas (km/s)."""
+    nucleus, ha, sigma = rng.random(), HA_EW_OF_YOUNG_STARS * young * rng.lognormal(0.0, 0.15), rng.normal(85.0, 25.0)
+    # Star-forming sequence: Kewley et al. 2013 (ApJ 774, 100) at z = 0, along [N II]/H alpha.
+    n2 = np.clip(-0.42 + 1.1 * min(feh, 0.05) + rng.normal(0.0, 0.08), -1.6, -0.33)
+    o3 = 0.61 / (n2 + 0.08) + 1.10 + rng.normal(0.0, 0.09)
+    o2 = 0.52 - 0.75 * (n2 + 0.95) ** 2 + rng.normal(0.0, 0.08)
+    s2, o1, he2, ne3 = -0.38 + 0.12 * (n2 + 0.5) - 0.25 * max(0.0, -1.0 - n2), -1.45, 0.0, 0.075
+    if kind == "quiescent" or (kind == "post-starburst" and nucleus < 0.5):
+        # LINER-like gas in two of three, heated by old stars; the others have none that shows.
+        ha = rng.lognormal(np.log(1.1), 0.5) if nucleus < 0.65 else 0.02
+        n2, o3, o2 = rng.normal(0.08, 0.10), rng.normal(0.28, 0.13), rng.normal(0.65, 0.12)
+        s2, o1, sigma = rng.normal(-0.08, 0.08), rng.normal(-0.75, 0.12), sigma_stars * rng.uniform(0.7, 1.0)
+    elif nucleus < (0.07 if kind == "star-forming" else 0.30):  # Seyfert-like
+        ha += rng.lognormal(np.log(14.0), 0.6)
+        n2, o3, o2 = rng.normal(-0.08, 0.10), rng.normal(0.85, 0.13), rng.normal(0.45, 0.10)
+        s2, o1, he2, sigma = rng.normal(-0.35, 0.08), rng.normal(-0.95, 0.12), 0.18, sigma_stars * rng.uniform(0.8, 1.2)
+    n2, o3, o2, s2, o1 = (10.0**x for x in (n2, o3, o2, s2, o1))  # N2, S2 and O1 over H alpha; O3 and O2 over H beta
+    sulfur = rng.uniform(1.15, 1.42)  # 6718 over 6733: electron density
+    oxygen = rng.uniform(1.15, 1.45)  # 3730 over 3727: likewise
+    hot = 0.012 * o3 * 10.0 ** (-0.9 * (feh + 0.7))  # [O III] 4364 shows in gas that is hot for lack of metals
+    h_alpha = CASE_B["H alpha"]
+    ratios = CASE_B | {
+        "[O II] 3727": o2 / (1 + oxygen), "[O II] 3730": o2 * oxygen / (1 + oxygen),
+        "[Ne III] 3870": ne3 * o3, "[Ne III] 3969": ne3 * o3 / 3.32, "[S II] 4070": 0.06 * s2,
+        "[O III] 4364": hot, "He I 4473": 0.040, "He II 4687": he2,
+        "[O III] 4960": o3 / 2.98, "[O III] 5008": o3, "[N I] 5201": 0.1 * o1, "He I 5877": 0.12,
+        "[O I] 6302": h_alpha * o1, "[O I] 6366": h_alpha * o1 / 3.05,
+        "[N II] 6550": h_alpha * n2 / 3.05, "[N II] 6585": h_alpha * n2, "He I 6680": 0.034,
+        "[S II] 6718": h_alpha * s2 * sulfur / (1 + sulfur), "[S II] 6733": h_alpha * s2 / (1 + sulfur),
+        "He I 7067": 0.023, "[Ar III] 7138": 0.1 if o3 > 0.5 else 0.05,
+        "[O II] 7322": 0.012 * o2, "[O II] 7332": 0.010 * o2, "[S III] 9071": 0.3,
+    }  # fmt: skip
+    return ratios, float(ha), float(np.clip(sigma, 40.0, 300.0))

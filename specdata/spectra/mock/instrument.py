@@ -1,0 +1,122 @@
+"""The SDSS-I spectrograph and its sky, as far as a mock spectrum needs them; all in the observed frame.
+
+No function here is told the redshift, so the noise and the masks cannot give it away.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from specdata.spectra.mock.stars import STEP
+
+NEARBADPIXEL, FULLREJECT, PARTIALREJECT, BRIGHTSKY, COMBINEREJ = (1 << bit for bit in (16, 18, 19, 23, 25))  # SPPIXMASK
+
+# The instrument in round numbers, read off public SDSS-I spectra: wavelength (A), value.
+THROUGHPUT = [(3800, 0.26), (4000, 0.42), (4400, 0.68), (5000, 0.85), (5700, 0.86), (5950, 0.72), (6250, 0.92),
+              (7000, 1.0), (7800, 0.95), (8500, 0.82), (9000, 0.66), (9250, 0.55)]  # fmt: skip
+WDISP = [(3800, 1.17), (4000, 1.12), (4500, 1.02), (5000, 0.92), (5500, 0.85), (5800, 0.83), (6100, 0.95),
+         (6250, 0.97), (6500, 0.93), (7000, 0.85), (7500, 0.79), (8000, 0.74), (8500, 0.71), (9250, 0.69)]  # fmt: skip
+SKY = [(3800, 10.0), (4100, 13.0), (4850, 13.0), (5350, 11.5), (5850, 16.0), (6350, 11.8), (7100, 9.2), (7850, 10.5),
+       (8350, 8.0), (8850, 7.0), (9250, 5.5)]  # fmt: skip
+# Sky lines: vacuum wavelength (A), typical peak in 1e-17 erg/s/cm2/A, from the median of the `sky` column of SDSS-I
+# spectra. Mercury and sodium lamps, [O I] 5579, 6302 and 6366; above 6400 A the OH forest and an O2 band at 8650.
+SKY_LINES = np.array([
+    *[(3913.8, 12), (4047.7, 22), (4359.4, 44), (5462.5, 37), (5578.9, 396), (5689.9, 16), (5771.4, 12), (5792.0, 11)],
+    *[(5868.4, 11), (5891.5, 97), (5897.5, 64), (5934.7, 12), (5955.3, 11), (6237.6, 15), (6259.7, 13), (6302.2, 92)],
+    *[(6331.6, 12), (6365.4, 31), (6500.4, 14), (6534.8, 11), (6555.4, 13), (6579.3, 11), (6831.5, 23), (6865.9, 33)],
+    *[(6951.0, 21), (7243.1, 50), (7245.6, 46), (7278.3, 67), (7286.3, 26), (7318.3, 51), (7331.4, 24), (7343.0, 59)],
+    *[(7360.7, 21), (7371.5, 43), (7404.0, 29), (7526.3, 36), (7573.8, 26), (7601.0, 25), (7630.8, 20), (7717.5, 66)],
+    *[(7752.8, 78), (7762.0, 28), (7796.2, 61), (7810.8, 26), (7823.6, 74), (7843.5, 24), (7855.6, 81), (7862.3, 30)],
+    *[(7872.2, 38), (7882.1, 24), (7892.0, 42), (7915.9, 99), (7922.8, 44), (7933.5, 29), (7951.1, 20), (7967.0, 72)],
+    *[(7981.4, 32), (7995.5, 74), (8016.5, 23), (8028.1, 60), (8064.5, 30), (8283.4, 53), (8290.4, 70), (8300.6, 80)],
+    *[(8313.0, 23), (8346.8, 172), (8354.2, 55), (8366.8, 22), (8384.5, 42), (8401.4, 114), (8417.6, 52)],
+    *[(8432.5, 130), (8454.5, 46), (8467.6, 100), (8495.8, 31), (8507.1, 61), (8551.2, 27), (8629.9, 51), (8657.8, 48)],
+    *[(8661.5, 50), (8667.4, 45), (8671.1, 38), (8677.0, 28), (8764.4, 96), (8769.4, 124), (8780.0, 135)],
+    *[(8793.5, 40), (8829.3, 260), (8838.4, 101), (8851.9, 29), (8869.7, 70), (8888.2, 194), (8905.6, 75)],
+    *[(8922.0, 202), (8945.7, 70), (8960.4, 162), (8990.8, 55), (9003.7, 106), (9040.6, 26), (9051.8, 47)],
+])  # fmt: skip
+FIRST_PIXEL, LAST_PIXEL = 35790, 39650  # in units of STEP; every mock lies inside
+
+
+def draw_pixels(rng):
+    """Pixel grid and resolution of one fibre.
+
+    Returns
+    -------
+    loglam : ndarray, shape (n,)
+        log10 of the vacuum wavelength in A: multiples of `STEP` from about 3800 to 9200 A.
+    wdisp : ndarray, shape (n,)
+        Sigma of the line spread function in pixels; blue and red arm meet at 6000 A.
+    """
+    loglam = np.arange(rng.integers(35795, 35836), rng.integers(39626, 39648)) / 10000.0
+    wavelength = 10.0**loglam
+    wdisp = np.interp(wavelength, *zip(*WDISP, strict=True))
+    return loglam, wdisp * (rng.normal(1.0, 0.05) + rng.normal(0.0, 0.03) * (wavelength - 6200.0) / 2600.0)
+
+
+@cache
+def _dark_sky():
+    """Continuum, lamp and [O I] lines, and OH lines of the sky on all pixels; ndarray of shape (3, pixels)."""
+    pixels = np.arange(FIRST_PIXEL, LAST_PIXEL)
+    distance = pixels - np.log10(SKY_LINES[:, :1]) / STEP
+    lines = SKY_LINES[:, 1:] * np.exp(-0.5 * (distance / 0.95) ** 2)
+    is_oh = SKY_LINES[:, 0] > 6400.0
+    continuum = np.interp(10.0 ** (pixels * STEP), *zip(*SKY, strict=True))
+    return np.array([continuum, lines[~is_oh].sum(0), lines[is_oh].sum(0)])
+
+
+def draw_sky(rng, loglam):
+    """The sky of one night: continuum and lines, each of shape (n,), in 1e-17 erg/s/cm2/A."""
+    first = round(loglam[0] / STEP) - FIRST_PIXEL
+    continuum, lamps, hydroxyl = _dark_sky()[:, first : first + loglam.size]
+    scale = rng.lognormal(0.0, [0.15, 0.3, 0.3])
+    return scale[0] * continuum, scale[1] * lamps + scale[2] * hydroxyl
+
+
+def noise_sigma(model, wavelength, sky_continuum, sky_lines):
+    """Noise per pixel up to a factor: photons of galaxy and sky, the detector, and imperfect sky subtraction."""
+    photons = np.interp(wavelength, *zip(*THROUGHPUT, strict=True)) * wavelength / 5500.0  # per unit of flux
+    sky = sky_continuum + sky_lines
+    variance = (np.maximum(model, 0.0) + sky) / photons + 2.0 / photons**2
+    # The model of a sky line is never perfect: an error in proportion to the line adds to that of the photons.
+    return np.sqrt(variance + (0.08 * sky_lines) ** 2 * np.median(variance) / np.median(sky))
+
+
+def draw_noise(rng, sky_continuum, sky_lines):
+    """Noise in units of its own sigma, ndarray of shape (n,).
+
+    What is left of a strong sky line is not white: it was shifted or scaled a little when it was subtracted.
+    """
+    white = rng.standard_normal(sky_lines.size)
+    smooth = np.convolve(rng.standard_normal(sky_lines.size + 2), [1.0, 2.0, 1.0], "valid") / np.sqrt(6.0)
+    share = 0.75 * sky_lines / (sky_lines + 2.0 * sky_continuum)
+    return np.sqrt(1.0 - share**2) * white + share * smooth
+
+
+def draw_masks(rng, sky_lines):
+    """SPPIXMASK bits and the pixels without information.
+
+    Returns
+    -------
+    and_mask, or_mask : ndarray, shape (n,), int32
+        The second holds at least the bits of the first.
+    lost : ndarray, shape (n,), bool
+        True where ivar is 0: cosmic rays that hit every exposure, and now and then a bad column.
+    """
+    n = sky_lines.size
+    and_mask, or_mask, lost = np.zeros(n, np.int32), np.zeros(n, np.int32), np.zeros(n, bool)
+    runs = [int(rng.integers(2, 8)) for _ in range(1 + rng.poisson(1.5))]
+    if rng.random() < 0.04:
+        runs.append(int(rng.integers(40, 160)))
+    for length in runs:
+        start = int(rng.integers(0, n - length))
+        lost[start : start + length] = True
+    and_mask[lost] |= NEARBADPIXEL | FULLREJECT | COMBINEREJ
+    # The brighter the line, the more often the pipeline gives up on it.
+    chance = np.clip((sky_lines - 60.0) / 500.0, 0.0, 0.8)
+    flagged = rng.random(n) < chance
+    and_mask[flagged] |= BRIGHTSKY
+    or_mask[(sky_lines > 90.0) & (rng.random(n) < 0.6)] |= BRIGHTSKY
+    for start in rng.integers(0, n - 5, rng.poisson(60)):
+        or_mask[start : start + int(rng.integers(1, 5))] |= NEARBADPIXEL | PARTIALREJECT
+    return and_mask, or_mask | and_mask, lost

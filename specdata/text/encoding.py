@@ -1,0 +1,163 @@
+"""A binned spectrum to text, and back to wavelengths and flux: grid, normalisation and scheme together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from specdata import serialize
+from specdata.errors import SpecdataError
+from specdata.spectra.binning import linear_edges, log_edges
+
+# Each of them takes flux in 1e-17 erg/s/cm2/A and the row's `scale` in the same unit, or numbers of order one.
+NORMALISATIONS = ("median", "asinh", "none")
+MOST_BINS = 10_000  # of a grid; narrower ones than pixels say nothing more
+SOFTENING = 0.2  # of asinh, in units of the scale
+
+
+def grid_edges(grid, bins=None):
+    """Edges of a recipe's grid.
+
+    Parameters
+    ----------
+    grid : specdata.dataset.recipe.Grid
+    bins : int, optional
+        Number of bins, where the grid asks for a number of tokens.
+
+    Returns
+    -------
+    ndarray, shape (bins + 1,), float64
+        Vacuum Angstrom, observed frame.
+    """
+    if grid.kind == "edges":
+        return np.array(grid.edges, dtype=np.float64)
+    return (log_edges if grid.kind == "log" else linear_edges)(grid.start, grid.stop, grid.bins or bins)
+
+
+def normalise(flux, scale, normalisation):
+    """Turn flux into numbers of order one.
+
+    Parameters
+    ----------
+    flux : ndarray, shape (..., n)
+        1e-17 erg/s/cm2/A.
+    scale : float or ndarray, shape (..., 1)
+        Median flux of each spectrum in the same unit, or 1 where the normalisation is ``none``.
+    normalisation : str
+        ``median``, flux / scale; ``asinh``, asinh(flux / (0.2 scale)), which is linear about zero and logarithmic above
+        (Lupton et al. 1999, AJ 118, 1406), so that one step of a scheme is the same share of a faint continuum and of a
+        bright line; ``none``, flux itself.
+
+    Returns
+    -------
+    ndarray, shape (..., n), float64
+    """
+    ratio = np.asarray(flux, dtype=np.float64) / np.asarray(scale, dtype=np.float64)
+    return np.arcsinh(ratio / SOFTENING) if normalisation == "asinh" else ratio
+
+
+def restore(values, scale, normalisation):
+    """Turn numbers of order one back into flux: the inverse of `normalise`."""
+    values = np.asarray(values, dtype=np.float64)
+    ratio = SOFTENING * np.sinh(values) if normalisation == "asinh" else values
+    return ratio * np.asarray(scale, dtype=np.float64)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Encoding:
+    """How the text of one config was made from binned flux.
+
+    Attributes
+    ----------
+    edges : ndarray, shape (n + 1,), float64
+        Bin edges, vacuum Angstrom, observed frame.
+    normalisation : str
+        One of `NORMALISATIONS`.
+    scheme : str
+        Name of a scheme of `specdata.serialize`.
+    turns : int
+        Most questions that follow on the redshift, see `specdata.text.conversation`; 0 where the redshift is the end.
+    """
+
+    edges: np.ndarray
+    normalisation: str
+    scheme: str
+    turns: int = 0
+
+    @classmethod
+    def from_manifest(cls, manifest, config):
+        """The encoding of a text config, from the manifest of its data set.
+
+        Raises
+        ------
+        SpecdataError
+            If the manifest does not hold it.
+        """
+        try:
+            stored = manifest["configs"][config]
+            edges = np.array(stored["edges"], dtype=np.float64)
+            scheme, normalisation = str(stored["scheme"]), str(stored["normalisation"])
+            turns = int(stored.get("turns", 0))
+        except (KeyError, TypeError, ValueError):
+            raise SpecdataError(
+                f"config {config!r}: the manifest does not say how its text was made; build the data set again"
+            ) from None
+        for value, known in ((scheme, tuple(serialize.SCHEMES)), (normalisation, NORMALISATIONS)):
+            if value not in known:
+                raise SpecdataError(
+                    f"config {config!r}: {value!r} is not one of {', '.join(known)}; read it with the version of "
+                    "specdata that made it, or build it again"
+                )
+        return cls(edges=edges, normalisation=normalisation, scheme=scheme, turns=turns)
+
+    def to_dict(self):
+        """What `from_manifest` reads."""
+        turns = {"turns": self.turns} if self.turns else {}
+        return {"edges": self.edges.tolist(), "normalisation": self.normalisation, "scheme": self.scheme} | turns
+
+    @property
+    def wavelength(self):
+        """Bin centres, vacuum Angstrom, observed frame; ndarray of shape (n,), float64."""
+        return 0.5 * (self.edges[1:] + self.edges[:-1])
+
+    def encode(self, flux, scale):
+        """Write binned flux as text.
+
+        Parameters
+        ----------
+        flux : ndarray, shape (rows, n)
+            1e-17 erg/s/cm2/A.
+        scale : ndarray, shape (rows,)
+
+        Returns
+        -------
+        texts : pyarrow.StringArray
+        clipped : ndarray, shape (rows,), int
+            Values of each row that lie outside the range of the scheme and were moved to its end.
+        """
+        if np.shape(flux)[1:] != self.wavelength.shape:
+            raise SpecdataError(f"the flux has shape {np.shape(flux)} and the grid {len(self.wavelength)} bins")
+        scheme = serialize.SCHEMES[self.scheme]
+        values = normalise(flux, np.asarray(scale, dtype=np.float64)[:, None], self.normalisation)
+        inside = np.clip(values, scheme.low, scheme.high)
+        # What rounds to the end of the range is inside it.
+        clipped = np.abs(values - inside) > 0.5 * scheme.step
+        return scheme.encode_batch(inside, arrow=True), clipped.sum(axis=1)
+
+    def decode(self, texts, scale):
+        """Read text back as flux.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Series, as in the prompts.
+        scale : ndarray, shape (rows,)
+
+        Returns
+        -------
+        ndarray, shape (rows, n)
+            1e-17 erg/s/cm2/A.
+        """
+        values = serialize.SCHEMES[self.scheme].decode_batch(texts)
+        if values.shape[1:] != self.wavelength.shape:
+            raise SpecdataError(f"the text has {values.shape[1]} values and the grid {len(self.wavelength)} bins")
+        return restore(values, np.asarray(scale, dtype=np.float64)[:, None], self.normalisation)

@@ -1,0 +1,182 @@
+"""How many tokens a text costs, for any tokenizer: counted alone, and in a sample as TRL trains on it."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from specdata.errors import SpecdataError
+from specdata.text.tokenizer import load_tokenizer
+
+_BATCH = 1000  # token ids are Python integers, so a whole data set at once would take gigabytes
+
+
+def count_texts(tokenizer, texts):
+    """Count the tokens of each text alone, without special tokens around it.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+    texts : sequence of str, shape (n,)
+        Arrow string arrays, too.
+
+    Returns
+    -------
+    ndarray, shape (n,), int64
+    """
+    if isinstance(texts, str):
+        raise SpecdataError(f"text {texts[:20]!r}: give a list of texts, not one")
+    texts = texts.to_pylist() if hasattr(texts, "to_pylist") else list(texts)
+    if not all(isinstance(text, str) for text in texts):
+        raise SpecdataError("these are no texts: give a list of str, or an Arrow array of strings")
+    batches = (texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH))
+    if not getattr(tokenizer, "is_fast", False):  # written in Python
+        options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+        return np.array([len(ids) for batch in batches for ids in tokenizer(batch, **options)["input_ids"]], np.int64)
+    # As `transformers` sets it for such a call; it would also make a list of Python integers, and look up the offsets.
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    counted = (backend.encode_batch_fast(batch, add_special_tokens=False) for batch in batches)
+    return np.array([len(encoding) for batch in counted for encoding in batch], dtype=np.int64)
+
+
+def count_chats(tokenizer, conversations):
+    """Count the tokens of whole conversations with the chat template, as TRL's SFT trains on them.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+    conversations : sequence of list of dict, shape (n,)
+        The messages, ``{"role": ..., "content": ...}``: of a row its prompt and its completion.
+
+    Returns
+    -------
+    ndarray, shape (n,), int64
+
+    Raises
+    ------
+    SpecdataError
+        If the tokenizer has no chat template, or its template refuses a conversation.
+    """
+    from jinja2 import TemplateError
+
+    if not tokenizer.chat_template:
+        raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
+    try:
+        counts = [
+            count_texts(tokenizer, tokenizer.apply_chat_template(conversations[at : at + _BATCH], tokenize=False))
+            for at in range(0, len(conversations), _BATCH)
+        ]
+        return np.concatenate(counts) if counts else np.empty(0, np.int64)
+    except (TemplateError, ValueError, KeyError, TypeError) as error:
+        raise SpecdataError(
+            f"the chat template refuses a conversation ({error}); give messages that it takes"
+        ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCost:
+    """What the rows of one config cost with one tokenizer.
+
+    Attributes
+    ----------
+    name, tokenizer : str
+        The config or scheme, and the tokenizer's name as for `load_tokenizer`.
+    rows, bins : int
+        Number of rows, and of values in each.
+    per_value : float
+        Mean over the rows of the tokens of the series alone over `bins`.
+    minimum, median, percentile_99, maximum : int
+        Tokens of a sample, chat template included: the least that 0, 50, 99 and 100 % of the rows do not exceed.
+    context : int
+        Tokens of the model's context.
+    share : float
+        `maximum` over `context`.
+    limit, over_limit : int
+        A number of tokens, and the number of rows with more.
+    """
+
+    name: str
+    tokenizer: str
+    rows: int
+    bins: int
+    per_value: float
+    minimum: int
+    median: int
+    percentile_99: int
+    maximum: int
+    context: int
+    share: float
+    limit: int
+    over_limit: int
+
+
+def token_cost(name, tokenizer, series, conversations, bins, *, context=8192, limit=573):
+    """Measure what rows cost.
+
+    Parameters
+    ----------
+    name : str
+        The config or scheme, for the table.
+    tokenizer : str
+        A name as for `load_tokenizer`.
+    series : sequence of str, shape (n,)
+        The encoded numbers of each row.
+    conversations : sequence of list of dict, shape (n,)
+        Prompt and completion of each row.
+    bins : int
+        Number of values in each series.
+    context, limit : int
+        Tokens.
+
+    Returns
+    -------
+    TokenCost
+    """
+    if not len(series) == len(conversations) > 0 or bins < 1:
+        raise SpecdataError(
+            f"{name}: {len(series)} series, {len(conversations)} conversations and {bins} bins; give both for every row"
+        )
+    loaded = load_tokenizer(tokenizer)
+    if loaded.chat_template:
+        chats = count_chats(loaded, conversations)
+    else:  # of a base model: the words of both turns and nothing around them
+        tokenizer = f"{tokenizer} (no chat template)"
+        chats = count_texts(loaded, ["".join(turn["content"] for turn in turns) for turns in conversations])
+    low, median, high, top = (int(n) for n in np.quantile(chats, [0, 0.5, 0.99, 1], method="inverted_cdf"))
+    return TokenCost(
+        name=name,
+        tokenizer=tokenizer,
+        rows=len(chats),
+        bins=bins,
+        per_value=float(count_texts(loaded, series).mean() / bins),
+        minimum=low,
+        median=median,
+        percentile_99=high,
+        maximum=top,
+        context=context,
+        share=top / context,
+        limit=limit,
+        over_limit=int((chats > limit).sum()),
+    )
+
+
+def cost_dicts(costs):
+    """`costs` as plain dictionaries, for JSON."""
+    return [asdict(cost) for cost in costs]
+
+
+def cost_table(costs):
+    """`costs` as a Markdown table, a line each, in their order."""
+    lines = [
+        "| text | tokenizer | rows | bins | tokens/value | min | median | 99 % | max | max of context | over limit |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for cost in costs:
+        per_sample = f"{cost.minimum:,} | {cost.median:,} | {cost.percentile_99:,} | {cost.maximum:,}"
+        lines.append(
+            f"| {cost.name} | {cost.tokenizer} | {cost.rows:,} | {cost.bins:,} | {cost.per_value:.2f} | {per_sample} "
+            f"| {100 * cost.share:.2f} % of {cost.context:,} | {cost.over_limit:,} over {cost.limit:,} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,89 @@
+"""Paths on the SAS against the official templates of sdss-tree, release by release."""
+
+import configparser
+import importlib.metadata
+import re
+
+import pytest
+
+from specdata.archive.sas import cache_folder, lite_path
+from specdata.errors import SpecdataError
+
+OBSERVATIONS = [
+    (266, 51602, 1, "26"),
+    (2488, 54149, 640, "103"),
+    (2865, 54503, 7, "104"),
+    (3587, 55182, 148, "v5_7_0"),
+    (10000, 57346, 1000, "v5_13_0"),
+]
+
+
+def official(data_release):
+    """The template of `spec-lite` and the roots of a release, from sdss-tree's files, with what they inherit."""
+    files = {path.name: path.locate() for path in importlib.metadata.files("sdss-tree") if path.suffix == ".cfg"}
+    chain, name = [], f"dr{data_release}"
+    while name:
+        raw = configparser.RawConfigParser()
+        raw.optionxform = str
+        raw.read_string(files[f"{name}.cfg"].read_text())
+        chain.insert(0, raw)
+        name = raw.defaults().get("base")
+    known = {}
+    for raw in chain:
+        known |= raw.defaults()
+        for section in raw.sections():
+            known |= dict(raw.items(section))
+    known["FILESYSTEM"] = "sas"
+
+    def resolved(value):
+        while names := re.findall(r"%\((\w+)\)s", value):
+            for name in names:
+                value = value.replace(f"%({name})s", known[name])
+        return value
+
+    roots = {name: resolved(known[name]) for name in ("SPECTRO_REDUX", "BOSS_SPECTRO_REDUX") if name in known}
+    return known["spec-lite"], roots
+
+
+@pytest.mark.parametrize("data_release", range(8, 18))
+@pytest.mark.parametrize("observation", OBSERVATIONS)
+def test_paths_are_the_official_ones(data_release, observation):
+    plate, mjd, fiberid, run2d = observation
+    template, roots = official(data_release)
+    assert template.startswith("@spectrodir|/")
+    # what `@spectrodir` means stands in sdss_access.path.Path.spectrodir
+    root = roots.get("SPECTRO_REDUX" if run2d in ("26", "103", "104") else "BOSS_SPECTRO_REDUX")
+    if root is None:
+        with pytest.raises(SpecdataError, match="DR8 has no BOSS spectra"):
+            lite_path(data_release, *observation)
+        return
+    expected = template.replace("@spectrodir|", root).format(plateid=plate, mjd=mjd, fiberid=fiberid, run2d=run2d)
+    assert f"sas/{lite_path(data_release, *observation)}" == expected
+
+
+def test_examples():
+    root = "dr16/sdss/spectro/redux/26/spectra/lite"
+    assert lite_path(16, 266, 51602, 1, "26") == f"{root}/0266/spec-0266-51602-0001.fits"
+    root = "dr17/eboss/spectro/redux/v5_13_2/spectra/lite"
+    assert lite_path(17, 10000, 57346, 3, "v5_13_2") == f"{root}/10000/spec-10000-57346-0003.fits"
+    assert lite_path(12, 4055, 55359, 10, "v5_7_0").startswith("dr12/boss/spectro/redux/v5_7_0/")
+
+
+@pytest.mark.parametrize("data_release", [18, 19, 7, 0, "16", None])
+def test_other_layouts_are_refused(data_release):
+    with pytest.raises(SpecdataError, match=r"data_release = .*: give a whole number from 8 to 17"):
+        lite_path(data_release, 266, 51602, 1, "26")
+
+
+@pytest.mark.parametrize("run2d", ["../../etc", "27", "", "v5", "v6_0_4/x", 26, None, "26 "])
+def test_other_runs_are_refused(run2d):
+    with pytest.raises(SpecdataError, match=r"run2d = .*: give 26, 103 or 104"):
+        lite_path(16, 266, 51602, 1, run2d)
+
+
+def test_the_cache_is_where_sdss_software_has_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("SAS_BASE_DIR", raising=False)
+    assert str(cache_folder()) == "sas"
+    monkeypatch.setenv("SAS_BASE_DIR", str(tmp_path))
+    assert cache_folder() == tmp_path
+    assert cache_folder(tmp_path / "mine") == tmp_path / "mine"

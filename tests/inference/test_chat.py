@@ -1,0 +1,261 @@
+"""`specdata chat` and `specdata predict` as a user runs them: real files, an adapter, a pipe or a terminal."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import load_dataset
+
+from specdata import SpecdataError, prompts
+from specdata.inference.chat import Session
+from specdata.inference.reader import Reader, encode_spectrum, load_encoding
+from specdata.spectra.mock.spectrum import mock_spectra, write_spec_lite
+from specdata.spectra.specfile import read_spectrum
+
+SPECDATA = Path(sys.executable).with_name("specdata")
+
+
+@pytest.fixture(scope="module")
+def finished(taught_adapter, mock_data, tmp_path_factory):
+    """The same with `results.json`, as `specdata card` leaves it: it says how spectra are written."""
+    folder = tmp_path_factory.mktemp("finished") / "adapter"
+    shutil.copytree(taught_adapter, folder)
+    encoding = load_encoding(taught_adapter, str(mock_data), "paper").to_dict()
+    (folder / "results.json").write_text(json.dumps({"encoding": encoding, "model": {"base_revision": "0" * 64}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for spectrum in mock_spectra(2, seed=4):
+        write_spec_lite(spectrum, folder / f"spec-{spectrum.name}.fits")
+    return sorted(folder.iterdir())
+
+
+def run(*arguments, cwd, stdin=""):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [SPECDATA, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, text=True, check=False)
+
+
+def test_a_conversation_from_a_pipe(finished, files, tmp_path):
+    done = run(
+        "chat", "--adapter", finished, "--spectrum", files[0], "--max-new-tokens", 8, "--save", "talk.json",
+        "--figure", "p.png", cwd=tmp_path, stdin="What type of galaxy is it?\n\nWhere is H-alpha?\n/exit\nNot this\n",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    out = done.stdout
+    assert "assistant  Redshift: [0.2468]" in out
+    assert "z = 0.2468; p(z) has the median 0.24" in out
+    assert "user       What type of galaxy is it?\nassistant  " in out
+    assert "user       Where is H-alpha?\nassistant  " in out
+    assert "Not this" not in out
+    assert "mock, 9" in out
+    assert "warning: the base model has revision" in done.stderr
+    talk = json.loads((tmp_path / "talk.json").read_text())
+    assert [m["role"] for m in talk["messages"]] == ["user", "assistant"] * 3
+    assert talk["messages"][0]["content"].startswith(prompts.INSTRUCTION)
+    assert talk["messages"][2]["content"] == "What type of galaxy is it?"
+    assert talk["messages"][3]["content"] in out  # as it was streamed
+    found = talk["prediction"]
+    assert found["z"] == 0.2468
+    assert found["interval_95"][0] <= found["interval_68"][0] <= found["median"] <= found["interval_68"][1]
+    assert str(finished.parent) not in (tmp_path / "talk.json").read_text()
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["p.png", "talk.json"]
+
+
+def test_nothing_of_the_file_but_its_flux_reaches_the_model(finished, taught_model, files, monkeypatch):
+    reader = Reader(finished, str(taught_model))
+    session = Session(reader, files[0])
+    session.ask("How bright is it?", max_new_tokens=2, on_text=lambda _: None)
+    heard = []
+    monkeypatch.setattr(reader.generator, "reply", lambda turns, **_: heard.extend(turns) or "Yes.")
+    session.ask("Really?", on_text=lambda _: None)
+    assert [m["role"] for m in heard] == ["user", "assistant"] * 2 + ["user"]
+    spectrum = read_spectrum(files[0])
+    series, _ = encode_spectrum(spectrum, reader.encoding)
+    assert heard[0]["content"] == prompts.INSTRUCTION + series
+    assert f"{spectrum.z:.4f}" not in "".join(m["content"] for m in heard)
+
+
+def test_ctrl_c_ends_an_answer_and_not_the_conversation(finished, taught_model, files):
+    session = Session(Reader(finished, str(taught_model)), files[0])
+
+    def stop(text):
+        raise KeyboardInterrupt
+
+    assert session.ask("Go on?", max_new_tokens=5, on_text=stop) == session.messages[-1]["content"]
+    session.ask("And now?", max_new_tokens=2, on_text=lambda _: None)
+    assert len(session.messages) == 6
+
+
+def test_at_a_terminal(finished, files, tmp_path):
+    import pty
+
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [SPECDATA, "chat", "--adapter", str(finished), "--spectrum", str(files[0]), "--max-new-tokens", "4",
+         "--save", "talk.md"],
+        cwd=tmp_path, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "TERM": "dumb"},
+    )  # fmt: skip
+    os.close(slave)
+    seen = ""
+
+    def until(text):
+        nonlocal seen
+        while text not in seen:
+            seen += os.read(master, 1000).decode(errors="replace").replace("\r", "")
+        seen = seen[seen.index(text) + len(text) :]
+
+    until("/exit or Ctrl-D ends.")
+    until("user       ")
+    os.write(master, b"/help\n")
+    until("/help is no command")
+    os.write(master, b"Is it near?\n")
+    until("assistant  ")
+    until("user       ")
+    os.write(master, b"\x04")  # Ctrl-D
+    until("written to talk.md")
+    assert process.wait(60) == 0
+    os.close(master)
+    written = (tmp_path / "talk.md").read_text()
+    assert "**user**\n\nIs it near?\n\n**assistant**\n" in written
+    assert "z = 0.2468; p(z) has the median" in written
+
+
+def test_a_file_is_written_as_the_build_does(tmp_path):
+    import yaml
+
+    from specdata.dataset.build import build
+    from specdata.dataset.recipe import DataRecipe
+
+    (tmp_path / "spectra").mkdir()
+    for spectrum in mock_spectra(12, seed=6):
+        write_spec_lite(spectrum, tmp_path / "spectra" / f"spec-{spectrum.name}.fits")
+    grid = {"start": 3840.0, "stop": 9160.0, "bins": 40}
+    content = {
+        "name": "mock-files",
+        "title": "Mocks",
+        "source": {"kind": "folder", "path": str(tmp_path / "spectra")},
+        "sample": {"size": 12, "redshift_bins": 1},
+        "splits": {"train": 4, "validation": 2},
+        "configs": {
+            "paper": {"grid": grid},
+            "asinh": {"grid": grid | {"kind": "log"}, "normalisation": "asinh", "scheme": "packed"},
+            "plain": {"grid": grid, "normalisation": "none", "scheme": "csv"},
+        },
+        "tokenizers": [],
+    }
+    build(DataRecipe.model_validate(yaml.safe_load(yaml.safe_dump(content))), tmp_path / "data", progress=False)
+    seen = 0
+    for config in content["configs"]:
+        encoding = load_encoding(None, str(tmp_path / "data"), config)
+        for rows in load_dataset(str(tmp_path / "data"), config).values():
+            for row in rows:
+                name = f"spec-{row['plate']}-{row['mjd']}-{row['fiberid']:04d}.fits"
+                series, _ = encode_spectrum(read_spectrum(tmp_path / "spectra" / name), encoding)
+                assert prompts.INSTRUCTION + series == row["prompt"][0]["content"]
+                seen += 1
+    assert seen > 20
+
+
+def test_predict_makes_a_table_and_leaves_out_what_it_cannot_read(
+    finished, files, spec_files, tmp_path, monkeypatch
+):  # fmt: skip
+    from specdata.cli import main
+
+    (tmp_path / "no.fits").write_text("nothing")
+    done = run(
+        "predict", files[0], spec_files["star"], "no.fits", "--adapter", finished, "--output", "out.csv", cwd=tmp_path
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "1 of 3 spectra were left out: no.fits: " in done.stderr
+    assert "predict: 100%" in done.stderr
+    assert "the pipeline's class is STAR; the model knows galaxies alone" in done.stdout
+    with (tmp_path / "out.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["file"] for row in rows] == [files[0].name, spec_files["star"].name]
+    for row in rows:
+        assert row["z"] == "0.2468"
+        ends = [float(row[f"interval_{n}"]) for n in ("95_low", "68_low", "68_high", "95_high")]
+        assert ends == sorted(ends)
+        assert row["file"] in done.stdout
+    monkeypatch.setattr(sys, "argv", ["specdata", "predict", "--adapter", str(finished), "--spectrum", str(files[0]),
+                                      "--output", str(tmp_path / "out.json")])  # fmt: skip
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    (found,) = json.loads((tmp_path / "out.json").read_text())
+    assert found["median"] == pytest.approx(float(rows[0]["median"]), abs=1e-3)
+
+
+def test_what_the_posterior_says_agrees_with_the_answer(finished, taught_model, files):
+    found = Reader(finished, str(taught_model)).predict(files[0])
+    assert found.posterior.mode == found.z == 0.2468
+    assert found.posterior.inside > 0.5
+    assert np.isclose(found.posterior.p.sum(), 1)
+
+
+ADAPTER, FILE = ["--adapter", "{adapter}"], ["--spectrum", "{file}"]
+FINISHED = ["--adapter", "{finished}"]
+DATASET = [*FILE, *ADAPTER, "--dataset", "{data}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--spectrum", "no.fits", *FINISHED], "no.fits: this is not a FITS file"),
+        (["--spectrum", "gone.fits", *FINISHED], "gone.fits: "),
+        ([*FILE, *ADAPTER], "has no results.json that says how its spectra are written; give --dataset and --config"),
+        (DATASET, "has the text configs paper, packed, chat; say by --config which was trained"),
+        ([*DATASET, "--config", "x"], "config 'x': {data} has the text configs paper, packed"),
+        ([*FILE, *ADAPTER, "--config", "paper"], "is a config of a data set; give --dataset, too, or leave it out"),
+        ([*FILE, "--adapter", "{data}"], "has no adapter_config.json; give the folder of a LoRA adapter"),
+        ([*FILE, *FINISHED, "--model", "{wide}"], "does not load on"),
+        (["--spectrum", "{short}", *FINISHED], " A, but the adapter reads 3840 to 9160 A; give a spectrum that covers"),
+        ([*FILE, *FINISHED, "--save", "x.txt"], "x.txt: give a name that ends in .json, .md"),
+        ([*FILE, *FINISHED, "--question", "x", "--max-new-tokens", "9999"], "which leaves no room for 9999 more"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, sentence, request, spec_files, tmp_path, monkeypatch, capsys):
+    from specdata.cli import main
+
+    fixtures = {"finished": "finished", "adapter": "taught_adapter", "data": "mock_data", "wide": "wide"}
+    used = {key: request.getfixturevalue(name) for key, name in fixtures.items()}
+    used |= {"file": request.getfixturevalue("files")[0], "short": spec_files["galaxy"]}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no.fits").write_text("nothing")
+    filled = [text.format(**used) for text in ["specdata", "chat", "--save", "t.json", *arguments]]
+    monkeypatch.setattr(sys, "argv", filled)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert sentence.format(**used) in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["no.fits"]
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory, tokenizer):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("wide") / "wide"
+    shape = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=49152, **shape)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_another_base_model_is_told(finished, tiny_model, taught_model, files):
+    with pytest.raises(SpecdataError, match="--config paper: is a config of a data set"):
+        Reader(finished, str(taught_model), config="paper")
+    reader = Reader(finished, str(tiny_model))
+    assert "and the adapter was evaluated on 000000000000" in reader.warnings[0]

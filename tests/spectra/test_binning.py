@@ -1,0 +1,335 @@
+"""Binning against cases whose answer is known without it."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from specdata.dataset.rows import Pixels
+from specdata.errors import SpecdataError
+from specdata.spectra.binning import bin_spectrum, linear_edges, log_edges, median_scale, pixel_edges
+from specdata.spectra.gridbinning import bin_spectra
+from specdata.spectra.mock.spectrum import mock_spectra
+from specdata.spectra.specfile import read_spectrum
+
+LOGLAM = 3.6 + 1e-4 * np.arange(600)
+EDGES = np.linspace(4003.3, 4531.7, 24)  # inside LOGLAM (3981 to 4571 A), aligned with none of its pixels
+
+
+def stand_in(flux, ivar=1.0, loglam=LOGLAM):
+    flux = np.broadcast_to(np.asarray(flux, dtype=np.float64), loglam.shape)
+    ivar = np.broadcast_to(np.asarray(ivar, dtype=np.float64), loglam.shape)
+    return SimpleNamespace(loglam=loglam, flux=flux, ivar=ivar, good=(ivar > 0) & np.isfinite(flux))
+
+
+def without(spectrum, at):
+    keep = np.ones(len(spectrum.loglam), bool)
+    keep[at] = False
+    return SimpleNamespace(**{name: values[keep] for name, values in vars(spectrum).items()})
+
+
+def overlaps(edges, loglam=LOGLAM):
+    """Overlap in Angstrom of every pixel with every bin, straight from the definition; shape (bins, pixels)."""
+    left, right = 10 ** (loglam - 0.5e-4), 10 ** (loglam + 0.5e-4)
+    return np.clip(np.minimum(right, edges[1:, None]) - np.maximum(left, edges[:-1, None]), 0, None)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("bins", [1, 7, 80, 2000])  # 2000 bins are narrower than a pixel
+def test_a_constant_stays_constant_under_any_ivar(rng, bins):
+    ivar = 10 ** rng.uniform(-6, 6, 600) * (rng.random(600) > 0.3)
+    binned = bin_spectrum(stand_in(3.7, ivar), linear_edges(4010, 4500, bins))
+    np.testing.assert_allclose(binned.flux, 3.7, rtol=1e-12)
+    assert np.array_equal(binned.mask, binned.ivar == 0)
+
+
+def test_the_integral_of_each_bin_is_conserved(rng):
+    flux = rng.normal(5, 3, 600)
+    binned = bin_spectrum(stand_in(flux, 0.3), EDGES)
+    np.testing.assert_allclose(binned.flux * np.diff(EDGES), overlaps(EDGES) @ flux, rtol=1e-9)
+
+
+def test_the_whole_integral_is_conserved(rng):
+    flux = rng.uniform(1, 9, 600)
+    left, right = pixel_edges(LOGLAM)
+    edges = np.concatenate([[left[0]], np.sort(rng.uniform(left[1], right[-2], 30)), [right[-1]]])
+    binned = bin_spectrum(stand_in(flux), edges)
+    assert np.sum(binned.flux * np.diff(edges)) == pytest.approx(np.sum(flux * (right - left)), rel=1e-9)
+
+
+@pytest.mark.parametrize("shift", np.linspace(0, 1, 9))
+def test_the_flux_of_a_narrow_line_does_not_depend_on_where_it_falls(shift):
+    left, right = pixel_edges(LOGLAM)
+    flux = np.zeros(600)
+    flux[300:303] = 10, 40, 10
+    edges = np.arange(4010, 4500, 20.0) + 20 * shift
+    binned = bin_spectrum(stand_in(flux), edges)
+    assert np.sum(binned.flux * 20) == pytest.approx(np.sum(flux * (right - left)), rel=1e-9)
+
+
+def test_a_straight_line_gives_the_value_at_the_bin_centre():
+    left, right = pixel_edges(LOGLAM)
+    slope = 0.01
+    spectrum = stand_in(5 + slope * 0.5 * (left + right))
+    width = (right - left).max()
+    aligned = bin_spectrum(spectrum, left[10:600:40])
+    np.testing.assert_allclose(aligned.flux, 5 + slope * 0.5 * (left[10:570:40] + left[50:600:40]), rtol=1e-9)
+    # A bin that begins inside a pixel errs by no more than that pixel can: slope x width^2 / 8 over the bin's width
+    binned = bin_spectrum(spectrum, EDGES)
+    error = np.abs(binned.flux - (5 + slope * 0.5 * (EDGES[1:] + EDGES[:-1])))
+    assert error.max() < 2 * slope * width**2 / 8 / np.diff(EDGES).min()
+
+
+def test_two_pixels_by_hand():
+    spectrum = stand_in([2.0, 3.0], [4.0, 1.0], loglam=np.log10([4000.0, 4004.0]))
+    left, right = pixel_edges(spectrum.loglam)
+    edges = [right[0] - 1.0, right[0] + 0.5]  # 1 A of the first pixel and 0.5 A of the second
+    binned = bin_spectrum(spectrum, edges)
+    assert left[1] == right[0]
+    assert binned.flux[0] == pytest.approx((1 * 4 * 2 + 0.5 * 1 * 3) / (1 * 4 + 0.5 * 1), rel=1e-9)
+    assert binned.ivar[0] == pytest.approx((1 * 4 + 0.5 * 1) ** 2 / (1**2 * 4 + 0.5**2 * 1), rel=1e-9)
+
+
+def test_two_pixels_that_disagree_count_by_their_widths():
+    spectrum = stand_in([2.0, 50.0], [4.0, 1.0], loglam=np.log10([4000.0, 4004.0]))
+    _, right = pixel_edges(spectrum.loglam)
+    binned = bin_spectrum(spectrum, [right[0] - 1.0, right[0] + 0.5])
+    assert binned.flux[0] == pytest.approx((1 * 2 + 0.5 * 50) / 1.5, rel=1e-9)
+    assert binned.ivar[0] == pytest.approx(1.5**2 / (1**2 / 4 + 0.5**2 / 1), rel=1e-9)
+
+
+def test_a_line_keeps_its_flux_although_its_own_photons_lower_its_ivar():
+    line = 300 * np.exp(-0.5 * ((np.arange(600) - 301.3) / 1.4) ** 2)
+    flux = 10 + line
+    binned = bin_spectrum(stand_in(flux, 20 / flux), EDGES)
+    np.testing.assert_allclose(
+        np.sum((binned.flux - 10) * np.diff(EDGES)), overlaps(EDGES).sum(0) @ line, rtol=1e-9
+    )  # fmt: skip
+
+
+def test_ivar_is_the_inverse_variance_of_the_mean(rng):
+    ivar = 10 ** rng.uniform(-1, 1, 600)
+    edges = EDGES[::2]
+    draws = [bin_spectrum(stand_in(2 + rng.normal(size=600) / np.sqrt(ivar), ivar), edges) for _ in range(1500)]
+    chi2 = np.mean([(draw.flux - 2) ** 2 * draw.ivar for draw in draws], axis=0)
+    assert np.abs(chi2 - 1).max() < 4.5 * np.sqrt(2 / 1500)
+    assert np.mean(chi2) == pytest.approx(1, abs=4 * np.sqrt(2 / 1500 / len(chi2)))
+
+
+@pytest.mark.parametrize("poison", [1e30, -1e30, np.nan, np.inf])
+def test_bad_pixels_have_no_influence(rng, poison):
+    flux, ivar = rng.normal(5, 1, 600), rng.uniform(0.5, 2, 600)
+    bad = rng.random(600) < 0.3
+    clean = bin_spectrum(stand_in(flux, np.where(bad, 0, ivar)), EDGES)
+    poisoned = stand_in(np.where(bad, poison, flux), np.where(bad, 0, ivar))
+    masked = stand_in(np.where(bad, poison, flux), ivar)
+    masked.good = ~bad  # ivar above 0, and yet bad by a bit of and_mask
+    nan_ivar = stand_in(flux, np.where(bad, np.nan, ivar))
+    for spectrum in (poisoned, masked, nan_ivar):
+        binned = bin_spectrum(spectrum, EDGES)
+        for name in ("flux", "ivar", "mask"):
+            np.testing.assert_array_equal(getattr(binned, name), getattr(clean, name))
+
+
+def test_gaps_are_interpolated_and_marked():
+    edges = np.arange(4000, 4510, 50.0)
+    wavelength = 10**LOGLAM
+    flux = np.floor((wavelength - 4000) / 50)  # bin i has about flux i
+    blind = (wavelength < 4051) | ((wavelength > 4149) & (wavelength < 4251)) | (wavelength > 4449)
+    binned = bin_spectrum(stand_in(flux, ~blind), edges)
+    assert binned.mask.tolist() == [True, False, False, True, True, False, False, False, False, True]
+    assert binned.n_interpolated == 4
+    assert (binned.ivar[binned.mask] == 0).all()
+    assert (binned.ivar[~binned.mask] > 0).all()
+    assert binned.flux[0] == binned.flux[1]
+    assert binned.flux[9] == binned.flux[8]
+    between = np.interp([3, 4], [2, 5], binned.flux[[2, 5]])
+    np.testing.assert_allclose(binned.flux[3:5], between, rtol=1e-12)
+
+
+def test_a_hole_in_loglam_is_a_gap_and_stretches_no_pixel(rng):
+    spectrum = stand_in(rng.normal(5, 1, 600), 1.0)
+    hole = slice(200, 320)
+    spectrum.good = spectrum.good.copy()
+    spectrum.good[hole] = False
+    expected, found = (bin_spectrum(s, EDGES) for s in (spectrum, without(spectrum, hole)))
+    assert 0 < expected.n_interpolated < 10
+    for name in ("flux", "ivar", "mask"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9)
+
+
+def test_one_missing_pixel_is_a_gap():
+    left, right = pixel_edges(np.delete(LOGLAM, 300))
+    assert np.flatnonzero(left[1:] != right[:-1]).tolist() == [299]
+    assert right[299] == pytest.approx(10 ** (LOGLAM[299] + 0.5e-4), rel=1e-12)
+    assert left[300] == pytest.approx(10 ** (LOGLAM[301] - 0.5e-4), rel=1e-12)
+
+
+@pytest.mark.parametrize("last", [1e-9, 1e-3])
+def test_a_sliver_of_a_pixel_is_no_observation_of_a_bin(last):
+    left, right = pixel_edges(LOGLAM)
+    spectrum = stand_in(np.where(np.arange(600) < 100, 1e6, 1.0))
+    spectrum.good = spectrum.good.copy()
+    spectrum.good[100:160] = False
+    binned = bin_spectrum(spectrum, [left[10], left[100] - last, right[159], right[300]])
+    assert binned.mask.tolist() == [False, True, False]
+
+
+def test_a_single_precision_grid_has_no_gaps(rng):
+    flux = rng.normal(5, 1, 600)
+    single = stand_in(flux, loglam=LOGLAM.astype(np.float32))
+    left, right = pixel_edges(single.loglam.astype(np.float64))
+    np.testing.assert_array_equal(left[1:], right[:-1])
+    binned = bin_spectrum(single, EDGES)
+    # 1e-7 in loglam is 0.1 % of a pixel, so 1e-3 of the scatter of 1, shared out over the 20 pixels of a bin
+    np.testing.assert_allclose(binned.flux, bin_spectrum(stand_in(flux), EDGES).flux, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("edges", "part"),
+    [
+        ([3980.0, 4100], "bins span 3980.0"),
+        ([4100, 4600.0], "to 4600.0 A but the spectrum"),
+        ([4100, 4100], "increasing"),
+        ([4200, 4100], "increasing"),
+        ([4100, np.nan, 4200], "increasing"),
+        ([4100], "at least two"),
+        ([[4100, 4200]], "one-dimensional"),
+    ],
+)
+def test_edges_that_cannot_be(edges, part):
+    with pytest.raises(SpecdataError, match=part):
+        bin_spectrum(stand_in(1.0), edges)
+
+
+def test_the_outermost_pixel_edges_are_inside():
+    left, right = pixel_edges(LOGLAM)
+    assert bin_spectrum(stand_in(2.0), [left[0], right[-1]]).flux.tolist() == [pytest.approx(2.0, rel=1e-12)]
+    for edges in ([left[0] - 1e-6, right[-1]], [left[0], right[-1] + 1e-6]):
+        with pytest.raises(SpecdataError, match="choose bins inside"):
+            bin_spectrum(stand_in(2.0), edges)
+
+
+def test_a_spectrum_without_a_good_pixel_in_the_bins():
+    for ivar in (np.zeros(600), np.where(10**LOGLAM > 4540, 1.0, 0.0)):  # good pixels beyond the last edge do not count
+        with pytest.raises(SpecdataError, match="no bin holds enough good pixels"):
+            bin_spectrum(stand_in(1.0, ivar), EDGES)
+
+
+@pytest.mark.parametrize("loglam", [[], [3.6], [3.6, 3.6], [3.7, 3.6], [3.6, np.nan, 3.7]])
+def test_loglam_that_cannot_be(loglam):
+    with pytest.raises(SpecdataError, match="increasing order"):
+        pixel_edges(np.array(loglam))
+
+
+@pytest.mark.parametrize(
+    "grid", [(0, 1, 1), (-1, 1, 1), (2, 2, 1), (3, 2, 1), (np.nan, 2, 1), (1, np.nan, 1), (1, 2, 0)]
+)
+def test_grids_that_cannot_be(grid):
+    with pytest.raises(SpecdataError, match="give"):
+        linear_edges(*grid)
+
+
+def test_linear_edges():
+    assert linear_edges(4000, 5000, 4).tolist() == [4000, 4250, 4500, 4750, 5000]
+
+
+def test_log_edges():
+    edges = log_edges(4000, 9000, 5)
+    assert edges[[0, -1]].tolist() == [4000, 9000]
+    np.testing.assert_allclose(np.diff(np.log(edges)), np.log(9 / 4) / 5)
+
+
+def test_median_scale_is_robust_and_linear():
+    flux = np.linspace(1, 2, 600)
+    spike = flux.copy()
+    spike[250:253] = 1e6
+    plain, spiked = (median_scale(stand_in(f), 3990, 4560) for f in (flux, spike))
+    assert plain == pytest.approx(1.5, abs=0.1)
+    assert spiked == pytest.approx(plain, rel=0.05)
+    assert median_scale(stand_in(7 * flux), 3990, 4560) == pytest.approx(7 * plain, rel=1e-6)
+    assert float(np.float32(plain)) == plain  # what a data set stores is the number itself
+
+
+def test_median_scale_looks_only_at_good_pixels_inside():
+    wavelength = 10.0**LOGLAM
+    flux = np.where(wavelength < 4100, 100.0, 3.0)
+    ivar = np.where(wavelength > 4300, 0.0, 1.0)
+    flux[wavelength > 4300] = 50
+    assert median_scale(stand_in(flux, ivar), 4100, 4500) == 3
+    with pytest.raises(SpecdataError, match="no good pixel lies between 4400 and 4500 A"):
+        median_scale(stand_in(flux, ivar), 4400, 4500)
+
+
+@pytest.mark.parametrize("level", [0.0, -2.0])
+def test_a_spectrum_without_a_scale(level):
+    with pytest.raises(SpecdataError, match="median flux"):
+        median_scale(stand_in(level), 4000, 4500)
+
+
+def test_a_real_file(spec_files):
+    specfile = pytest.importorskip("specdata.spectra.specfile")
+    spectrum = specfile.read_spectrum(spec_files["boss_galaxy"])
+    edges = linear_edges(3840, 9160, 80)
+    binned = bin_spectrum(spectrum, edges)
+    assert binned.n_interpolated == 0
+    even = overlaps(edges, spectrum.loglam) * spectrum.good
+    weighted = even * spectrum.ivar
+    by_ivar, by_width = weighted @ spectrum.flux / weighted.sum(1), even @ spectrum.flux / even.sum(1)
+    pixels = (even > 0).sum(1) - 1
+    chi2 = np.sum((even > 0) * (spectrum.flux - by_ivar[:, None]) ** 2 * spectrum.ivar, axis=1)
+    disagree = chi2 > pixels + 3 * np.sqrt(2 * pixels)
+    assert disagree.any()
+    assert not disagree.all()
+    np.testing.assert_allclose(binned.flux, np.where(disagree, by_width, by_ivar), rtol=1e-4)
+    assert median_scale(spectrum, 3840, 9160) == pytest.approx(np.median(binned.flux), rel=0.1)
+
+
+def test_a_pixel_of_a_bright_line_counts_as_much_as_its_neighbours(spec_files):
+    specfile = pytest.importorskip("specdata.spectra.specfile")
+    spectrum = specfile.read_spectrum(spec_files["boss_galaxy"])
+    edges = np.array([6832.5, 6899.0])  # H alpha and [N II] at z = 0.0449; every pixel is good
+    pixels = overlaps(edges, spectrum.loglam)[0]
+    assert spectrum.good[pixels > 0].all()
+    plain = pixels @ spectrum.flux / pixels.sum()
+    assert bin_spectrum(spectrum, edges).flux[0] == pytest.approx(plain, rel=0.05)
+
+
+def test_many_spectra_at_once_give_what_each_gives_alone(spec_files, monkeypatch):
+    monkeypatch.setattr("specdata.spectra.gridbinning.ROWS", 7)
+    spectra = [*mock_spectra(20, seed=4), *(read_spectrum(spec_files[name]) for name in ("galaxy", "boss_galaxy"))]
+    rng = np.random.default_rng(1)
+    lost = spectra[3].ivar.copy()
+    lost[1000:1400] = 0  # bins that have to be interpolated
+    odd = np.linspace(3.57, 3.97, 4001)  # pixels of a grid that is not of SDSS
+    spectra += [
+        dataclasses.replace(spectra[3], ivar=lost),
+        dataclasses.replace(spectra[4], flux=np.where(rng.random(len(lost := spectra[4].flux)) < 0.2, np.nan, lost)),
+        Pixels(odd + 0.00003, np.ones(4001), np.ones(4001), rng.random(4001) < 0.9),
+        spectra[5],
+    ]
+    for edges in (linear_edges(4750, 9100, 80), log_edges(4800, 9000, 1500), np.array([5000.0, 5001.0, 7000.0])):
+        together = bin_spectra(iter(spectra), edges)
+        for number, spectrum in enumerate(spectra):
+            alone = bin_spectrum(spectrum, edges)
+            np.testing.assert_array_equal(together["mask"][number], alone.mask)
+            np.testing.assert_array_equal(together["by_width"][number], alone.by_width)
+            np.testing.assert_allclose(together["flux"][number], alone.flux, rtol=1e-12, atol=1e-14)
+            np.testing.assert_allclose(together["ivar"][number], alone.ivar, rtol=1e-12)
+        # Not a bit depends on the others.
+        for name, values in bin_spectra(spectra[2:3], edges).items():
+            np.testing.assert_array_equal(values[0], together[name][2])
+
+
+def test_many_spectra_at_once_are_refused_as_one_is(spec_files):
+    spectrum = read_spectrum(spec_files["galaxy"])
+    with pytest.raises(SpecdataError, match="choose bins inside the spectrum"):
+        bin_spectra([spectrum], linear_edges(3000, 9000, 10))
+    blind = dataclasses.replace(spectrum, ivar=np.zeros_like(spectrum.ivar))
+    with pytest.raises(SpecdataError, match="no bin holds enough good pixels"):
+        bin_spectra([spectrum, blind], linear_edges(5000, 9000, 10))

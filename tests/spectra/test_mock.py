@@ -1,0 +1,360 @@
+"""The mocks: do they hold the physics they claim, and is each of them reproducible?"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from specdata.errors import SpecdataError
+from specdata.spectra.mock.galaxy import CASE_B, LINES, draw_galaxy, transmission
+from specdata.spectra.mock.spectrum import mock_spectra, mock_spectrum, write_spec_lite
+from specdata.spectra.mock.stars import AGES, LIGHT_SHARES, STEP, TEMPERATURES, population_transforms, rest_wavelength
+from specdata.spectra.spectrum import Spectrum
+
+
+@pytest.fixture(scope="module")
+def mocks():
+    """200 pairs of a spectrum and its noiseless model, all with H alpha inside."""
+    return [mock_spectrum(11, index, z_min=0.01, z_max=0.35) for index in range(200)]
+
+
+def _mean(rest, flux, low, high):
+    return flux[(rest >= low) & (rest < high)].mean()
+
+
+def _dn4000(spectrum, model):
+    """Break at 4000 A with the narrow bands of Balogh et al. 1999."""
+    rest = spectrum.wavelength / (1 + spectrum.z)
+    return _mean(rest, model, 4000, 4100) / _mean(rest, model, 3850, 3950)
+
+
+def _line(spectrum, model, low, high):
+    """Flux (in the unit of `model` times observed A) and rest-frame equivalent width (A) above a straight continuum."""
+    rest = spectrum.wavelength / (1 + spectrum.z)
+    inside = (rest >= low) & (rest < high)
+    beside = [(rest > low - 25) & (rest < low), (rest > high) & (rest < high + 25)]
+    continuum = np.interp(rest[inside], [low - 12, high + 12], [np.median(model[side]) for side in beside])
+    width = spectrum.wavelength[inside] * np.log(10) * STEP
+    flux = np.sum((model[inside] - continuum) * width)
+    return flux, flux / continuum.mean() / (1 + spectrum.z)
+
+
+def _ha_ew(spectrum, model):
+    return _line(spectrum, model, 6540, 6592)[1]
+
+
+def test_a_mock_is_a_spectrum_of_the_documented_types(mocks):
+    spectrum, model = mocks[0]
+    assert isinstance(spectrum, Spectrum)
+    assert spectrum.loglam.dtype == np.float64
+    assert model.shape == spectrum.loglam.shape
+    for name, dtype in {"flux": "f4", "ivar": "f4", "wdisp": "f4", "and_mask": "i4", "or_mask": "i4"}.items():
+        array = getattr(spectrum, name)
+        assert array.dtype == np.dtype(dtype), name
+        assert array.shape == spectrum.loglam.shape, name
+        assert np.isfinite(array).all(), name
+    assert (spectrum.is_mock, spectrum.survey, spectrum.run2d, spectrum.spectype) == (True, "mock", "mock", "GALAXY")
+    assert spectrum.zwarning == 0
+    assert spectrum.source == "mock seed=11 index=0"
+
+
+def test_wavelengths_are_the_sdss_grid(mocks):
+    for spectrum, _ in mocks:
+        pixels = spectrum.loglam / STEP
+        np.testing.assert_allclose(pixels, np.rint(pixels), atol=1e-6)
+        np.testing.assert_allclose(np.diff(pixels), 1.0, atol=1e-6)
+        assert spectrum.wavelength[0] < 3840
+        assert spectrum.wavelength[-1] > 9160
+    assert len({spectrum.loglam[0] for spectrum, _ in mocks}) > 20
+
+
+@pytest.mark.parametrize("name", ["H beta", "[O III] 4960", "[O III] 5008", "H alpha", "[S II] 6718", "[S II] 6733"])
+def test_emission_lines_peak_at_their_vacuum_wavelengths(mocks, name):
+    bright = sorted(mocks, key=lambda pair: -_ha_ew(*pair))[:8]
+    for spectrum, model in bright:
+        for flux in (model, spectrum.flux):
+            pixel = (np.log10(LINES[name] * (1 + spectrum.z)) - spectrum.loglam[0]) / STEP
+            near = np.arange(round(pixel) - 4, round(pixel) + 5)
+            if (spectrum.ivar[near] == 0).any() or spectrum.snmedian < 15:
+                continue
+            assert abs(near[flux[near].argmax()] - pixel) <= (0.75 if flux is model else 1.5)
+
+
+@pytest.mark.parametrize(("wavelength", "half_window"), [(3934.78, 8), (5894.3, 12)])  # Ca II K, Na I D
+def test_absorption_of_old_galaxies_lies_at_vacuum_wavelengths(mocks, wavelength, half_window):
+    shifts = []
+    for spectrum, model in sorted(mocks, key=lambda pair: -_dn4000(*pair))[:20]:
+        rest = spectrum.wavelength / (1 + spectrum.z)
+        near = np.abs(rest - wavelength) < half_window
+        depth = model[near].max() - model[near]
+        core = np.clip(depth - 0.5 * depth.max(), 0, None)
+        shifts.append(np.sum(core * rest[near]) / core.sum() - wavelength)
+        beside = (np.abs(rest - wavelength) > 15) & (np.abs(rest - wavelength) < 40)
+        assert model[near].min() < 0.9 * np.median(model[beside])
+    assert abs(np.median(shifts)) < 0.5  # in air the lines would be 1.1 and 1.6 A to the blue
+
+
+def test_mg_b_and_iron_are_deeper_in_old_galaxies(mocks):
+    ranked = sorted(mocks, key=lambda pair: _dn4000(*pair))
+    for low, high, more in [(5160, 5193, 2.0), (5261, 5280, 0.8), (4295, 4318, 1.5)]:  # A of equivalent width
+        young, old = ([-_line(*pair, low, high)[1] for pair in part] for part in (ranked[:40], ranked[-40:]))
+        assert np.median(old) > more + np.median(young)
+
+
+def test_balmer_absorption_peaks_between_young_and_old():
+    around_h_delta, rest = {}, rest_wavelength()
+    light = np.fft.irfft(population_transforms()[1], rest.size)
+    for age, flux in zip(AGES, light, strict=True):
+        beside = 0.5 * (_mean(rest, flux, 4042, 4081) + _mean(rest, flux, 4122, 4161))
+        around_h_delta[age] = 1 - _mean(rest, flux, 4084, 4123) / beside
+    assert around_h_delta["300 Myr"] > 0.15
+    assert around_h_delta["300 Myr"] > 2 * around_h_delta["5 Myr"]
+    assert around_h_delta["300 Myr"] > 3 * around_h_delta["10 Gyr"]
+
+
+def test_populations_share_out_all_of_the_light():
+    assert np.shape(LIGHT_SHARES) == (len(AGES), len(TEMPERATURES))
+    np.testing.assert_allclose(np.sum(LIGHT_SHARES, axis=1), 1.0)
+
+
+def test_the_4000_break_spans_real_galaxies_and_falls_with_star_formation(mocks):
+    dn4000 = np.array([_dn4000(*pair) for pair in mocks])
+    ha_ew = np.array([_ha_ew(*pair) for pair in mocks])
+    assert 0.85 < dn4000.min() < 1.10
+    assert 1.85 < dn4000.max() < 2.2
+    assert ha_ew.max() > 50
+    assert np.median(ha_ew[dn4000 > 1.75]) < 2
+    rank = [np.argsort(np.argsort(x)) for x in (dn4000, ha_ew)]
+    assert np.corrcoef(*rank)[0, 1] < -0.6
+
+
+def test_oiii_doublet_ratio(mocks):
+    strong = [pair for pair in mocks if _line(*pair, 4996, 5020)[1] > 30]
+    assert strong
+    for pair in strong:
+        ratio = _line(*pair, 4996, 5020)[0] / _line(*pair, 4950, 4971)[0]
+        assert ratio == pytest.approx(2.98, rel=0.06)  # the stars under the lines are not quite straight
+
+
+def test_line_ratios_before_dust_and_the_reddened_decrement():
+    for index in range(50):
+        galaxy = draw_galaxy(np.random.default_rng(index))
+        assert galaxy.light.sum() == pytest.approx(1.0)
+        assert galaxy.lines["[O III] 5008"] / galaxy.lines["[O III] 4960"] == pytest.approx(2.98)
+        assert galaxy.lines["[N II] 6585"] / galaxy.lines["[N II] 6550"] == pytest.approx(3.05)
+        assert galaxy.lines["H alpha"] / galaxy.lines["H beta"] == pytest.approx(CASE_B["H alpha"])
+        assert galaxy.emitted("H alpha") / galaxy.emitted("H beta") >= CASE_B["H alpha"]
+
+
+def test_dust_follows_calzetti():
+    # k(V) = R_V = 4.05 and k(B) - k(V) = 1: what E(B-V) means (equation 4 of the paper, to its own precision)
+    k = -2.5 * np.log10(transmission(np.array([5500.0, 4400.0]), 1.0))
+    assert k[0] == pytest.approx(4.05, abs=0.05)
+    assert k[1] - k[0] == pytest.approx(1.0, abs=0.08)
+    np.testing.assert_array_equal(transmission(np.array([3000.0, 9000.0]), 0.0), 1.0)
+    assert transmission(6299.9, 0.5) == pytest.approx(transmission(6300.1, 0.5), rel=2e-2)
+
+
+def test_no_flux_of_a_line_is_lost_between_pixels():
+    galaxy = next(g for i in itertools.count() if (g := draw_galaxy(np.random.default_rng(i))).lines["H alpha"] > 40)
+    loglam, z = np.arange(35800, 39640) / 10000, 0.1
+    for shift in (0.0, 0.3, 0.5):
+        gas = galaxy._gas(loglam + shift * STEP, np.full(loglam.size, 0.8), z)
+        rest = 10 ** (loglam + shift * STEP) / (1 + z)
+        inside = (rest > 4990) & (rest < 5030)
+        total = np.sum((gas * rest * np.log(10) * STEP)[inside])
+        assert total == pytest.approx(galaxy.emitted("[O III] 5008"), rel=1e-3)
+
+
+def test_noise_is_what_ivar_says(mocks):
+    for part in (slice(0, 1500), slice(1500, 3000), slice(3000, None)):
+        pull = np.concatenate([((s.flux - m) * np.sqrt(s.ivar))[part][s.good[part]] for s, m in mocks])
+        assert pull.std() == pytest.approx(1.0, abs=0.01)
+        assert pull.mean() == pytest.approx(0.0, abs=0.01)
+
+
+def test_noise_follows_the_sky_and_the_throughput(mocks):
+    red = []
+    for spectrum, _ in mocks[:30]:
+        sigma = np.where(spectrum.ivar > 0, np.maximum(spectrum.ivar, 1e-12) ** -0.5, np.nan)
+
+        def noise(low, high, sigma=sigma, wavelength=spectrum.wavelength):
+            return np.nanmedian(sigma[(wavelength > low) & (wavelength < high)])
+
+        assert noise(8828, 8831) > 1.5 * noise(8805, 8825)  # a line of the OH forest
+        red.append(noise(9100, 9160) / noise(7450, 7520))
+    assert np.median(red) > 1  # not in each: a bright blue galaxy's own photons outdo the sky
+
+
+def test_signal_to_noise_and_brightness(mocks):
+    for spectrum, model in mocks:
+        good = spectrum.ivar > 0
+        assert spectrum.snmedian == pytest.approx(np.median((spectrum.flux * np.sqrt(spectrum.ivar))[good]), rel=1e-5)
+        assert 7 < spectrum.snmedian < 45
+        assert 14.4 < spectrum.dered_i <= 18.0
+        # AB: f_nu = 3631 Jy at magnitude 0; f_lambda at 7480 A as the check
+        expected = 3.631e-20 * 10 ** (-0.4 * spectrum.dered_i) * 2.99792458e18 / 7480**2 / 1e-17
+        assert np.median(model[(spectrum.wavelength > 6930) & (spectrum.wavelength < 8250)]) == pytest.approx(
+            expected, rel=0.2
+        )
+
+
+def test_masks(mocks):
+    share_lost = np.array([np.mean(s.ivar == 0) for s, _ in mocks])
+    assert (share_lost > 0).all()
+    assert share_lost.mean() < 0.02
+    for spectrum, _ in mocks:
+        assert ((spectrum.and_mask & spectrum.or_mask) == spectrum.and_mask).all()
+        assert (spectrum.or_mask != spectrum.and_mask).any()
+    bright_sky = np.concatenate([s.wavelength[(s.and_mask & (1 << 23)) > 0] for s, _ in mocks])
+    assert ((bright_sky > 5575) & (bright_sky < 5583)).sum() > 50
+    assert np.mean(((bright_sky > 5570) & (bright_sky < 5590)) | (bright_sky > 5880)) == 1.0
+
+
+def test_redshift_shows_only_in_the_features():
+    """With other limits on z, a mock keeps its grid, masks, signal-to-noise ratio and brightness."""
+    near = [mock_spectrum(3, i, z_min=0.02, z_max=0.03)[0] for i in range(20)]
+    far = [mock_spectrum(3, i, z_min=0.4, z_max=0.41)[0] for i in range(20)]
+    for a, b in zip(near, far, strict=True):
+        for name in ("loglam", "and_mask", "or_mask", "wdisp"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+        np.testing.assert_array_equal(a.ivar == 0, b.ivar == 0)
+        assert a.dered_i == b.dered_i
+        assert a.zerr == b.zerr
+        assert a.snmedian == pytest.approx(b.snmedian, rel=0.05)
+
+
+def test_redshifts_fill_the_range_evenly():
+    z = np.array([s.z for s in mock_spectra(400, seed=8, z_min=0.1, z_max=0.3)])
+    assert z.min() >= 0.1
+    assert z.max() < 0.3
+    counts = np.histogram(z, bins=4, range=(0.1, 0.3))[0]
+    assert (np.abs(counts - 100) < 40).all()
+
+
+def test_variety(mocks):
+    subclasses = {spectrum.subclass for spectrum, _ in mocks}
+    assert subclasses == {"", "STARFORMING", "STARBURST", "AGN"}
+    positions = {(spectrum.ra, spectrum.dec) for spectrum, _ in mocks}
+    assert len(positions) == len(mocks)
+    assert len({spectrum.specobjid for spectrum, _ in mocks}) == len(mocks)
+    colours = []
+    for spectrum, model in mocks:
+        rest = spectrum.wavelength / (1 + spectrum.z)
+        colours.append(_mean(rest, model, 4200, 4300) / _mean(rest, model, 6600, 6700))
+    assert np.ptp(np.log(colours)) > 1.0
+
+
+def test_same_seed_and_index_give_the_same_spectrum_whatever_n_is():
+    few, many = list(mock_spectra(10, seed=4)), list(itertools.islice(mock_spectra(100, seed=4), 10))
+    for a, b in zip(few, many, strict=True):
+        assert a.z == b.z
+        assert a.name == b.name
+        np.testing.assert_array_equal(a.flux, b.flux)
+    alone = mock_spectrum(4, 7)[0]
+    np.testing.assert_array_equal(alone.flux, many[7].flux)
+    np.testing.assert_array_equal(alone.ivar, many[7].ivar)
+    assert not np.array_equal(next(mock_spectra(1, seed=5)).flux, few[0].flux)
+
+
+def test_identity_counts_on_after_a_thousand():
+    assert [mock_spectrum(2, i)[0].name for i in (0, 999, 1000)] == [
+        "90002-50000-0001",
+        "90002-50000-1000",
+        "90002-50001-0001",
+    ]
+
+
+@pytest.mark.parametrize("index", [-1, 1.5])
+def test_impossible_index(index):
+    with pytest.raises(SpecdataError, match="index = "):
+        mock_spectrum(0, index)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"n": 0}, "n = 0"),
+        ({"n": 2.5}, "n = 2.5"),
+        ({"seed": -1}, "seed = -1"),
+        ({"seed": "a"}, "seed = 'a'"),
+        ({"z_min": -0.1}, "z_min = -0.1"),
+        ({"z_min": 0.3, "z_max": 0.3}, "z_min = 0.3"),
+        ({"z_max": 0.81}, "z_max = 0.81"),
+        ({"z_max": float("nan")}, "z_max = nan"),
+        ({"snr_min": 0.0}, "snr_min = 0.0"),
+        ({"snr_min": 50.0}, "snr_min = 50.0"),
+        ({"snr_max": float("inf")}, "snr_max = inf"),
+    ],
+)
+def test_impossible_arguments_are_refused_at_the_call(arguments, field):
+    with pytest.raises(SpecdataError) as error:
+        mock_spectra(**({"n": 3} | arguments))  # nothing is drawn: the call itself must refuse
+    assert field in str(error.value)
+
+
+def test_the_whole_range_of_redshift_is_covered():
+    for spectrum in mock_spectra(5, z_min=0.0, z_max=0.001):
+        assert (spectrum.flux[spectrum.good] != 0).all()
+    for spectrum, model in (mock_spectrum(0, i, z_min=0.799, z_max=0.8) for i in range(5)):
+        assert (model > 0).all()
+        assert spectrum.loglam.size == model.size
+
+
+def test_written_file_has_the_sdss_layout(tmp_path):
+    spectrum, model = mock_spectrum(6, 3)
+    path = tmp_path / "spec-90006-50000-0004.fits"
+    write_spec_lite(spectrum, path, model=model)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    with fits.open(path) as hdus:
+        hdus.verify("exception")
+        assert [hdu.name for hdu in hdus] == ["PRIMARY", "COADD", "SPECOBJ", "SPZLINE"]
+        header = hdus[0].header
+        assert header["MOCK"] is True
+        assert (header["PLATEID"], header["MJD"], header["FIBERID"]) == (90006, 50000, 4)
+        assert header["COEFF1"] == 1e-4
+        assert header["COEFF0"] == pytest.approx(spectrum.loglam[0], abs=1e-12)
+        names = ["flux", "loglam", "ivar", "and_mask", "or_mask", "wdisp", "sky", "model"]
+        assert hdus[1].columns.names == names
+        assert hdus[1].columns.formats == ["E", "E", "E", "J", "J", "E", "E", "E"]
+        for name in ("flux", "ivar", "and_mask", "or_mask", "wdisp"):
+            np.testing.assert_array_equal(hdus[1].data[name], getattr(spectrum, name))
+        np.testing.assert_allclose(hdus[1].data["loglam"], spectrum.loglam, atol=3e-7)
+        np.testing.assert_allclose(hdus[1].data["model"], model, rtol=1e-6)
+        row = hdus[2].data[0]
+        assert row["Z"] == pytest.approx(spectrum.z, rel=1e-6)
+        assert row["SPECOBJID"].strip() == spectrum.specobjid
+        assert (row["SURVEY"], row["INSTRUMENT"], row["CLASS"]) == ("mock", "SDSS", "GALAXY")
+        assert row["SUBCLASS"] == spectrum.subclass
+        assert row["SN_MEDIAN_ALL"] == pytest.approx(spectrum.snmedian, rel=1e-6)
+        assert row["PLUG_RA"] == spectrum.ra
+
+
+def test_written_bytes_depend_on_the_spectrum_alone(tmp_path):
+    spectrum = mock_spectrum(6, 3)[0]
+    for name in ("a.fits", "b.fits", "b.fits"):  # the second b replaces the first
+        write_spec_lite(spectrum, tmp_path / name)
+    assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path):
+    spectrum = mock_spectrum(6, 3)[0]
+    with pytest.raises(OSError):  # noqa: PT011  the kind of OSError is up to the system
+        write_spec_lite(spectrum, tmp_path / "missing" / "a.fits")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_process_makes_the_same_spectrum():
+    code = (
+        "import json; from specdata.spectra.mock.spectrum import mock_spectrum; s = mock_spectrum(6, 3)[0];"
+        "print(json.dumps([s.z, s.flux[:50].tolist(), s.subclass]))"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "77"}
+    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    spectrum = mock_spectrum(6, 3)[0]
+    assert json.loads(out.stdout) == [spectrum.z, spectrum.flux[:50].tolist(), spectrum.subclass]

@@ -1,0 +1,117 @@
+"""The preflight: token, gated models and the right to publish, asked of the test Hub before any work."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hub_client import hub_environment, use_hub
+
+from specdata import SpecdataError
+from specdata.files import find_recipe
+from specdata.hub import check_access, check_write, preflight
+
+SPECDATA = Path(sys.executable).with_name("specdata")
+LLAMA = "meta/gated-llama"
+
+
+@pytest.fixture(scope="module")
+def gated(hub):
+    """The test Hub with a gated model, to which alice was admitted."""
+    repo = hub.put("model", LLAMA, {"config.json": b"{}"}, gated=True)
+    repo.admitted.add("alice")
+    hub.put("dataset", "org/galaxies", {"README.md": b"hello"})
+    hub.put("dataset", "org/hidden", {"README.md": b"hello"}, private=True)
+    return hub
+
+
+def test_a_recipe_is_ready_to_train(gated, monkeypatch, tmp_path):
+    use_hub(gated, monkeypatch, gated.tokens["alice"])
+    content = yaml.safe_load(find_recipe("llama-3.1-8b/redshift-paper").read_text())
+    (tmp_path / "recipe.yaml").write_text(
+        yaml.safe_dump(content | {"dataset_name": "org/galaxies", "model_name_or_path": LLAMA})
+    )
+    assert preflight([str(tmp_path / "recipe.yaml")], repo="org/adapter") == [
+        ("token", "of alice"), ("model", f"{LLAMA}: access"), ("dataset", "org/galaxies: access"),
+        ("repository", "org/adapter: is free"),
+    ]  # fmt: skip
+    assert preflight([str(tmp_path)]) == [("token", "of alice"), ("model", f"{tmp_path}: a local folder")]
+
+
+@pytest.mark.parametrize(
+    ("user", "name", "kind", "sentence"),
+    [
+        ("bob", LLAMA, "model", r"is gated, and the token has no access; ask for access on http.*/meta/gated-llama"),
+        (None, LLAMA, "model", r"is gated, and there is no token: log in with `hf auth login`, or set HF_TOKEN;"),
+        ("alice", "org/nothing", "model", "no such folder, and no model on the Hub that may be read; check the name"),
+        (None, "org/hidden", "dataset", "no dataset on the Hub that may be read; check the name, or log in"),
+        ("mallory", "org/hidden", "dataset", "no dataset on the Hub that may be read; check the name"),
+        ("alice", "a b/c", "model", "is not a name of the Hub, such as ORG/NAME"),
+    ],
+)  # fmt: skip
+def test_what_may_not_be_read_is_one_sentence(gated, monkeypatch, user, name, kind, sentence):
+    use_hub(gated, monkeypatch, gated.tokens.get(user))
+    with pytest.raises(SpecdataError, match=sentence) as found:
+        check_access(name, kind)
+    assert "\n" not in str(found.value)
+
+
+def test_what_may_be_read_passes(gated, monkeypatch):
+    use_hub(gated, monkeypatch, None)
+    check_access("org/galaxies", "dataset")
+    use_hub(gated, monkeypatch, gated.tokens["bob"])
+    check_access("org/hidden", "dataset")
+    assert check_write("org/galaxies", "dataset")
+    assert not check_write("org/new", "dataset")
+
+
+def test_what_reads_from_the_hub_says_it_in_the_same_words(gated, monkeypatch):
+    from specdata.inputs import local_folder
+
+    gated.put("dataset", "org/gated-galaxies", {"README.md": b"hello"}, gated=True)
+    for user, name, sentence in (
+        (None, "org/gated-galaxies", "is gated, and there is no token"),
+        (
+            "mallory",
+            "org/gated-galaxies",
+            "is gated, and the token has no access; ask for access on http.*/datasets/org",
+        ),
+        ("mallory", "org/hidden", "no dataset on the Hub that may be read"),
+    ):
+        use_hub(gated, monkeypatch, gated.tokens.get(user))
+        with pytest.raises(SpecdataError, match=sentence):
+            local_folder(name, "dataset")
+
+
+def test_a_hub_that_is_not_there_is_said(hub, monkeypatch):
+    from huggingface_hub import constants
+
+    use_hub(hub, monkeypatch, hub.tokens["alice"])
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(SpecdataError, match=r"org/x: the Hub was not reached \(.*\); give the same command again"):
+        check_access("org/x")
+
+
+def test_the_command_ends_with_code_2_and_one_sentence(gated, tmp_path):
+    def command(user, *arguments):
+        environment = hub_environment(gated, gated.tokens.get(user), tmp_path / "home")
+        return subprocess.run(
+            [SPECDATA, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    done = command("alice", "preflight", LLAMA, "--repo", "org/galaxies", "--dataset")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "token      of alice", f"model      {LLAMA}: access", "repository org/galaxies: may be written to",
+    ]  # fmt: skip
+    for user, arguments in (
+        ("bob", ("preflight", LLAMA)),
+        ("reader", ("preflight", "--repo", "org/x")),
+        (None, ("publish", "dataset", ".", "--repo", "org/mock-x")),
+        ("alice", ("publish", "adapter", ".", "--repo", "org/x")),
+    ):
+        done = command(user, *arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith("specdata: ")
+        assert done.stderr.count("\n") == 1

@@ -1,0 +1,53 @@
+"""The training benchmark on a CPU with a tiny model: both ways train the same rows to the same losses."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+
+from specdata.files import find_recipe
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "train.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("train_benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_our_way_is_the_shipped_recipe_and_the_plain_one_has_trl_s_defaults(benchmark):
+    recipe = yaml.safe_load(find_recipe(benchmark.RECIPE).read_text())
+    ours, plain = (benchmark.settings(way, [], gpu=True) for way in ("ours", "plain"))
+    for key in (*benchmark.SPEED, *benchmark.KEPT, "attn_implementation", "bf16", "seed"):
+        assert ours[key] == recipe[key], key
+    assert not set(benchmark.SPEED) & set(plain)
+    assert all(plain[key] == recipe[key] for key in benchmark.KEPT)
+    assert "torch_compile" not in benchmark.settings("ours", ["torch_compile"], gpu=True)
+
+
+def test_the_rows_have_the_shape_of_the_packed_config(benchmark):
+    rows = benchmark.rows(1200, 5)
+    assert {len(ids) for ids in rows["input_ids"]} == {573}
+    assert {sum(label != -100 for label in labels) for labels in rows["labels"]} == {13}
+    assert max(max(ids) for ids in rows["input_ids"]) < 1200
+    assert rows[0]["input_ids"] != rows[1]["input_ids"]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_both_ways_come_to_the_same_losses(benchmark, tmp_path):
+    args = argparse.Namespace(model="tiny", steps=4, warm=1, without=[], cpu=True, seed=0)
+    plain, ours = (benchmark.run(way, args) for way in ("plain", "ours"))
+    assert ours["parameters"] == plain["parameters"]
+    assert ours["trainable"] == plain["trainable"] > 0
+    assert len(ours["losses"]) == 4
+    assert ours["losses"] == pytest.approx(plain["losses"], abs=0.01)
+    assert ours["losses"][-1] < ours["losses"][0] + 0.05
+    assert ours["tokens_per_second"] > 0
+    assert benchmark.gap(plain, ours)[1] < 0.01
+    benchmark.figure(tmp_path / "losses.png", [plain, ours])
+    assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
