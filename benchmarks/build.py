@@ -8,12 +8,10 @@ The plain way opens each file with astropy.io.fits, gives rows of the same colum
 writes them with `to_parquet`: the config `spectra`, and from it a text config, binned with numpy.histogram and written
 by a line of Python. It has no cuts, splits, masks or card. Each way runs in a process of its own, whose time counts
 from after the imports to the end; memory is the sum of VmRSS over the processes, looked at 20 times a second. The files
-are mocks, by ../shared/tools/make_mocks.py where that and fitsio are there and else by `specdata.spectra.mock.spectrum`, and
-read once before. Where others use the machine, the seconds that a core worked (threads of Arrow and of the disk
-included) say more than those on the clock.
-
-    one, two    files to a data set, with one and two workers
-    other       from that data set to another text config: log grid, 200 bins, packed
+are mocks, by ../shared/tools/make_mocks.py where that and fitsio are there and else by
+`specdata.spectra.mock.spectrum`, and read once before. Where others use the machine, the seconds that a core worked
+(threads of Arrow and of the disk included) say more than those on the clock. one, two files to a data set, with one
+and two workers other from that data set to another text config: log grid, 200 bins, packed
 """
 
 import argparse

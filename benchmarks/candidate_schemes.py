@@ -1,7 +1,7 @@
 """Ways of writing numbers that `candidates.py` measures beside the shipped schemes, each with its exact inverse.
 
-All have the methods and the range of a scheme of `specdata.serialize`, so that `specdata.text.encoding` can write with them;
-what `encode` could not have written is a `SpecdataError` with its position, here, too.
+All have the methods and the range of a scheme of `specdata.serialize`, so that `specdata.text.encoding` can write with
+them; what `encode` could not have written is a `SpecdataError` with its position, here, too.
 """
 
 import re

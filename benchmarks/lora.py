@@ -146,7 +146,7 @@ def table(results):
 def main():
     from specdata.dataset.build import build
     from specdata.dataset.recipe import DataRecipe
-    from specdata.demo import convert_gguf
+    from specdata.text.smollm2 import convert_gguf
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="JSON lines; what is in it is not measured again")

@@ -20,8 +20,8 @@ STEPS = {32: 700, 64: 1150}  # of the network, by batch
 def nearest_neighbours(x_train, z_train, x_val, z_val, x, seed):
     """Mean redshift of the k nearest training spectra, k with the least error on the validation rows.
 
-    Not `specdata.evaluation.baselines.nearest_neighbours`: its tree takes about 20 s at 3,000 x 1,500 where a matrix product takes
-    1 s, and its choice of k needs the objects' names. With the same k both say the same.
+    Not `specdata.evaluation.baselines.nearest_neighbours`: its tree takes about 20 s at 3,000 x 1,500 where a matrix
+    product takes 1 s, and its choice of k needs the objects' names. With the same k both say the same.
     """
     mean = x_train.mean(axis=0)
     x_train = x_train - mean

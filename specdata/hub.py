@@ -1,9 +1,11 @@
-"""What a token may do on the Hub: read a gated model, write to a repository. Asked before the work, not after it."""
+"""The Hub: folders by name, and what a token may do there, which is asked before the work and not after it."""
 
 import contextlib
+import hashlib
 from pathlib import Path
 
 from specdata.errors import SpecdataError
+from specdata.files import file_sha256
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
@@ -205,3 +207,50 @@ def _needs(item):
         return [("model", content["model_name_or_path"]), *(("dataset", name) for name in sets if name)]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError):
         raise SpecdataError(f"{item}: is not a recipe of trl sft, which names a model_name_or_path") from None
+
+
+def local_folder(name, repo_type):
+    """Path of a folder, downloaded from the Hub if `name` is not a local one.
+
+    Raises
+    ------
+    SpecdataError
+        If it is neither here nor on the Hub.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        # A LoRA adapter or a data set; a base model is left to transformers.
+        return Path(snapshot_download(str(name), repo_type=repo_type))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        if isinstance(error, RepositoryNotFoundError):  # or one that is gated: say what would help
+            check_access(str(name), repo_type)
+        reason = " ".join(str(error).split())[:200]
+        raise SpecdataError(f"{name}: no such folder, and not to be had from the Hub ({reason})") from None
+
+
+def public_name(name):
+    """A Hub name as it is; of a local folder the last part only, for the rest is nobody's business."""
+    return Path(name).resolve().name if Path(name).is_dir() else str(name)
+
+
+def weights_revision(folder):
+    """SHA-256 over the weight files of a local model or adapter folder.
+
+    Raises
+    ------
+    SpecdataError
+        If there are none.
+    """
+    files = sorted(Path(folder).glob("*.safetensors"))
+    if not files:
+        raise SpecdataError(f"{folder}: holds no *.safetensors; give a folder with the weights of a model or adapter")
+    return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()

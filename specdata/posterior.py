@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specdata.answertree import STEP, answer_tree, check_boundary, render_prompt
-from specdata.branchwalk import BranchWalk
 from specdata.errors import SpecdataError
+from specdata.prompts import format_redshift
 
+STEP = 1e-4  # the resolution of an answer
 TAIL = 1e-3
 _CHUNK = 256  # branches in one pass: enough to keep a GPU busy, with logits of little size
 
@@ -243,3 +243,143 @@ def _follow(walk, answers, tail):
         unresolved=float(p[unresolved].sum() / total),
         log_start=float(walk.log_p[forced].double().sum()),
     )
+
+
+def render_prompt(tokenizer, prompt):
+    """The prompt as text, with all that precedes the answer; and what of it comes after the user's words."""
+    if not tokenizer.chat_template:
+        raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
+    text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+    words = prompt[-1]["content"].strip()
+    at = text.rfind(words)
+    return text, text[at + len(words) :] if at >= 0 else text  # a template may change them
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The tokens of all answers: `start`, which they share, and a tree of the others.
+
+    A node is a dict of tokens to nodes, and of a last token to the answer's number; `leaves` has the numbers of the
+    answers below a node by its id. Larger redshifts part from the `first` answer at its token number `fork`, where the
+    tokens `beyond` take the place of those that begin an answer.
+    """
+
+    count: int
+    start: list
+    tree: dict
+    leaves: dict
+    fork: int
+    beyond: list
+    first: list
+
+
+@functools.lru_cache(maxsize=8)
+def answer_tree(tokenizer, context, z_max):
+    """The `Answers` below `z_max` as a tokenizer writes them after a text that ends a prompt."""
+
+    def tokens(texts):
+        return tokenizer([context + text for text in texts], add_special_tokens=False)["input_ids"]
+
+    skipped = len(tokenizer(context, add_special_tokens=False)["input_ids"])
+    written = [format_redshift(number * STEP) for number in range(round(z_max / STEP))]
+    answers = [found[skipped:] for found in tokens(written)]
+    start, end = _shared(answers), _shared([found[::-1] for found in answers])
+    tree, leaves = {}, {}
+    for number, found in enumerate(answers):
+        node = tree
+        *inner, last = found[start : len(found) - end]
+        for token in inner:
+            node = node.setdefault(token, {})
+            leaves.setdefault(id(node), []).append(number)
+        node[last] = number
+    others = [found[skipped:] for found in tokens([format_redshift(float(z)) for z in range(z_max, 100)])]
+    fork = min(_shared([answers[0], other]) for other in others)
+    ours = {found[fork] for found in answers}
+    return Answers(
+        count=len(answers),
+        start=answers[0][:start],
+        tree=tree,
+        leaves=leaves,
+        fork=fork,
+        beyond=sorted({other[fork] for other in others} - ours),
+        first=answers[0],
+    )
+
+
+def _shared(sequences):
+    """Number of tokens that sequences have in common at their beginning."""
+    first, last = min(sequences), max(sequences)
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+
+
+def check_boundary(tokenizer, asked, answers):
+    """Refuse a prompt whose last token an answer's first would change, so that none follows it as in training."""
+    whole = tokenizer(asked + format_redshift(0.0), add_special_tokens=False)["input_ids"]
+    if whole != tokenizer(asked, add_special_tokens=False)["input_ids"] + answers.first:
+        raise SpecdataError(
+            f"tokenizer {tokenizer.name_or_path}: joins the answer's first letters with the end of the prompt, so that "
+            "no answer begins with whole tokens; use a chat template that ends the prompt on a token of its own"
+        )
+
+
+class BranchWalk:
+    """A model over a prompt, and then over branches that see the prompt and their own tokens, and not each other.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    ids : list of int
+        The prompt and the forced beginning of the answer.
+    forced : int
+        Tokens of the latter.
+    """
+
+    def __init__(self, model, ids, forced):
+        import torch
+
+        self._model, self._length = model, len(ids)
+        self.device = next(model.parameters()).device
+        output = model(input_ids=torch.tensor([ids], device=self.device), use_cache=True, logits_to_keep=forced + 1)
+        self._cache, self._columns = output.past_key_values, len(ids)
+        # Of each forced token and of what follows the last one; shape (forced + 1, tokens).
+        self.log_p = _log_softmax(output.logits[0])
+
+    def step(self, tokens, paths):
+        """Append one token to each of several branches.
+
+        Parameters
+        ----------
+        tokens : list of int
+        paths : list of list of int
+            Columns of the tokens before it in its branch, as this returned them.
+
+        Returns
+        -------
+        columns : list of int
+        log_p : torch.Tensor, shape (branches, tokens), float32
+            Of what follows each.
+        """
+        import torch
+
+        columns = list(range(self._columns, self._columns + len(tokens)))
+        lowest = torch.finfo(self._model.dtype).min
+        mask = torch.full((len(tokens), columns[-1] + 1), lowest, dtype=self._model.dtype)
+        mask[:, : self._length] = 0
+        for row, (column, path) in enumerate(zip(columns, paths, strict=True)):
+            mask[row, [*path, column]] = 0
+        depth = torch.tensor([[self._length + len(path) for path in paths]], device=self.device)
+        output = self._model(
+            input_ids=torch.tensor([tokens], device=self.device),
+            attention_mask=mask[None, None].to(self.device),
+            position_ids=depth,
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        self._cache, self._columns = output.past_key_values, columns[-1] + 1
+        return columns, _log_softmax(output.logits[0])
+
+
+def _log_softmax(logits):
+    import torch
+
+    return torch.log_softmax(logits.float(), dim=-1)

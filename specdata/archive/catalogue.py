@@ -202,7 +202,7 @@ def write_catalogue(table, path, *, about=None):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from specdata.wholefile import write_whole
+    from specdata.files import write_whole
 
     fields = []
     for name in table.column_names:

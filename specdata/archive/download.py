@@ -17,7 +17,7 @@ from typing import NamedTuple
 import specdata
 from specdata.archive.manners import POLITE, Desk, Failed, retry_after
 from specdata.errors import SpecdataError
-from specdata.wholefile import write_whole
+from specdata.files import write_whole
 
 _GONE = {403, 404, 410}  # rarely said by mistake, so each counts for two attempts
 _LARGEST = 64 * 2**20  # bytes; a full spectrum with all its exposures has 2 MB

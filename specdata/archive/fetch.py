@@ -15,9 +15,9 @@ from specdata.archive.missing import read_missing, write_missing
 from specdata.archive.sas import SAS_URL, lite_path
 from specdata.dataset.selection import redshift_steps
 from specdata.errors import SpecdataError
+from specdata.files import sweep
 from specdata.spectra.fitstable import check_whole
 from specdata.spectra.specfile import read_spectrum
-from specdata.wholefile import sweep
 
 ON_MISSING = ("replace", "stop")
 

@@ -4,7 +4,7 @@ import csv
 import io
 
 from specdata.errors import SpecdataError
-from specdata.wholefile import write_whole
+from specdata.files import write_whole
 
 COLUMNS = ("plate", "mjd", "fiberid", "run2d", "z", "reason", "url")
 

@@ -20,7 +20,7 @@ from specdata.archive.catalogue import COLUMNS, read_catalogue, write_catalogue
 from specdata.archive.manners import retry_after
 from specdata.archive.sas import check_release
 from specdata.errors import SpecdataError
-from specdata.wholefile import sweep, write_whole
+from specdata.files import sweep, write_whole
 
 SKYSERVER_URL = "https://skyserver.sdss.org"
 TIME_LIMIT = 600.0  # s, the server's own; astroquery would give up after 60

@@ -87,8 +87,9 @@ def tokens(
     from specdata.canvas import FORMATS
     from specdata.dataset.costs import token_costs
     from specdata.dataset.figures import token_figure
+    from specdata.dataset.manifest import read_manifest
     from specdata.files import new_file
-    from specdata.inputs import local_folder, read_manifest
+    from specdata.hub import local_folder
     from specdata.text.tokenizer import LLAMA, SMOLLM2
     from specdata.text.tokens import cost_table
 

@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import hashlib
 import json
 import os
 import platform
@@ -17,13 +16,13 @@ from tqdm import tqdm
 import specdata
 from specdata.dataset import executors, stages
 from specdata.dataset.listing import list_source
+from specdata.dataset.manifest import MANIFEST, files_revision
 from specdata.dataset.plan import make_plan, read_plan
 from specdata.dataset.work import LOGS, alone, begin, load_job, part_names, sweep
 from specdata.errors import SpecdataError
 from specdata.files import check_free, new_folder
 from specdata.prompts import build_row
 
-MANIFEST = "manifest.json"
 _CONTENTS = (MANIFEST, "README.md", "figures", "rejected.csv", "spectra", ".gitattributes", ".cache")
 _ON_DISK = ("folder", "dataset")  # sources with a path
 
@@ -210,11 +209,6 @@ def _earlier_configs(output):
         return list(json.loads((Path(output) / MANIFEST).read_text(encoding="utf-8"))["configs"])
     except (OSError, ValueError, KeyError, TypeError):
         return []
-
-
-def files_revision(hashes):
-    """Revision of a data set: SHA-256 over the names and hashes of its Parquet files, as the manifest lists them."""
-    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
 def _public(name):

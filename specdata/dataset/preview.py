@@ -6,10 +6,11 @@ import numpy as np
 
 from specdata import canvas, prompts
 from specdata.dataset import figures
+from specdata.dataset.manifest import read_manifest
 from specdata.dataset.parquet import open_shard, shard_names
 from specdata.errors import SpecdataError
 from specdata.files import new_file
-from specdata.inputs import local_folder, read_manifest
+from specdata.hub import local_folder
 from specdata.text.encoding import Encoding, normalise
 
 

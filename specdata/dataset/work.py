@@ -18,7 +18,7 @@ import pyarrow as pa
 import specdata
 from specdata.dataset.recipe import DataRecipe
 from specdata.errors import SpecdataError
-from specdata.wholefile import write_whole
+from specdata.files import write_whole
 
 SHARD = 5000  # spectra of a source shard, if nobody says how many shards: what a build that is killed does again
 LOGS = "logs"

@@ -49,8 +49,9 @@ def calibration(rows, z, *, seed=0):
     Returns
     -------
     dict
-        `metrics`, as `specdata.evaluation.metrics.score` gives them; `pit`, the counts of rows in `PIT_BINS` equal steps of the
-        probability integral transform, which are equal but for chance where p(z) is calibrated.
+        `metrics`, as `specdata.evaluation.metrics.score` gives them; `pit`, the counts of rows in
+        `PIT_BINS` equal steps of the probability integral transform, which are equal but for chance where p(z) is
+        calibrated.
     """
     column = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     rng, z = np.random.default_rng(seed), np.asarray(z, dtype=np.float64)

@@ -15,8 +15,9 @@ from specdata import prompts, serialize
 from specdata.errors import SpecdataError
 from specdata.evaluation import baselines, figures, metrics
 from specdata.evaluation.calibration import calibration, row_scores
+from specdata.evaluation.split import open_split
 from specdata.files import new_folder
-from specdata.inputs import local_folder, open_split, public_name, weights_revision
+from specdata.hub import local_folder, public_name, weights_revision
 from specdata.posterior import STEP, TAIL
 
 RESULTS = "results.json"
@@ -54,7 +55,8 @@ def evaluate(
     device : str, optional
         Such as ``cuda`` or ``cpu``; by default a GPU where there is one.
     posterior : bool
-        Also read p(z) of each row off the next-token distributions, and score it; see `specdata.evaluation.calibration`.
+        Also read p(z) of each row off the next-token distributions, and score it; see
+        `specdata.evaluation.calibration`.
     overwrite, progress : bool
 
     Returns

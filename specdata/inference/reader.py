@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from specdata import prompts
 from specdata.dataset import rows
+from specdata.dataset.manifest import read_manifest
 from specdata.errors import SpecdataError
 from specdata.evaluation.evaluate import MAX_NEW_TOKENS, RESULTS
-from specdata.inputs import local_folder, public_name, read_manifest, weights_revision
+from specdata.hub import local_folder, public_name, weights_revision
 from specdata.spectra.binning import median_scale
 from specdata.spectra.specfile import read_spectrum
 from specdata.text.encoding import Encoding

@@ -15,7 +15,7 @@ from specdata.evaluation.evaluate import CALIBRATION, RESULTS
 from specdata.evaluation.evaluate import CONTENTS as EVALUATION
 from specdata.evaluation.metrics import NAMES
 from specdata.files import new_folder
-from specdata.inputs import weights_revision
+from specdata.hub import weights_revision
 
 # What makes an adapter: weights, config, and the tokenizer that it was trained with. No checkpoints, no optimizer
 # state, no training_args.bin (a pickle), no placeholder card.

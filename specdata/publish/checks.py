@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from specdata.dataset.build import MANIFEST, files_revision
+from specdata.dataset.manifest import MANIFEST, files_revision
 from specdata.dataset.parquet import open_shard, shard_names
 from specdata.errors import SpecdataError
 from specdata.evaluation import metrics
-from specdata.hub import hub_errors
-from specdata.inputs import file_sha256, weights_revision
+from specdata.files import file_sha256
+from specdata.hub import hub_errors, weights_revision
 from specdata.publish.adapter_card import complete
 from specdata.publish.contents import front_matter
 

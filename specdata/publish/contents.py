@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from specdata.cards import render
-from specdata.dataset.build import MANIFEST
+from specdata.dataset.manifest import MANIFEST
 from specdata.errors import SpecdataError
 from specdata.evaluation.evaluate import CONTENTS as EVALUATION
 from specdata.evaluation.evaluate import RESULTS

@@ -5,11 +5,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from specdata.dataset.build import MANIFEST
+from specdata.dataset.manifest import MANIFEST, read_manifest
 from specdata.errors import SpecdataError
 from specdata.evaluation.evaluate import RESULTS
 from specdata.hub import check_access, check_write
-from specdata.inputs import read_manifest
 from specdata.publish.checks import check_adapter, check_apart, check_dataset, check_hub_name
 from specdata.publish.collection import add_to_collection
 from specdata.publish.commit import (

@@ -50,7 +50,7 @@ def load_tokenizer(name):
     SpecdataError
         If a package or the file is missing, or the Hub does not give it.
     """
-    from specdata.demo import GGUF, MODEL, gguf_folder
+    from specdata.text.smollm2 import GGUF, MODEL, gguf_folder
 
     _need("transformers", name)
     path = Path(name)

@@ -10,10 +10,10 @@ from filelock import FileLock, Timeout
 
 from specdata.errors import SpecdataError
 from specdata.evaluation.evaluate import RESULTS
+from specdata.files import write_whole
 from specdata.training.grid import load_grid
 from specdata.training.recipe import checkpoints, parse_training, run_training
 from specdata.training.table import write_table
-from specdata.wholefile import write_whole
 
 _MADE_BY, _TRAINED, _CHOSEN = "sweep.json", "finished", "chosen.json"
 

@@ -3,7 +3,7 @@
 import json
 
 from specdata.canvas import new_figure, save_figure
-from specdata.wholefile import write_whole
+from specdata.files import write_whole
 
 _LABELS = {"learning_rate": "learning rate", "lora_r": "rank", "num_train_epochs": "epochs"}
 

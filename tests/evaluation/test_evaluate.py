@@ -9,7 +9,7 @@ import pytest
 from datasets import load_dataset
 
 from specdata import SpecdataError, prompts
-from specdata.dataset.build import files_revision
+from specdata.dataset.manifest import files_revision
 from specdata.evaluation import baselines, metrics
 from specdata.evaluation.evaluate import evaluate
 from specdata.inference.local import Generator

@@ -11,7 +11,7 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from specdata import SpecdataError
-from specdata.inputs import weights_revision
+from specdata.hub import weights_revision
 from specdata.publish.lora import check_lora
 from specdata.publish.publish import publish_adapter
 

@@ -165,7 +165,7 @@ def leak_training_rows(data):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from specdata.dataset.build import files_revision
+    from specdata.dataset.manifest import files_revision
 
     train, test = (next(data.glob(f"paper/{split}-*")) for split in ("train", "test"))
     table = pq.read_table(test)

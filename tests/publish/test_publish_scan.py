@@ -111,7 +111,7 @@ def test_who_publishes_is_not_named(monkeypatch):
 
 
 def test_nothing_is_found_in_what_we_write(mock_data, tokenizer, tmp_path):
-    from specdata.inputs import read_manifest
+    from specdata.dataset.manifest import read_manifest
 
     uploads, _ = dataset_contents(mock_data, read_manifest(mock_data, mock_data), "org/mock", "v1")
     tokenizer.save_pretrained(tmp_path)

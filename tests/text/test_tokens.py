@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from specdata import prompts, serialize
 from specdata.dataset.figures import token_figure
-from specdata.demo import GGUF, gguf_folder
 from specdata.errors import SpecdataError
+from specdata.text.smollm2 import GGUF, gguf_folder
 from specdata.text.tokens import TokenCost, cost_dicts, cost_table, count_chats, count_texts, load_tokenizer, token_cost
 
 

@@ -1,14 +1,13 @@
-"""What an evaluation starts from: a data set and a model, each a folder or a Hub name, each with its revision."""
+"""The rows that a model is scored on: a split of a data set, checked against its manifest."""
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from specdata.dataset.build import MANIFEST, files_revision
+from specdata.dataset.manifest import MANIFEST, files_revision, read_manifest
 from specdata.dataset.parquet import shard_names
 from specdata.errors import SpecdataError
-from specdata.hub import check_access
+from specdata.files import file_sha256
+from specdata.hub import local_folder
 from specdata.text.encoding import Encoding
 
 
@@ -35,70 +34,6 @@ class Split:
     revision: str
     n_in_split: int
     encoding: object
-
-
-def local_folder(name, repo_type):
-    """Path of a folder, downloaded from the Hub if `name` is not a local one.
-
-    Raises
-    ------
-    SpecdataError
-        If it is neither here nor on the Hub.
-    """
-    if Path(name).is_dir():
-        return Path(name)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        # A LoRA adapter or a data set; a base model is left to transformers.
-        return Path(snapshot_download(str(name), repo_type=repo_type))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        if isinstance(error, RepositoryNotFoundError):  # or one that is gated: say what would help
-            check_access(str(name), repo_type)
-        reason = " ".join(str(error).split())[:200]
-        raise SpecdataError(f"{name}: no such folder, and not to be had from the Hub ({reason})") from None
-
-
-def public_name(name):
-    """A Hub name as it is; of a local folder the last part only, for the rest is nobody's business."""
-    return Path(name).resolve().name if Path(name).is_dir() else str(name)
-
-
-def read_manifest(folder, name):
-    """Read the manifest of a data set.
-
-    Parameters
-    ----------
-    folder : Path
-    name : str
-        What the user calls it.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    SpecdataError
-        If there is none, or it is not one of `specdata.dataset.build.build`.
-    """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        wanted = manifest["revision"], manifest["recipe"]["name"]
-        if all(isinstance(text, str) for text in wanted) and all(
-            isinstance(section, dict) and section
-            for section in (manifest["files"], manifest["configs"], manifest["counts"]["splits"])
-        ):
-            return manifest
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise SpecdataError(f"{name}: has no readable {MANIFEST}; give a data set of `specdata build`")
 
 
 def open_split(name, config, split, limit=None):
@@ -163,26 +98,3 @@ def open_split(name, config, split, limit=None):
         n_in_split=len(rows),
         encoding=Encoding.from_manifest(manifest, config),
     )
-
-
-def weights_revision(folder):
-    """SHA-256 over the weight files of a local model or adapter folder.
-
-    Raises
-    ------
-    SpecdataError
-        If there are none.
-    """
-    files = sorted(Path(folder).glob("*.safetensors"))
-    if not files:
-        raise SpecdataError(f"{folder}: holds no *.safetensors; give a folder with the weights of a model or adapter")
-    return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
-
-
-def file_sha256(path):
-    """SHA-256 of a file, None if there is none."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError:
-        return None
