@@ -10,8 +10,10 @@ by a line of Python. It has no cuts, splits, masks or card. Each way runs in a p
 from after the imports to the end; memory is the sum of VmRSS over the processes, looked at 20 times a second. The files
 are mocks, by ../shared/tools/make_mocks.py where that and fitsio are there and else by
 `specdata.spectra.mock.spectrum`, and read once before. Where others use the machine, the seconds that a core worked
-(threads of Arrow and of the disk included) say more than those on the clock. one, two files to a data set, with one
-and two workers other from that data set to another text config: log grid, 200 bins, packed
+(threads of Arrow and of the disk included) say more than those on the clock.
+
+    one, two        files to a data set, with one and two workers
+    other           from that data set to another text config: log grid, 200 bins, packed
 """
 
 import argparse
