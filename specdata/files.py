@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 
 _PACKAGE = Path(__file__).parent
 _PARTIAL = re.compile(r"\..+\.(\d+)-\d+@(.*)\.partial")
@@ -107,7 +107,7 @@ def new_folder(path, *, marker, contents=("*",), overwrite=False):
         partial = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".partial", dir=path.parent))
         partial.chmod(0o777 & ~_umask())
     except OSError as error:
-        raise SpecdataError(f"{path}: cannot be made ({error.strerror}); choose another output") from None
+        raise SpecdataError(f"{path}: cannot be made ({one_line(error)}); choose another output") from None
     try:
         yield partial
         if occupied:
@@ -156,7 +156,7 @@ def new_file(path, *, suffixes):
         yield partial
         partial.replace(path)
     except OSError as error:
-        raise SpecdataError(f"{path}: cannot be written ({error.strerror}); choose another output") from None
+        raise SpecdataError(f"{path}: cannot be written ({one_line(error)}); choose another output") from None
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
@@ -203,7 +203,7 @@ def write_whole(path, *, check=None):
         partial.replace(path)
     except OSError as error:
         raise SpecdataError(
-            f"{path}: cannot be written ({error.strerror or error}); mend that and give the same command again"
+            f"{path}: cannot be written ({one_line(error)}); mend that and give the same command again"
         ) from error
     finally:
         with contextlib.suppress(OSError):

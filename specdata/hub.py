@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 from pathlib import Path
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.files import file_sha256
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
@@ -30,7 +30,7 @@ def hub_errors(what):
     except HFValidationError as error:
         raise SpecdataError(f"{what}: is not a name of the Hub, such as ORG/NAME ({error})") from None
     except (httpx2.HTTPError, ConnectionError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error)
         raise SpecdataError(f"{what}: the Hub was not reached ({reason}); give the same command again") from error
 
 
@@ -233,7 +233,7 @@ def local_folder(name, repo_type):
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         if isinstance(error, RepositoryNotFoundError):  # or one that is gated: say what would help
             check_access(str(name), repo_type)
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise SpecdataError(f"{name}: no such folder, and not to be had from the Hub ({reason})") from None
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from specdata import cards
 from specdata.cards import render
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.files import find_recipe, new_folder, recipe_names, shipped
 
 
@@ -237,3 +237,10 @@ def test_a_card_with_a_missing_value_is_not_written(card, text):
 def test_a_missing_value_inside_a_format(card, text):
     with pytest.raises(SpecdataError, match="missing value"):
         card(text, none=None)
+
+
+def test_an_exception_in_one_line():
+    assert one_line(ValueError("first\n   second")) == "first second"
+    assert one_line(ValueError("long " * 100)) == ("long " * 60)
+    assert one_line(KeyError()) == "KeyError"
+    assert one_line(PermissionError(13, "Permission denied", "/some/path")) == "Permission denied"

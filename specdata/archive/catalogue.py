@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from specdata.archive.sas import check_run2d
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 
 # name -> (Arrow type, unit, what it is); the first five are all that a catalogue of one's own needs
 COLUMNS = {
@@ -78,7 +78,7 @@ def read_catalogue(path):
     try:
         found = _read(path)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split()).removesuffix(".")
+        problem = one_line(error).removesuffix(".")
         raise SpecdataError(f"{path}: cannot be read as a catalogue ({problem}); give a Parquet or CSV file") from None
     lower = [name.strip().lower() for name in found.column_names]
     for name in REQUIRED:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from specdata.dataset import rows
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 
 ROWS_PER_SHARD = 50_000
 BATCH = 250  # rows of a row group: little memory while it is made, and small enough for the viewer to page through
@@ -123,5 +123,5 @@ def open_shard(folder, name):
     try:
         return pq.ParquetFile(folder / name)
     except (OSError, pa.ArrowInvalid) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error)
         raise SpecdataError(f"{name}: cannot be read ({reason}); build or download the data set again") from None

@@ -9,7 +9,7 @@ import yaml
 
 from specdata.dataset.sentences import one_sentence
 from specdata.dataset.textconfig import Section, TextConfig
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 
 
 class FolderSource(Section):
@@ -207,9 +207,9 @@ def load_data_recipe(path, *, source=None):
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecdataError(f"{path}: cannot be read ({error}): give the path of a recipe") from None
+        raise SpecdataError(f"{path}: cannot be read ({one_line(error)}): give the path of a recipe") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
         raise SpecdataError(f"{path}: not valid YAML ({problem})") from None
     if not isinstance(content, dict):
         raise SpecdataError(f"{path}: a recipe is a mapping with the keys {', '.join(DataRecipe.model_fields)}")

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 import specdata
 from specdata.dataset.recipe import DataRecipe
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.files import write_whole
 
 SHARD = 5000  # spectra of a source shard, if nobody says how many shards: what a build that is killed does again
@@ -88,7 +88,7 @@ def begin(work, recipe, output, listing, selection, *, overwrite, shards=None, a
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SpecdataError(f"{work}: cannot be made ({error.strerror}); choose another output") from None
+        raise SpecdataError(f"{work}: cannot be made ({one_line(error)}); choose another output") from None
     try:
         lock = filelock.FileLock(work / _LOCK)
         with lock.acquire(timeout=0):

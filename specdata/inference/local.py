@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 
 
 class Generator:
@@ -33,7 +33,7 @@ class Generator:
         try:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
-            reason = " ".join(str(error).split())[:120]
+            reason = one_line(error)
             raise SpecdataError(f"device {device}: not to be had here ({reason}); try cpu or leave it out") from None
         # bfloat16 is what these models are trained in, but CPUs without units for it compute it a hundred times slower.
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
@@ -42,7 +42,7 @@ class Generator:
             self._tokenizer = AutoTokenizer.from_pretrained(adapter if has_tokenizer else model)
             loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise SpecdataError(f"model {model}: cannot be loaded ({reason})") from None
         self.dtype = str(dtype).removeprefix("torch.")
         self.revision = _loaded_commit(model)
@@ -52,7 +52,7 @@ class Generator:
             try:
                 loaded = PeftModel.from_pretrained(loaded, adapter)
             except (OSError, ValueError, RuntimeError) as error:
-                reason = " ".join(str(error).split())[:200]
+                reason = one_line(error)
                 raise SpecdataError(f"adapter {adapter}: does not load on {model} ({reason})") from None
         self._model = loaded.to(device).eval()
         self._tokenizer.padding_side = "left"

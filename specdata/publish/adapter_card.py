@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from specdata.cards import render
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.evaluation import calibration
 from specdata.evaluation.evaluate import CALIBRATION, RESULTS
 from specdata.evaluation.evaluate import CONTENTS as EVALUATION
@@ -114,7 +114,7 @@ def _recipe(path, overrides):
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SpecdataError(f"{path}: cannot be read as a recipe ({' '.join(str(error).split())})") from None
+        raise SpecdataError(f"{path}: cannot be read as a recipe ({one_line(error)})") from None
     if not isinstance(content, dict):
         raise SpecdataError(f"{path}: is not a recipe of trl sft; give the one that the adapter was trained with")
     return content | overrides

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from specdata.dataset.manifest import MANIFEST, files_revision
 from specdata.dataset.parquet import open_shard, shard_names
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.evaluation import metrics
 from specdata.files import file_sha256
 from specdata.hub import hub_errors, weights_revision
@@ -129,7 +129,7 @@ def check_adapter(folder, results, repo):
     try:
         predictions = pq.read_table(folder / "predictions.parquet", columns=["object_id", "z", "z_pred"])
     except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error)
         raise SpecdataError(f"{folder}/predictions.parquet: cannot be read ({reason}); evaluate again") from None
     z, z_pred = (predictions[name].to_numpy() for name in ("z", "z_pred"))
     if len(z) != data["n"] or len(z) == 0:

@@ -9,7 +9,7 @@ import time
 import warnings
 from dataclasses import dataclass
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.hub import hub_errors
 
 _TRIES = 5
@@ -217,7 +217,7 @@ def _give_up(repo, error):
             raise error
     if isinstance(error, (RuntimeError, OSError)):
         cause = error.__cause__ or error
-        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        reason = one_line(cause)
         raise SpecdataError(
             f"{repo}: the upload stopped ({reason}), and nothing of it is visible; give the same command again to go on"
         ) from error

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.io import fits
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 
 _BLOCK = 2880  # every FITS header and every data unit fills whole blocks of this many bytes (FITS 4.0, section 3.1)
 _SIZE = re.compile(rb"(BITPIX|NAXIS\d*|PCOUNT|GCOUNT) *=")
@@ -85,7 +85,7 @@ def _read_bytes(path):
         raise SpecdataError(f"the gzip data are damaged or cut short; {AGAIN}") from error
     except OSError as error:
         raise SpecdataError(
-            f"the file cannot be read ({error.strerror}); check the path and its permissions"
+            f"the file cannot be read ({one_line(error)}); check the path and its permissions"
         ) from error
     if not raw.startswith(b"SIMPLE  ="):
         what = f"begins with {raw[:20]!r}" if raw else "is empty"
@@ -168,7 +168,7 @@ def _card_value(card):
 
 
 def _damaged(number, error):
-    why = " ".join(str(error).split())  # astropy's messages may run over several lines
+    why = one_line(error)  # astropy's messages may run over several lines
     return SpecdataError(f"the header of HDU {number} is damaged ({why}); {AGAIN}")
 
 

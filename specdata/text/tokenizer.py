@@ -6,7 +6,7 @@ import gc
 import importlib.util
 from pathlib import Path
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 
 LLAMA, SMOLLM2 = "llama-3.1", "smollm2-135m"
 # Ids 128000 to 128255 of Llama-3.1 on the Hub. Its package names three of those that no text uses otherwise: 128005
@@ -73,7 +73,7 @@ def load_tokenizer(name):
     except SpecdataError:
         raise
     except Exception as error:  # the tokenizers library raises bare exceptions
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
     if path.exists():
         raise SpecdataError(f"{name}: holds no tokenizer that transformers can read ({reason}); give another")
     raise SpecdataError(

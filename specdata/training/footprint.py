@@ -4,7 +4,7 @@ import contextlib
 import copy
 from dataclasses import dataclass
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 
 # Memory in GB (1e9 bytes) and dense bfloat16 rate in TFLOP/s by the makers' data sheets.
 DEVICES = {
@@ -61,7 +61,7 @@ def read_config(name, revision=None):
     try:
         return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise SpecdataError(f"model {name}: its config cannot be read ({' '.join(str(error).split())[:200]})") from None
+        raise SpecdataError(f"model {name}: its config cannot be read ({one_line(error)})") from None
 
 
 def adapted(config, peft_config, dtype, layers=None):
@@ -98,7 +98,7 @@ def adapted(config, peft_config, dtype, layers=None):
         try:
             return get_peft_model(model, copy.deepcopy(peft_config))
         except ValueError as error:
-            raise SpecdataError(f"the adapter does not fit the model: {' '.join(str(error).split())[:200]}") from None
+            raise SpecdataError(f"the adapter does not fit the model: {one_line(error)}") from None
 
 
 def kept_bytes(model, tokens):

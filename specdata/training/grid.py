@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.files import find_recipe
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
@@ -60,7 +60,7 @@ def load_grid(path):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Grid.model_validate(content)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SpecdataError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
+        raise SpecdataError(f"{path}: cannot be read as YAML ({one_line(error)})") from None
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.training.footprint import DEVICES, matrix_rate
 
 _FLASH = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
@@ -196,7 +196,7 @@ def _sharding(recipe):
     try:
         return _value(load_config_from_file(launch.config_file).distributed_type)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise SpecdataError(f"{launch.config_file}: accelerate cannot read it ({reason})") from None
 
 

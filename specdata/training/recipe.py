@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.files import find_recipe
 
 _QUIET = {"PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error", "DATASETS_VERBOSITY": "error"}
@@ -135,7 +135,7 @@ def _refusals(path):
         said = printed.getvalue().strip().splitlines() or ["no reason given"]
         raise SpecdataError(f"{path}: trl sft refuses it: {said[-1].split('error: ')[-1]}") from None
     except (ValueError, TypeError, KeyError, OSError, yaml.YAMLError) as error:
-        raise SpecdataError(f"{path}: trl sft refuses it: {' '.join(str(error).split())[:300]}") from None
+        raise SpecdataError(f"{path}: trl sft refuses it: {one_line(error)}") from None
     finally:
         os.environ.clear()
         os.environ.update(environment)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.files import new_folder
 
 RECORD = "replay.json"
@@ -94,7 +94,7 @@ def _shuffled(dataset, config, split, seed):
     try:
         return iter(load_dataset(dataset, config, split=split, streaming=True).shuffle(seed=seed, buffer_size=_BUFFER))
     except Exception as error:  # of the Hub, of the files, of a wrong config or split
-        raise SpecdataError(f"{dataset}: cannot be read ({' '.join(str(error).split())[:200]})") from None
+        raise SpecdataError(f"{dataset}: cannot be read ({one_line(error)})") from None
 
 
 def _turns(row, dataset):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 
 _BATCH = 500
 
@@ -52,7 +52,7 @@ def open_source(source):
             source.path, source.config, data_dir=source.data_dir, data_files=source.data_files, split=source.split
         )
     except Exception as error:  # each loader of `datasets` raises its own
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         where = f"{source.path}, config {source.config}, split {source.split}"
         raise SpecdataError(f"data {where}: cannot be loaded ({reason})") from None
     if source.columns is not None and (missing := set(source.columns) - set(rows.column_names)):
