@@ -22,8 +22,8 @@ DATA = Path(__file__).parent / "data"
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what needs the network or a GPU unless it is asked for by its marker."""
-    for name in {"remote_data", "gpu"} - set(re.findall(r"\w+", config.getoption("-m"))):
+    """Skip tests that need the network, a GPU or root unless -m names their marker, also under ``-m slow``."""
+    for name in {"remote_data", "gpu", "tmpfs"} - set(re.findall(r"\w+", config.getoption("-m"))):
         for item in items:
             if name in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=f"opt in with -m {name}"))

@@ -1,5 +1,6 @@
 """What is installed: a light import, and a wheel that carries its recipes and card templates."""
 
+import ast
 import json
 import os
 import subprocess
@@ -11,6 +12,15 @@ from pathlib import Path
 import specdata
 
 ROOT = Path(__file__).parents[1]
+# The packages in the order in which data go through them, each of which may import those before it. Only `archive`,
+# where the data begin, stands after `spectra` here, since it reads the files that it downloads to check them.
+ORDER = ["spectra", "archive", "text", "dataset", "training", "inference", "evaluation", "publish", "cli"]
+BACKWARDS = {  # what is still to be mended
+    ("specdata.archive.fetch", "specdata.dataset.selection"),
+    ("specdata.archive.query", "specdata.dataset.selection"),
+    ("specdata.inference.reader", "specdata.evaluation.evaluate"),
+    ("specdata.training.sweep", "specdata.evaluation.evaluate"),
+}
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "astropy", "matplotlib", "scipy", "pyarrow", "numpy"}
 
 
@@ -81,3 +91,46 @@ def test_the_wheel_works_where_there_is_no_checkout(tmp_path):
         assert run(command, "recipes", name).startswith(str(site))
     run(command, "build", "recipes/data/demo-mock.yaml", "--output", "data")
     assert "These are mocks" in (work / "data" / "README.md").read_text()
+
+
+def imports_between_files():
+    """Files of the package by name, each with the names of the files that it imports anywhere, functions included."""
+    files = {}
+    for path in (ROOT / "specdata").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    found = {}
+    for name, path in files.items():
+        targets = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{name}: write imports from specdata on"
+                inner = {f"{node.module}.{alias.name}" for alias in node.names} & files.keys()
+                targets |= inner or {node.module}
+        found[name] = (targets & files.keys()) - {name}
+    return found
+
+
+def test_no_file_imports_one_that_imports_it():
+    left = imports_between_files()
+    while free := [name for name, targets in left.items() if not targets & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, f"a circle of imports goes through {sorted(left)}, or they import one"
+
+
+def test_imports_follow_the_data():
+    def place(name):
+        package = name.split(".")[1]
+        return ORDER.index(package) if package in ORDER else None
+
+    found = imports_between_files()
+    between = {(a, b) for a, targets in found.items() for b in targets if "." in a and "." in b}
+    assert {name.split(".")[1] for name in found if name.count(".") > 1} == {*ORDER, "serialize"}
+    ranked = {(a, b) for a, b in between if place(a) is not None and place(b) is not None}
+    assert {(a, b) for a, b in ranked if place(a) < place(b)} <= BACKWARDS
+    # What lies at the top of the package is used by all and imports none of them; the demo runs them all.
+    upwards = {(a, b) for a, b in between if place(a) is None and place(b) is not None}
+    assert {a for a, _ in upwards} <= {"specdata.demo", "specdata.__main__"}
