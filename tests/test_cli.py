@@ -108,3 +108,18 @@ def test_the_source_is_never_inside_the_output(tmp_path):
     done = run("build", "recipes/data/sdss-folder.yaml", "--source", "fits", "--output", ".", cwd=tmp_path)
     assert done.returncode == 2
     assert "holds the source" in done.stderr
+
+
+def test_an_override_reaches_the_card_as_the_text_that_was_given(monkeypatch):
+    from typer.testing import CliRunner
+
+    from specdata.cli import app
+
+    given = {}
+    monkeypatch.setattr(
+        "specdata.publish.adapter_card.write_adapter", lambda *_, overrides, **__: given.update(overrides)
+    )
+    command = ["card", "--training=t", "--evaluation=e", "--recipe=smollm2-135m/redshift-demo", "--output=out"]
+    done = CliRunner().invoke(app, [*command, "--override", "eval_strategy=no", "--override", "learning_rate=1e-5"])
+    assert done.exit_code == 0, done.output
+    assert given == {"eval_strategy": "no", "learning_rate": "1e-5"}

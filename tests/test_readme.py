@@ -95,7 +95,7 @@ def folder(tmp_path_factory, taught_model):
         str(demo / "base"), str(demo / "data"), folder / "scored", adapter=str(folder / "training"), limit=4,
         progress=False,
     )  # fmt: skip
-    options = {"base_model": "org/tiny", "overrides": {"max_steps": 2}}
+    options = {"base_model": "org/tiny", "overrides": {"max_steps": "2"}}
     write_adapter(folder / "training", folder / "scored", recipe, demo / "adapter", **options)
 
     (folder / "spectra").mkdir()

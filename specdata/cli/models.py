@@ -1,6 +1,5 @@
 """Commands that score models and write their cards."""
 
-import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -50,17 +49,10 @@ def card(
     overwrite: Overwrite = False,
 ):
     """Gather a trained adapter, its results and its model card in one folder."""
-    import yaml
-
     from specdata.files import find_recipe
     from specdata.publish.adapter_card import write_adapter
 
-    overrides = {}
-    for key, value in key_values("--override", override, "learning_rate=1e-5").items():
-        overrides[key] = yaml.safe_load(value)
-        if isinstance(overrides[key], str):  # YAML takes 1e-5, without a point, for text
-            with contextlib.suppress(ValueError):
-                overrides[key] = float(value)
+    overrides = key_values("--override", override, "learning_rate=1e-5")
     write_adapter(
         training, evaluation, find_recipe(recipe), output, base_model=base_model, overrides=overrides,
         overwrite=overwrite,

@@ -1,5 +1,6 @@
 """The adapter's folder: its weights, its card, its results and figure, and nothing else of the training run."""
 
+import contextlib
 import json
 import math
 import re
@@ -50,8 +51,8 @@ def write_adapter(
         Hub name of the base model; needed where a local copy of it was used.
     note : str, optional
         A paragraph that the card begins with.
-    overrides : dict, optional
-        Settings that took the place of the recipe's on the command line of ``trl sft``.
+    overrides : dict of str to str, optional
+        Settings that took the place of the recipe's on the command line of ``trl sft``, as they were written there.
     overwrite : bool
 
     Raises
@@ -117,7 +118,15 @@ def _recipe(path, overrides):
         raise SpecdataError(f"{path}: cannot be read as a recipe ({one_line(error)})") from None
     if not isinstance(content, dict):
         raise SpecdataError(f"{path}: is not a recipe of trl sft; give the one that the adapter was trained with")
-    return content | overrides
+    return content | {key: _value(text) for key, text in overrides.items()}
+
+
+def _value(text):
+    """What `trl sft` makes of a setting on its command line: a number, true or false, a list of words, or text."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return {"true": True, "false": False}.get(text.lower(), text.split() if " " in text else text)
 
 
 def _check_recipe(content, path, config, training, rows):

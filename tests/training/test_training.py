@@ -124,9 +124,10 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
     training, evaluation = evaluated
     recipe = ROOT / "recipes/smollm2-135m/redshift-demo.yaml"
     with pytest.raises(SpecdataError, match="is not a Hub name: give --base-model"):
-        write_adapter(training, evaluation, recipe, tmp_path / "out", overrides={"max_steps": 2})
+        write_adapter(training, evaluation, recipe, tmp_path / "out", overrides={"max_steps": "2"})
     write_adapter(
-        training, evaluation, recipe, tmp_path / "out", base_model="org/tiny", overrides={"max_steps": 2}
+        training, evaluation, recipe, tmp_path / "out", base_model="org/tiny",
+        overrides={"max_steps": "2", "eval_strategy": "no", "lora_target_modules": "q_proj v_proj"},
     )  # fmt: skip
     found = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"README.md", "adapter_config.json", "adapter_model.safetensors", "results.json", "redshift.png"} < found
@@ -143,6 +144,8 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
     }
     assert all(r.dataset_revision == results["dataset"]["revision"] for r in card.data.eval_results)
     assert "Trained and scored on mocks" in card.text
+    # As it was written on the command line: `no` must not become False, which trl refuses.
+    assert "recipe.yaml --max_steps 2 --eval_strategy no --lora_target_modules q_proj v_proj`" in card.text
     for key in ("lora_r", "lora_target_modules", "learning_rate", "max_steps", "per_device_train_batch_size"):
         assert f"`{key}`" in card.text.split("was\ncompared with it in")[1].split(";")[0]
     assert "nearest neighbours (k = " in card.text
@@ -161,7 +164,7 @@ def test_a_card_with_a_missing_value_is_not_written(evaluated, tmp_path):
     results["metrics"]["mae"]["low"] = None
     (broken / "results.json").write_text(json.dumps(results))
     recipe = ROOT / "recipes/smollm2-135m/redshift-demo.yaml"
-    options = {"base_model": "org/tiny", "overrides": {"max_steps": 2}}
+    options = {"base_model": "org/tiny", "overrides": {"max_steps": "2"}}
     with pytest.raises(SpecdataError, match=r"results.json: metrics: mae: low has no value; a card with"):
         write_adapter(training, broken, recipe, tmp_path / "out", **options)
     results["metrics"]["mae"]["low"] = 0.1
@@ -188,7 +191,7 @@ def test_a_recipe_that_it_was_not_trained_with_is_refused(evaluated, tmp_path):
         write_adapter(training, evaluation, changed, tmp_path / "out", base_model="org/tiny")
     recipe = ROOT / "recipes/smollm2-135m/redshift-demo.yaml"
     changed.write_text(original.replace("learning_rate: 2.0e-3", "learning_rate: 1.0e-6"))
-    options = {"base_model": "org/tiny", "overrides": {"max_steps": 2}}
+    options = {"base_model": "org/tiny", "overrides": {"max_steps": "2"}}
     with pytest.raises(SpecdataError, match=r"says learning_rate = 1e-06 but the training had 0.00"):
         write_adapter(training, evaluation, changed, tmp_path / "out", **options)
     changed.write_text(original.replace("max_length: 200", "max_length: 50"))
