@@ -6,6 +6,7 @@ from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
 from specdata.files import file_sha256
+from specdata.retries import retry_after
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
@@ -22,8 +23,8 @@ def hub_errors(what):
         said = error.server_message or next((line for line in str(error).splitlines() if line.strip()), "")
         code = error.response.status_code
         if code == 429:
-            wait = error.response.headers.get("Retry-After")
-            hint = f"give the same command again {f'in {wait} s' if wait else 'later'}"
+            wait = retry_after(error.response.headers)
+            hint = f"give the same command again {f'in {wait:.0f} s' if wait else 'later'}"
         else:
             hint = "give the same command again" if code >= 500 else "mend that and give the same command again"
         raise SpecdataError(f"{what}: the Hub answers {code} ({' '.join(said.split())[:200]}); {hint}") from error

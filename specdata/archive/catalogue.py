@@ -51,6 +51,13 @@ def shuffle(plate, mjd, fiberid, seed):
     return x * x % PRIME * x % PRIME
 
 
+def redshift_steps(size, redshift_bins, z_min, z_max) -> list[tuple[float, float, int]]:
+    """Share `size` spectra out to equally wide redshift bins; list of (lower edge, upper edge, number asked for)."""
+    edges = np.linspace(z_min, z_max, redshift_bins + 1)
+    asked = [size // redshift_bins + (i < size % redshift_bins) for i in range(redshift_bins)]
+    return [(float(low), float(high), n) for low, high, n in zip(edges[:-1], edges[1:], asked, strict=True)]
+
+
 def read_catalogue(path):
     """Read a catalogue of galaxies.
 

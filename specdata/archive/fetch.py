@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from specdata.archive.catalogue import REQUIRED, shuffle
+from specdata.archive.catalogue import REQUIRED, redshift_steps, shuffle
 from specdata.archive.download import Job, download
 from specdata.archive.manners import POLITE
 from specdata.archive.missing import read_missing, write_missing
 from specdata.archive.sas import SAS_URL, lite_path
-from specdata.dataset.selection import redshift_steps
 from specdata.errors import SpecdataError
 from specdata.files import sweep
 from specdata.spectra.fitstable import check_whole

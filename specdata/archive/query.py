@@ -6,9 +6,8 @@ few hundred rows whatever the bin holds, and the choice is random, reproducible 
 
 from typing import NamedTuple
 
-from specdata.archive.catalogue import COLUMNS, MULTIPLIERS, PRIME, seed_term
+from specdata.archive.catalogue import COLUMNS, MULTIPLIERS, PRIME, redshift_steps, seed_term
 from specdata.archive.sas import check_release
-from specdata.dataset.selection import redshift_steps
 from specdata.errors import SpecdataError
 from specdata.spectra.specfile import BOSS_GALAXY
 

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+from specdata.archive.catalogue import redshift_steps
 from specdata.spectra.binning import SDSS_PIXELS, pixels_between
 
 SPLITS = ("train", "validation", "test")
@@ -104,13 +105,6 @@ def hash_order(objects, seed):
     """Rank objects by a hash that depends on nothing but their name and the seed; uint64 array of shape (n,)."""
     digest = [hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8] for name in objects]
     return np.frombuffer(b"".join(digest), dtype=">u8").astype(np.uint64)
-
-
-def redshift_steps(size, redshift_bins, z_min, z_max):
-    """Share `size` spectra out to equally wide redshift bins; list of (lower edge, upper edge, number asked for)."""
-    edges = np.linspace(z_min, z_max, redshift_bins + 1)
-    asked = [size // redshift_bins + (i < size % redshift_bins) for i in range(redshift_bins)]
-    return [(float(low), float(high), n) for low, high, n in zip(edges[:-1], edges[1:], asked, strict=True)]
 
 
 def equal_frequency(z, objects, *, size, redshift_bins, z_min, z_max, seed):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from specdata.errors import SpecdataError, one_line
 from specdata.hub import hub_errors
+from specdata.retries import LONGEST_WAIT, retry_after
 
 _TRIES = 5
 _PASSING = (408, 429, 500, 502, 503, 504)
@@ -162,10 +163,10 @@ def commit(repo, repo_type, uploads, changes, state, message, owns):
                 found = _published(repo, repo_type, uploads, state, owns)
                 if found:
                     return found
-            if attempt == _TRIES or (status is not None and status not in _PASSING) or not _may_pass(error, status):
-                _give_up(repo, error)
             if status == 429:
-                wait = _retry_after(error.response, wait)
+                wait = retry_after(error.response.headers, wait)
+            if attempt == _TRIES or wait > LONGEST_WAIT or not _may_pass(error, status):
+                _give_up(repo, error)
         time.sleep(wait)
     missing = compare(uploads, read_state(repo, repo_type, made), owns)
     if missing:
@@ -182,13 +183,6 @@ def _may_pass(error, status):
     import httpx2
 
     return status in _PASSING or isinstance(error, (httpx2.TransportError, ConnectionError))
-
-
-def _retry_after(response, otherwise):
-    try:
-        return float(response.headers["Retry-After"])
-    except (KeyError, ValueError):
-        return otherwise
 
 
 def _published(repo, repo_type, uploads, state, owns):

@@ -127,6 +127,11 @@ def test_a_hub_that_stays_broken_is_said_in_a_sentence(alice, mock_data, impatie
     alice.faults[:] = [Fault("GET .*/auth-check", 429, retry_after=12, times=1)]
     with pytest.raises(SpecdataError, match=r"answers 429 .*; give the same command again in 12 s"):
         publish_dataset(mock_data, "org/mock-down")
+    impatient.clear()
+    alice.faults[:] = [Fault("POST .*/commit/main", 429, retry_after=7200)]
+    with pytest.raises(SpecdataError, match=r"answers 429 .*; give the same command again in 7200 s"):
+        publish_dataset(mock_data, "org/mock-down")
+    assert 7200 not in impatient  # two hours are not waited for
 
 
 def test_a_commit_that_leaves_something_out_is_told_and_gets_no_tag(alice, mock_data):
