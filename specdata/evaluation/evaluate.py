@@ -18,12 +18,9 @@ from specdata.evaluation.calibration import calibration, row_scores
 from specdata.evaluation.split import open_split
 from specdata.files import new_folder
 from specdata.hub import local_folder, public_name, weights_revision
+from specdata.inference.local import MAX_NEW_TOKENS, Generator
 from specdata.posterior import STEP, TAIL
-
-RESULTS = "results.json"
-CALIBRATION = "calibration.png"  # where p(z) was scored
-CONTENTS = (RESULTS, "predictions.parquet", "redshift.png", CALIBRATION)
-MAX_NEW_TOKENS = 24  # "Redshift: [0.1234]" and the end of the turn take 12 to 16 with one token a digit
+from specdata.results import CALIBRATION, CONTENTS, FORMAT, PREDICTIONS, RESULTS, SCATTER, save_results
 
 
 def evaluate(
@@ -96,7 +93,7 @@ def evaluate(
             "adapter": None if adapter is None else public_name(adapter),
             "adapter_revision": adapter_revision,
         }
-        (folder / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        save_results(folder, results)
     journal.unlink()
     return results
 
@@ -116,8 +113,6 @@ def _answers(model, adapter, questions, z, journal, identity, batch_size, device
     answers = answers if head else []
     if head and len(answers) == len(questions):
         return answers, head["commit"]
-    from specdata.inference.local import Generator
-
     generator = Generator(model, adapter, device=device)
     made_by = {"key": key, "commit": generator.revision, "dtype": generator.dtype}
     if head != made_by:  # the base model's branch moved on, or this is another kind of machine
@@ -167,11 +162,11 @@ def _write(folder, data, answers, scores):
         "z_nearest_neighbours": z_neighbours,
     }
     table |= {f"posterior_{name}": [row[name] for row in scores] for name in (scores[0] if scores else ())}
-    pq.write_table(pa.table(table), folder / "predictions.parquet", compression="zstd")
+    pq.write_table(pa.table(table), folder / PREDICTIONS, compression="zstd")
     mocks = int(np.sum(data.rows["is_mock"]))
     what = f"{data.name}, {data.split} ({len(z)} {'mocks' if mocks == len(z) else 'spectra'})"
     figures.predicted_redshifts(
-        folder / "redshift.png", z, z_pred, baseline=z_neighbours, threshold=metrics.OUTLIER, title=what
+        folder / SCATTER, z, z_pred, baseline=z_neighbours, threshold=metrics.OUTLIER, title=what
     )
     posterior = {}
     if scores:
@@ -179,7 +174,7 @@ def _write(folder, data, answers, scores):
         pit = table["posterior_pit"]
         figures.calibration(folder / CALIBRATION, np.array(pit), title=what)
     return posterior | {
-        "format": 1,
+        "format": FORMAT,
         "task": "redshift",
         "dataset": {
             "name": data.name,

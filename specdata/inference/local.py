@@ -4,6 +4,8 @@ from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
 
+MAX_NEW_TOKENS = 24  # "Redshift: [0.1234]" and the end of the turn take 12 to 16 with one token a digit
+
 
 class Generator:
     """A model that is ready to answer.

@@ -11,8 +11,9 @@ from specdata import prompts
 from specdata.dataset import rows
 from specdata.dataset.manifest import read_manifest
 from specdata.errors import SpecdataError
-from specdata.evaluation.evaluate import MAX_NEW_TOKENS, RESULTS
 from specdata.hub import local_folder, public_name, weights_revision
+from specdata.inference.local import MAX_NEW_TOKENS, Generator
+from specdata.results import RESULTS, load_results
 from specdata.spectra.binning import median_scale
 from specdata.spectra.specfile import read_spectrum
 from specdata.text.encoding import Encoding
@@ -71,13 +72,8 @@ def load_encoding(adapter, dataset=None, config=None):
     if dataset is None:
         if config is not None:
             raise SpecdataError(f"--config {config}: is a config of a data set; give --dataset, too, or leave it out")
-        try:
-            stored = json.loads((adapter / RESULTS).read_text(encoding="utf-8"))["encoding"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise SpecdataError(
-                f"{adapter}: has no {RESULTS} that says how its spectra are written; give --dataset and --config of "
-                "its training, or the folder that `specdata card` made"
-            ) from None
+        hint = "give --dataset and --config of its training, or the folder that `specdata card` made"
+        stored = load_results(adapter, hint)["encoding"]
         return Encoding.from_manifest({"configs": {"adapter": stored}}, "adapter")
     manifest = read_manifest(local_folder(dataset, "dataset"), dataset)
     found = {name: Encoding.from_manifest(manifest, name) for name in manifest["configs"]}
@@ -162,8 +158,6 @@ class Reader:
     """
 
     def __init__(self, adapter, model=None, *, dataset=None, config=None, device=None):
-        from specdata.inference.local import Generator
-
         folder = local_folder(adapter, "model")
         try:
             named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
@@ -176,10 +170,9 @@ class Reader:
 
     def _other_base(self, folder, model):
         """A warning if these are not the weights that the adapter was evaluated on."""
-        try:
-            expected = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["model"]["base_revision"]
-        except (OSError, ValueError, KeyError, TypeError):
+        if not (folder / RESULTS).is_file():
             return []
+        expected = load_results(folder)["model"]["base_revision"]
         found = self.generator.revision or weights_revision(model)
         if len(found) != len(expected) or found == expected:  # a Hub commit and a hash of files cannot be compared
             return []

@@ -12,11 +12,11 @@ import yaml
 from specdata.cards import render
 from specdata.errors import SpecdataError, one_line
 from specdata.evaluation import calibration
-from specdata.evaluation.evaluate import CALIBRATION, RESULTS
-from specdata.evaluation.evaluate import CONTENTS as EVALUATION
 from specdata.evaluation.metrics import NAMES
 from specdata.files import new_folder
 from specdata.hub import weights_revision
+from specdata.results import CALIBRATION, load_results
+from specdata.results import CONTENTS as EVALUATION
 
 # What makes an adapter: weights, config, and the tokenizer that it was trained with. No checkpoints, no optimizer
 # state, no training_args.bin (a pickle), no placeholder card.
@@ -63,9 +63,8 @@ def write_adapter(
     """
     training, results_folder = Path(training), Path(results_folder)
     config = _json(training / "adapter_config.json")
-    results = _json(results_folder / RESULTS)
-    complete(results, RESULTS)
-    if results.get("model", {}).get("adapter_revision") != weights_revision(training):
+    results = load_results(results_folder)
+    if results["model"]["adapter_revision"] != weights_revision(training):
         raise SpecdataError(f"{results_folder}: holds results of another adapter than {training}; evaluate again")
     content = _recipe(recipe, overrides or {})
     checked = _check_recipe(content, recipe, config, training, results["dataset"]["n_train"])
@@ -167,16 +166,3 @@ def _check_recipe(content, path, config, training, rows):
                 "trained with, and --override for what the command line changed"
             )
     return sorted(found)
-
-
-def complete(value, where):
-    """Refuse results with a hole, naming it: a card is written from them, and has no placeholder."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key != "adapter":  # None where the base model was scored alone, which is refused later
-                complete(item, f"{where}: {key}")
-    elif isinstance(value, list):
-        for item in value:
-            complete(item, where)
-    elif value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
-        raise SpecdataError(f"{where} has no value; a card with a missing value is not written, so evaluate again")

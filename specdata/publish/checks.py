@@ -14,8 +14,8 @@ from specdata.errors import SpecdataError, one_line
 from specdata.evaluation import metrics
 from specdata.files import file_sha256
 from specdata.hub import hub_errors, weights_revision
-from specdata.publish.adapter_card import complete
 from specdata.publish.contents import front_matter
+from specdata.results import PREDICTIONS, RESULTS
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 # What stands in a card where a value was to be: of Jinja, of Python, of the Hub's own templates.
@@ -118,7 +118,6 @@ def check_adapter(folder, results, repo):
     set of str
         Objects that it was scored on.
     """
-    complete(results, f"{folder}/results.json")
     data, settings = results["dataset"], results["settings"]
     if results["model"]["adapter_revision"] != weights_revision(folder):
         raise SpecdataError(
@@ -127,10 +126,10 @@ def check_adapter(folder, results, repo):
     if data["split"] == "train":
         raise SpecdataError(f"{folder}: was scored on the training split; evaluate it on validation or test")
     try:
-        predictions = pq.read_table(folder / "predictions.parquet", columns=["object_id", "z", "z_pred"])
+        predictions = pq.read_table(folder / PREDICTIONS, columns=["object_id", "z", "z_pred"])
     except (OSError, ValueError, KeyError) as error:
         reason = one_line(error)
-        raise SpecdataError(f"{folder}/predictions.parquet: cannot be read ({reason}); evaluate again") from None
+        raise SpecdataError(f"{folder}/{PREDICTIONS}: cannot be read ({reason}); evaluate again") from None
     z, z_pred = (predictions[name].to_numpy() for name in ("z", "z_pred"))
     if len(z) != data["n"] or len(z) == 0:
         raise SpecdataError(
@@ -144,7 +143,7 @@ def check_adapter(folder, results, repo):
     for name, score in again.items():
         if not math.isclose(score["value"], results["metrics"][name]["value"], rel_tol=1e-6, abs_tol=1e-12):
             raise SpecdataError(
-                f"{folder}/results.json: says {name} = {results['metrics'][name]['value']:.6g}, and its predictions "
+                f"{folder}/{RESULTS}: says {name} = {results['metrics'][name]['value']:.6g}, and its predictions "
                 f"give {score['value']:.6g}; evaluate again"
             )
     name = repo.rpartition("/")[2]

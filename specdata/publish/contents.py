@@ -13,9 +13,9 @@ import yaml
 from specdata.cards import render
 from specdata.dataset.manifest import MANIFEST
 from specdata.errors import SpecdataError
-from specdata.evaluation.evaluate import CONTENTS as EVALUATION
-from specdata.evaluation.evaluate import RESULTS
 from specdata.publish.lora import safetensors_header
+from specdata.results import CONTENTS as EVALUATION
+from specdata.results import RESULTS
 
 WEIGHTS = "adapter_model.safetensors"
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "*.jinja")

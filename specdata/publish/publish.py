@@ -7,7 +7,6 @@ from pathlib import Path
 
 from specdata.dataset.manifest import MANIFEST, read_manifest
 from specdata.errors import SpecdataError
-from specdata.evaluation.evaluate import RESULTS
 from specdata.hub import check_access, check_write
 from specdata.publish.checks import check_adapter, check_apart, check_dataset, check_hub_name
 from specdata.publish.collection import add_to_collection
@@ -25,6 +24,7 @@ from specdata.publish.contents import ADAPTER_OWNS, DATASET_OWNS, adapter_conten
 from specdata.publish.lora import check_lora
 from specdata.publish.scan import scan
 from specdata.publish.tokenizer import same_tokenizer
+from specdata.results import load_results
 
 PAPER = "2508.10075"
 _TAG = re.compile(r"(?!.*\.\.)(?!.*\.lock$)[\w][\w.+-]*")
@@ -137,7 +137,7 @@ def publish_adapter(folder, repo, *, dataset=None, base_model=None, tag=None, sh
     folder = Path(folder)
     _check_names(folder, repo, tag)
     there = _ask(repo, "model", options)
-    results = _results(folder)
+    results = load_results(folder, "publish the folder that `specdata card` makes")
     scored = check_adapter(folder, results, repo)
     needed = check_lora(folder)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
@@ -177,16 +177,6 @@ def _check_names(folder, repo, tag):
 def _ask(repo, repo_type, options):
     """Whether the repository is there, after a look at what the token may; a dry run needs none."""
     return None if options.get("dry_run") else check_write(repo, repo_type)
-
-
-def _results(folder):
-    try:
-        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-        if isinstance(results["dataset"], dict) and isinstance(results["model"], dict):
-            return results
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise SpecdataError(f"{folder}: has no {RESULTS}; publish the folder that `specdata card` makes")
 
 
 def _publish(repo, repo_type, uploads, left_out, notes, there, show, options, *, tag, default, message, owns, marker,

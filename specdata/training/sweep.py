@@ -9,8 +9,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from specdata.errors import SpecdataError
-from specdata.evaluation.evaluate import RESULTS
 from specdata.files import write_whole
+from specdata.results import RESULTS, load_results
 from specdata.training.grid import load_grid
 from specdata.training.recipe import checkpoints, parse_training, run_training
 from specdata.training.table import write_table
@@ -128,8 +128,7 @@ def _choose(folder, run, choice):
         scored = folder / "validation" / checkpoint.name
         if not (scored / RESULTS).is_file():
             _evaluate(run, checkpoint, scored, choice.split, choice.rows)
-        results = json.loads((scored / RESULTS).read_text(encoding="utf-8"))
-        scores[checkpoint.name] = results["metrics"]["mae"]["value"]
+        scores[checkpoint.name] = load_results(scored)["metrics"]["mae"]["value"]
     best = min(scores, key=scores.get)
     with write_whole(folder / _CHOSEN) as stream:
         record = {"checkpoint": best, "split": choice.split, "rows": choice.rows, "mae": scores}
@@ -153,5 +152,5 @@ def _evaluate(run, adapter, output, split, rows):
 
 def _results(output, names):
     """Results of the runs that are done."""
-    paths = {name: output / name / "evaluation" / RESULTS for name in names}
-    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.is_file()}
+    folders = {name: output / name / "evaluation" for name in names}
+    return {name: load_results(folder) for name, folder in folders.items() if (folder / RESULTS).is_file()}

@@ -15,6 +15,7 @@ from datasets import load_dataset
 from specdata import SpecdataError, prompts
 from specdata.inference.chat import Session
 from specdata.inference.reader import Reader, encode_spectrum, load_encoding
+from specdata.results import FORMAT, save_results
 from specdata.spectra.mock.spectrum import mock_spectra, write_spec_lite
 from specdata.spectra.specfile import read_spectrum
 
@@ -27,7 +28,15 @@ def finished(taught_adapter, mock_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "adapter"
     shutil.copytree(taught_adapter, folder)
     encoding = load_encoding(taught_adapter, str(mock_data), "paper").to_dict()
-    (folder / "results.json").write_text(json.dumps({"encoding": encoding, "model": {"base_revision": "0" * 64}}))
+    counts = dict.fromkeys(("n", "n_in_split", "n_train", "n_mock", "n_mock_train"), 1)
+    names = {"name": "mock-tiny", "revision": "0" * 64, "config": "paper", "split": "test"}
+    revisions = {"base_revision": "0" * 64, "adapter_revision": "1" * 64}
+    results = {
+        "format": FORMAT, "task": "redshift", "dataset": names | counts, "encoding": encoding, "metrics": {},
+        "model": {"base": "taught-llama", "adapter": "lora"} | revisions, "distinct_answers": 1, "baselines": {},
+        "settings": {}, "versions": {},
+    }  # fmt: skip
+    save_results(folder, results)
     return folder
 
 
@@ -215,7 +224,7 @@ DATASET = [*FILE, *ADAPTER, "--dataset", "{data}"]
     [
         (["--spectrum", "no.fits", *FINISHED], "no.fits: this is not a FITS file"),
         (["--spectrum", "gone.fits", *FINISHED], "gone.fits: "),
-        ([*FILE, *ADAPTER], "has no results.json that says how its spectra are written; give --dataset and --config"),
+        ([*FILE, *ADAPTER], "has no results.json of specdata; give --dataset and --config"),
         (DATASET, "has the text configs paper, packed, chat; say by --config which was trained"),
         ([*DATASET, "--config", "x"], "config 'x': {data} has the text configs paper, packed"),
         ([*FILE, *ADAPTER, "--config", "paper"], "is a config of a data set; give --dataset, too, or leave it out"),

@@ -113,8 +113,8 @@ def no_value(adapter):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda a: (a / "results.json").unlink(), "has no results.json; publish the folder that `specdata card` makes"),
-        (no_value, "metrics: mae: low has no value; a card with a missing value is not written"),
+        (lambda a: (a / "results.json").unlink(), "has no results.json of specdata; publish the folder"),
+        (no_value, "metrics: mae: low has no value; evaluate again"),
         (lambda a: change(a / "results.json", lambda r: r["dataset"].update(split="train")), "on the training split"),
         (without_answers, r"the evaluation failed, for none of 24 answers parses; train and evaluate again"),
         (lambda a: predictions(a, lambda t: t.slice(1)), "the evaluation failed, with 23 answers of 24 rows"),

@@ -1,0 +1,148 @@
+"""`results.json`, which an evaluation writes and which cards, tables and readers use: its schema, load and save.
+
+The classes below are the documentation of the file: `Results` is the whole of it. `FORMAT` grows when a key changes its
+meaning or goes away.
+"""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+
+from specdata.errors import SpecdataError
+
+RESULTS = "results.json"
+PREDICTIONS = "predictions.parquet"  # what the results were computed from, a row for each spectrum
+SCATTER = "redshift.png"
+CALIBRATION = "calibration.png"  # where p(z) was scored
+CONTENTS = (RESULTS, PREDICTIONS, SCATTER, CALIBRATION)  # of the folder that an evaluation writes
+FORMAT = 1
+
+
+class Part(pydantic.BaseModel):
+    """A part of the file; a key that it does not know is an error."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Score(Part):
+    """One number, with a 95 % interval from `low` to `high`, over `n` rows."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    interval: Literal["bootstrap", "exact", "none"]
+
+
+class Scored(Part):
+    """Rows that were scored: `n` of the `n_in_split` of a split of a data set on the Hub or in a folder."""
+
+    name: str
+    revision: str
+    config: str
+    split: str
+    n: int
+    n_in_split: int
+    n_train: int
+    n_mock: int
+    n_mock_train: int
+
+
+class Model(Part):
+    """What was scored. A revision is a commit of the Hub or, of a folder, the SHA-256 over its weights."""
+
+    base: str
+    base_revision: str
+    adapter: str | None
+    adapter_revision: str
+
+
+class Written(Part):
+    """How spectra are written as text; see `specdata.text.encoding.Encoding`. Edges in vacuum Angstrom."""
+
+    edges: list[float]
+    normalisation: str
+    scheme: str
+    turns: int = 0
+
+
+class Posterior(Part):
+    """Scores of p(z), and how many rows have their PIT in each of ten equal steps from 0 to 1."""
+
+    metrics: dict[str, Score]
+    pit: list[int]
+    step: float
+    tail: float
+
+
+class Baseline(pydantic.BaseModel):
+    """Scores of a simple method on the same rows, beside what it learned from the training split."""
+
+    metrics: dict[str, Score]
+
+
+class Results(Part):
+    """The file."""
+
+    format: Literal[1]
+    task: Literal["redshift"]
+    dataset: Scored
+    model: Model
+    encoding: Written
+    metrics: dict[str, Score]
+    distinct_answers: int
+    baselines: dict[str, Baseline]
+    posterior: Posterior | None = None
+    settings: dict
+    versions: dict[str, str]
+
+
+def load_results(folder, hint="give the folder of an evaluation") -> dict:
+    """Read the results of a folder.
+
+    Parameters
+    ----------
+    folder : path-like
+    hint : str
+        How to mend it if there are none; ends the error's sentence.
+
+    Returns
+    -------
+    dict
+        As `Results` says; where p(z) was not scored it has no `posterior`.
+
+    Raises
+    ------
+    SpecdataError
+        If the file is missing, of another version of specdata, or incomplete.
+    """
+    try:
+        results = json.loads((Path(folder) / RESULTS).read_text(encoding="utf-8"))
+        found = results["format"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SpecdataError(f"{folder}: has no {RESULTS} of specdata; {hint}") from None
+    if found != FORMAT:
+        raise SpecdataError(f"{folder}/{RESULTS}: is of format {found}, and this specdata reads {FORMAT}; {hint}")
+    check_results(results, f"{folder}/{RESULTS}")
+    return results
+
+
+def save_results(folder, results) -> None:
+    """Write results to a folder, if they are complete."""
+    path = Path(folder) / RESULTS
+    check_results(results, path)
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def check_results(results, where) -> None:
+    """Refuse results in which a value is missing or of another kind than the schema says, naming it."""
+    try:
+        Results.model_validate(results)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ": ".join(map(str, first["loc"]))
+        empty = first["type"] == "missing" or first["input"] is None
+        what = "has no value" if empty else f"is {str(first['input'])[:40]!r} ({first['msg']})"
+        raise SpecdataError(f"{where}: {key} {what}; evaluate again") from None
