@@ -1,13 +1,16 @@
 """The command line as a user meets it: what it prints, its exit codes, one sentence for bad input."""
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from specdata import cli
 
 SPECDATA = Path(sys.executable).with_name("specdata")
 RECIPE = """\
@@ -20,106 +23,124 @@ configs: {paper: {grid: {start: 3840, stop: 9160, bins: 8}}}
 """
 
 
-def run(*arguments, cwd):
-    return subprocess.run([SPECDATA, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
-
-
-def test_build_prints_the_counts_and_the_line_that_loads_it(tmp_path):
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Call the command line in `tmp_path`; returns its exit code, standard output and standard error."""
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    done = run("build", "recipe.yaml", "--output", "out", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "read       40 spectra; rejected: none" in done.stdout
-    assert 'load_dataset("out", "paper")' in done.stdout
-    assert "read and cut: 100%" in done.stderr  # progress
+    monkeypatch.chdir(tmp_path)
+
+    def called(*arguments):
+        monkeypatch.setattr(sys, "argv", ["specdata", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, *capsys.readouterr()
+
+    return called
+
+
+def test_build_prints_the_counts_and_the_line_that_loads_it(run, tmp_path):
+    code, printed, progress = run("build", "recipe.yaml", "--output", "out")
+    assert code == 0, progress
+    assert "read       40 spectra; rejected: none" in printed
+    assert "sampled    39 of the 40 asked for; 1 of 2 redshift bins ran short (the card has the table)\n" in printed
+    assert 'load_dataset("out", "paper")' in printed
+    assert "read and cut: 100%" in progress
     counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
-    assert f"splits     train 16, validation 8, test {counts['splits']['test']}" in done.stdout
+    assert f"splits     train 16, validation 8, test {counts['splits']['test']}" in printed
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("build", "nothing.yaml", "--output", "out"), "nothing.yaml: there is no such recipe; give the path"),
-        (("build", "bad.yaml", "--output", "out"), "unknown key 'colour'; the keys allowed there are name, title"),
-        (("build", "recipe.yaml", "--output", "taken"), "exists already; choose another output, or add --overwrite"),
-        (("build", "recipe.yaml", "--output", "taken", "--overwrite"), "holds no manifest.json and so is not"),
-        (("build", "recipe.yaml", "--source", ".", "--output", "out"), "--source replaces the path of a folder source"),
-        (("evaluate", "--model", "m", "--dataset", "d", "--split", "train", "--output", "out"), "rows it learned from"),
-        (("evaluate", "--model", "m", "--dataset", "taken", "--output", "out"), "has no readable manifest.json"),
+        ("build nothing.yaml --output out", "nothing.yaml: there is no such recipe; give the path"),
+        ("build bad.yaml --output out", "unknown key 'colour'; the keys allowed there are name, title"),
+        ("build recipe.yaml", "--output is missing"),
+        ("build recipe.yaml --dry-run", "--dry-run shows the queries to the SDSS archive, and recipe.yaml makes none"),
+        ("build recipe.yaml --output taken", "exists already; choose another output, or add --overwrite"),
+        ("build recipe.yaml --output taken --overwrite", "holds no manifest.json and so is not"),
+        ("build recipe.yaml --source . --output out", "--source replaces the path of a folder source"),
+        ("build recipes/data/sdss-folder.yaml --source fits --output .", "holds the source"),
+        ("evaluate --model m --dataset d --split train --output out", "rows it learned from"),
+        ("evaluate --model m --dataset taken --output out", "has no readable manifest.json"),
         (
-            ("card", "--training", "t", "--evaluation", "e", "--recipe", "recipe.yaml", "--output", "out"),
+            "card --training t --evaluation e --recipe recipe.yaml --output out",
             "adapter_config.json: is missing or not JSON; train or evaluate again",
         ),
         (
-            ("card", "--training=t", "--evaluation=e", "--recipe=recipe.yaml", "--output=out", "--override=x"),
+            "card --training t --evaluation e --recipe recipe.yaml --output out --override x",
             "--override x: write KEY=VALUE",
         ),
-        (("demo", "--output", "taken"), "exists and is not a demo's folder"),
-        (("recipes", "llama-4"), "there is no such recipe; give the path of a YAML file, or one of recipes/"),
+        ("demo --output taken", "exists and is not a demo's folder"),
+        ("recipes llama-4", "there is no such recipe; give the path of a YAML file, or one of recipes/"),
+        ("predict --adapter a", "no spectrum: give one or more spec files"),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_sentence_and_exit_code_2(arguments, sentence, tmp_path):
-    (tmp_path / "recipe.yaml").write_text(RECIPE)
+def test_bad_input_is_one_sentence_and_exit_code_2(arguments, sentence, run, tmp_path):
     (tmp_path / "bad.yaml").write_text(RECIPE + "colour: blue\n")
+    (tmp_path / "fits").mkdir()
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.tex").write_text("years of work")
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert sentence in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("specdata: ")
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["bad.yaml", "recipe.yaml", "taken", "thesis.tex"]
+    before = sorted(tmp_path.rglob("*"))
+    code, _, said = run(*arguments.split())
+    assert code == 2
+    assert sentence in said
+    assert said.startswith("specdata: ")
+    assert said.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_missing_option_is_exit_code_2_too(tmp_path):
-    done = run("build", "recipe.yaml", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+def test_recipes_lists_what_ships_with_a_description_each(run):
+    lines = run("recipes")[1].splitlines()
+    assert "recipes/data/sdss-folder.yaml " in "\n".join(lines)
+    for line in lines:
+        name, description = line.split(maxsplit=1)
+        assert 20 < len(description) < 110
+        assert description[0].isalnum()
+        assert description.endswith(".")
+        assert Path(run("recipes", name)[1].strip()).is_file()
 
 
-def test_recipes_lists_what_ships_and_finds_each(tmp_path):
-    names = run("recipes", cwd=tmp_path).stdout.split()
-    assert "recipes/data/sdss-folder.yaml" in names
-    for name in names:
-        assert Path(run("recipes", name, cwd=tmp_path).stdout.strip()).is_file()
+def test_the_help_of_each_command_begins_with_a_short_sentence_and_explains_each_option(run):
+    names = [line.split()[0] for line in run("--help")[1].split("Commands:\n")[1].splitlines()]
+    assert {"build", "check", "evaluate", "publish", "demo"} <= set(names)
+    assert "..." not in run("--help")[1].split("Commands:\n")[1]
+    for name in (*names, "publish dataset", "publish adapter"):
+        for line in run(*name.split(), "--help")[1].split("Options:\n")[1].split("\n  --")[1:]:
+            assert len(line.split(maxsplit=1)[1:]) == 1, f"{name}: {line}"
+
+
+def test_a_shell_completes_the_commands():
+    typed = {"_SPECDATA_COMPLETE": "complete_bash", "COMP_WORDS": "specdata pre", "COMP_CWORD": "1"}
+    done = subprocess.run([SPECDATA], env=os.environ | typed, capture_output=True, text=True, check=True)
+    assert sorted(done.stdout.split()) == ["predict", "preflight", "preview"]
 
 
 def test_control_c_says_so_and_the_same_command_goes_on(tmp_path):
     (tmp_path / "recipe.yaml").write_text(RECIPE.replace("size: 40}", "size: 300}", 1))
     command = [SPECDATA, "build", "recipe.yaml", "--output", "out", "--shards", "3"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("out.parts/read/00001.*.partial/spectra.arrow")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE)
+    printed = b""
+    while not re.search(rb" (10[1-9]|1[1-9]\d|2\d\d)/300", printed):  # until the first of three parts is done
+        printed += process.stderr.read1()
+        assert process.poll() is None, printed
     process.send_signal(signal.SIGINT)
-    _, printed = process.communicate(timeout=60)
+    printed = process.communicate()[1]
     assert process.returncode == 130
-    assert "interrupted; nothing is half written, give the same command again" in printed
-    assert "Traceback" not in printed
+    assert b"interrupted; nothing is half written, give the same command again" in printed
+    assert b"Traceback" not in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parts", "recipe.yaml"]
-    assert [path.name for path in (tmp_path / "out.parts" / "read").iterdir()] == ["00000"]
-    done = run(*command[1:], cwd=tmp_path)
+    assert (tmp_path / "out.parts" / "read" / "00000").is_dir()
+    assert not list(tmp_path.rglob("*.partial"))
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "recipe.yaml"]
 
 
-def test_the_source_is_never_inside_the_output(tmp_path):
-    (tmp_path / "fits").mkdir()
-    done = run("build", "recipes/data/sdss-folder.yaml", "--source", "fits", "--output", ".", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "holds the source" in done.stderr
-
-
-def test_an_override_reaches_the_card_as_the_text_that_was_given(monkeypatch):
-    from typer.testing import CliRunner
-
-    from specdata.cli import app
-
+def test_an_override_reaches_the_card_as_the_text_that_was_given(run, monkeypatch):
     given = {}
     monkeypatch.setattr(
         "specdata.publish.adapter_card.write_adapter", lambda *_, overrides, **__: given.update(overrides)
     )
-    command = ["card", "--training=t", "--evaluation=e", "--recipe=smollm2-135m/redshift-demo", "--output=out"]
-    done = CliRunner().invoke(app, [*command, "--override", "eval_strategy=no", "--override", "learning_rate=1e-5"])
-    assert done.exit_code == 0, done.output
+    command = "card --training=t --evaluation=e --recipe=smollm2-135m/redshift-demo --output=out"
+    assert run(*command.split(), "--override", "eval_strategy=no", "--override", "learning_rate=1e-5")[0] == 0
     assert given == {"eval_strategy": "no", "learning_rate": "1e-5"}

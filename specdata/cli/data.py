@@ -1,4 +1,4 @@
-"""Commands that make and show data sets."""
+"""Commands that make and show data sets, and list the recipes."""
 
 import contextlib
 from pathlib import Path
@@ -6,41 +6,41 @@ from typing import Annotated
 
 import typer
 
-from specdata.cli.options import Overwrite, key_values
-from specdata.cli.report import print_build, print_preview
+from specdata.cli.options import Overwrite, SlurmOption, key_values
 from specdata.errors import SpecdataError
 
 app = typer.Typer()
+_Dataset = Annotated[str, typer.Argument(help="Data set made by `specdata build`: a folder or a Hub name.")]
 
 
 @app.command()
-def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print the path of this recipe's file.")] = None,
-):
-    """List the shipped recipes, or print where one lies: trl sft --config "$(specdata recipes NAME)"."""
+def recipes(name: Annotated[str | None, typer.Argument(help="Print the path of this recipe's file.")] = None) -> None:
+    """List the recipes, or print where one lies. For example: trl sft --config "$(specdata recipes NAME)"."""
     from specdata.files import find_recipe, recipe_names
 
-    print("\n".join(recipe_names()) if name is None else find_recipe(name))
+    if name is not None:
+        print(find_recipe(name))
+        return
+    names = recipe_names()
+    for name in names:  # the first line of a recipe is a comment that says what it is
+        with find_recipe(name).open(encoding="utf-8") as file:
+            print(f"{name:<{max(map(len, names))}}  {file.readline().lstrip('# ').rstrip()}")
 
 
 @app.command()
 def build(
-    recipe: Annotated[Path, typer.Argument(help="Recipe of a data set, e.g. recipes/data/sdss-folder.yaml.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe of a data set, such as recipes/data/sdss-folder.yaml.")],
     output: Annotated[Path | None, typer.Option(help="Folder to make; it appears only when it is complete.")] = None,
-    source: Annotated[
-        Path | None, typer.Option(help="Folder of spec files, or a data set, in place of the recipe's.")
-    ] = None,
+    source: Annotated[Path | None, typer.Option(help="Spec files, or a data set, instead of the recipe's.")] = None,
     overwrite: Overwrite = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be asked of the SDSS archive.")] = False,
-    executor: Annotated[str | None, typer.Option(help="Who does the parts: local, slurm or ray.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the queries to the SDSS archive only.")] = False,
+    executor: Annotated[str | None, typer.Option(help="What runs the parts: local, slurm or ray.")] = None,
     shards: Annotated[int | None, typer.Option(min=1, help="Parts that the source is divided into.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Parts that are worked on at the same time.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Parts that run at the same time.")] = None,
     work: Annotated[Path | None, typer.Option(help="Folder for the parts; by default OUTPUT.parts.")] = None,
-    slurm_option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE, such as partition=cpu or account=astro; repeatable.")
-    ] = None,
-):
-    """Turn spectra into a folder that is a Hub data set repository."""
+    slurm_option: SlurmOption = None,
+) -> None:
+    """Make a data set from spectra, ready for the Hub."""
     from specdata.dataset.build import build as build_dataset
     from specdata.dataset.recipe import load_data_recipe
     from specdata.files import find_recipe
@@ -51,9 +51,7 @@ def build(
         from specdata.archive.query import dry_run as describe
 
         if content.source.kind != "sdss":
-            raise SpecdataError(
-                f"--dry-run: shows what is asked of the archive, and {recipe} has no source of kind sdss"
-            )
+            raise SpecdataError(f"--dry-run shows the queries to the SDSS archive, and {recipe} makes none")
         print(describe(bin_queries(content.cuts, content.sample), content.source.data_release))
         return
     if output is None:
@@ -64,26 +62,46 @@ def build(
     )  # fmt: skip
     if manifest is None:
         print(f"submitted  four jobs, the last of which makes {output}; if one fails, give the same command again")
-        return
-    print_build(manifest, output)
+    else:
+        print_build(manifest, output)
+
+
+def print_build(manifest: dict, output: Path) -> None:
+    """Print from its manifest what a build has made."""
+    counts = manifest["counts"]
+    if selection := manifest.get("selection"):
+        listed = f"{manifest['recipe']['source']['catalogue']}.failed.csv, which the next run tries again"
+        lost = len(selection["missing"])
+        said = f"{lost}, replaced from their redshift bins as far as these go; listed in {listed}" if lost else "none"
+        print(f"missing    {said}")
+    rejected = ", ".join(f"{cut} {n}" for cut, n in counts["rejected"].items() if n) or "none"
+    print(f"read       {counts['read']} spectra; rejected: {rejected}")
+    bins, asked = manifest["redshift_bins"], counts["asked"]
+    short = sum(row["taken"] < row["asked"] for row in bins)
+    ran_short = f"; {short} of {len(bins)} redshift bins ran short (the card has the table)" if short else ""
+    print(f"sampled    {counts['sampled']} of the {asked['size']} asked for{ran_short}")
+    short_of = {name: f" of {asked[name]} asked" for name, n in counts["splits"].items() if asked.get(name, n) != n}
+    print("splits     " + ", ".join(f"{name} {n}{short_of.get(name, '')}" for name, n in counts["splits"].items()))
+    print(f"revision   {manifest['revision'][:12]}")
+    for name, config in manifest["configs"].items():
+        fit = config.get("fit")
+        fitted = f", the most within {fit['tokens']} tokens of {fit['tokenizer']} ({fit['longest']})" if fit else ""
+        clipped = f", {config['values']['clipped']} values clipped" if config["values"]["clipped"] else ""
+        print(f"config     {name}: {len(config['edges']) - 1} bins{fitted}{clipped}")
+    print(f'load it    load_dataset("{output}", "{next(iter(manifest["configs"]))}")')
 
 
 @app.command()
 def tokens(
-    dataset: Annotated[str, typer.Argument(help="Data set of `specdata build`: a folder or a Hub name.")],
-    tokenizer: Annotated[
-        list[str] | None,
-        typer.Option(help="llama-3.1, smollm2-135m, a Hub id, a folder, a .gguf or a tokenizer.model; repeatable."),
-    ] = None,
+    dataset: _Dataset,
+    tokenizer: Annotated[list[str] | None, typer.Option(help="A name, Hub id, folder or file; repeatable.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Tokens that a row may have.")] = 573,
     context: Annotated[int, typer.Option(min=1, help="Tokens of the model's context.")] = 8192,
-    bins: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="Linear bins of the schemes, instead of the data set's.")
-    ] = None,
+    bins: Annotated[int | None, typer.Option(min=1, max=10_000, help="Linear bins instead of the data set's.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows to look at, the first of each split.")] = 100_000,
-    figure: Annotated[Path | None, typer.Option(help="Draw it, too: a PNG, PDF or SVG file.")] = None,
-):
-    """Count what the rows of a data set cost with any tokenizer, as they are and in every scheme."""
+    figure: Annotated[Path | None, typer.Option(help="Draw the counts: a PNG, PDF or SVG file.")] = None,
+) -> None:
+    """Count the tokens of a data set's rows with any tokenizer. Counts them in every other scheme, too."""
     from specdata.canvas import FORMATS
     from specdata.dataset.costs import token_costs
     from specdata.dataset.figures import token_figure
@@ -96,7 +114,7 @@ def tokens(
     folder = local_folder(dataset, "dataset")
     manifest = read_manifest(folder, dataset)
     options = {"limit": limit, "context": context, "most_rows": rows, "bins": bins, "progress": True}
-    # The file first, so that a name that will not do is told before the counting.
+    # The file first, so that an impossible name is told before the counting.
     with new_file(figure, suffixes=FORMATS) if figure else contextlib.nullcontext() as partial:
         costs = token_costs(folder, manifest, tokenizer or [LLAMA, SMOLLM2], **options)
         print(cost_table(costs), end="")
@@ -108,13 +126,18 @@ def tokens(
 
 @app.command()
 def preview(
-    dataset: Annotated[str, typer.Argument(help="Data set of `specdata build`: a folder or a Hub name.")],
+    dataset: _Dataset,
     row: Annotated[str, typer.Argument(help="SPLIT:NUMBER such as test:0, PLATE-MJD-FIBERID, or a specobjid.")],
     config: Annotated[str | None, typer.Option(help="Text config; by default the first one.")] = None,
     output: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG; by default preview-NAME-CONFIG.png.")] = None,
-):
-    """Draw a row as it was observed, as it was binned, and as its text says it, over each other."""
+) -> None:
+    """Draw a row: as observed, as binned, and as its text says it."""
     from specdata.dataset.preview import preview as run
 
     shown = run(dataset, row, output, config=config)
-    print_preview(shown)
+    text = shown["text"] if len(shown["text"]) < 100 else f"{shown['text'][:72]} … {shown['text'][-20:]}"
+    clipped = f", {shown['clipped']} values clipped" if shown["clipped"] else ""
+    print(f"row        {shown['split']}:{shown['number']}, {shown['name']}, z = {shown['z']:.4f}")
+    print(f"text       {shown['config']}, {shown['bins']} values: {text}")
+    print(f"error      at most {shown['error']:.4f} of the normalised flux{clipped}")
+    print(f"figure     {shown['path']}")

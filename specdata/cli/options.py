@@ -8,11 +8,22 @@ import typer
 from specdata.errors import SpecdataError
 
 Output = Annotated[Path, typer.Option(help="Folder to make; it appears only when it is complete.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result, the whole folder.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the folder of an earlier result.")]
+SlurmOption = Annotated[
+    list[str] | None,
+    typer.Option("--slurm-option", help="KEY=VALUE for #SBATCH, such as partition=gpu; repeatable."),
+]
+Device = Annotated[str | None, typer.Option(help="Such as cuda or cpu; by default a GPU if there is one.")]
 
 
-def key_values(option, items, example):
-    """Split the KEY=VALUE of an option that may be repeated; dict."""
+def key_values(option: str, items: list[str] | None, example: str) -> dict[str, str]:
+    """Split the ``KEY=VALUE`` items of an option that may be given several times.
+
+    Raises
+    ------
+    SpecdataError
+        If an item has no ``=`` or nothing on one side of it.
+    """
     pairs = {}
     for item in items or []:
         key, equals, value = item.partition("=")

@@ -1,51 +1,52 @@
-"""Commands before and around a training: check it, launch many, hand it to a cluster, take data to mix in."""
+"""Commands before and around a training: check it, mix in other data, send it to a cluster, launch many."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from specdata.cli.options import Output, Overwrite, key_values
-from specdata.cli.report import print_check
+from specdata.cli.options import Output, Overwrite, SlurmOption, key_values
 
 app = typer.Typer()
-_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
-_Recipe = Annotated[str, typer.Argument(help="Recipe of trl sft; what trl sft would be given after it comes last.")]
-_Gpus = Annotated[int | None, typer.Option(min=1, help="GPUs of each node; by default what the launch asks for.")]
+_TRL_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
+_Recipe = Annotated[str, typer.Argument(help="Recipe of trl sft; options for trl sft follow after all others.")]
 
 
-@app.command(context_settings=_SETTINGS)
+@app.command(context_settings=_TRL_OPTIONS)
 def check(
     context: typer.Context,
     recipe: _Recipe,
-    device: Annotated[str | None, typer.Option(help="GPU that it is meant for, such as h100-80gb.")] = None,
-    gpus: _Gpus = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes, each with so many GPUs.")] = 1,
-):
-    """Tell what a launch would run into, in seconds: exit code 2 if it would fail."""
+    device: Annotated[str | None, typer.Option(help="GPU to train on, such as h100-80gb.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="GPUs of each node; by default the launch's number.")] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes, each with that number of GPUs.")] = 1,
+) -> None:
+    """Find out in seconds why a training would fail. Exit code 2 if it would."""
     from specdata.training.check import check as run
 
     report = run(recipe, context.args, device=device, gpus=gpus, nodes=nodes)
-    print_check(report)
+    for name, fact in report.facts.items():
+        print(f"{name}: {fact}")
+    for level, sentence in report.findings:  # the worst first
+        print(f"{'FAILS' if level == 'fail' else 'warns'}  {sentence}")
     if report.failed:
+        print(f"{len(report.failed)} findings would make the launch fail")
         raise typer.Exit(2)
+    print("nothing found that would fail")
 
 
 @app.command()
 def replay(
-    dataset: Annotated[str, typer.Argument(help="Instruction data of chats: a folder or a Hub name.")],
+    dataset: Annotated[str, typer.Argument(help="Instruction data with conversations: a folder or a Hub name.")],
     output: Output,
-    tokenizer: Annotated[
-        str, typer.Option(help="Of the model to train: llama-3.1, smollm2-135m, a Hub id or a folder.")
-    ],
+    tokenizer: Annotated[str, typer.Option(help="Of the model to train: llama-3.1, a Hub id, a folder.")],
     config: Annotated[str | None, typer.Option(help="Config of the data set.")] = None,
     split: Annotated[str, typer.Option(help="Split of the data set.")] = "train",
     rows: Annotated[int, typer.Option(min=1, help="Conversations to take, at random.")] = 200,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens that one may have, chat template included.")] = 573,
-    seed: int = 0,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of the longest, chat template included.")] = 573,
+    seed: Annotated[int, typer.Option(help="Of the random choice.")] = 0,
     overwrite: Overwrite = False,
-):
-    """Take conversations of an instruction set that a recipe can mix in, so that the model stays able to talk."""
+) -> None:
+    """Take conversations for a recipe to mix in. With them, the model does not forget how to talk."""
     from specdata.training.replay import write_replay
 
     record = write_replay(
@@ -53,27 +54,20 @@ def replay(
         overwrite=overwrite,
     )  # fmt: skip
     print(f"taken      {record['rows']} of the {record['looked_at']} looked at; {record['too_long']} were too long")
-    print(
-        f"mix it in  datasets: [..., {{path: {output}, split: train, columns: [prompt, completion], fraction: 0.05}}]"
-    )
+    print(f"mix it in  datasets: [..., {{path: {output}, split: train, columns: [prompt, completion]}}]")
 
 
-@app.command(context_settings=_SETTINGS)
+@app.command(context_settings=_TRL_OPTIONS)
 def slurm(
     context: typer.Context,
     recipe: _Recipe,
     output: Annotated[Path, typer.Option(help="Batch script to write, such as train.sbatch.")],
     nodes: Annotated[int, typer.Option(min=1, help="Nodes.")] = 1,
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each; 0 for CPUs.")] = 8,
-    accelerate_config: Annotated[
-        str | None, typer.Option(help="accelerate/fsdp2, accelerate/zero3, a file or trl's own name.")
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--slurm-option", help="KEY=VALUE for #SBATCH, such as partition=gpu; repeatable."),
-    ] = None,
-    setup: Annotated[str | None, typer.Option(help="Line that makes trl available: source .venv/bin/activate.")] = None,
-):
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each node; 0 to train on CPUs.")] = 8,
+    accelerate_config: Annotated[str | None, typer.Option(help="accelerate/fsdp2, a file, or trl's own name.")] = None,
+    option: SlurmOption = None,
+    setup: Annotated[str | None, typer.Option(help="Shell command first: source .venv/bin/activate.")] = None,
+) -> None:
     """Write the batch script that runs a recipe on a Slurm cluster."""
     from specdata.training.slurm import write_slurm
 
@@ -81,18 +75,18 @@ def slurm(
         output, recipe, context.args, nodes=nodes, gpus=gpus, accelerate_config=accelerate_config,
         options=key_values("--slurm-option", option, "partition=gpu"), setup=setup,
     )  # fmt: skip
-    print(f"written    {output}; submit it by: sbatch {output}")
+    print(f"written    {output}; submit it with: sbatch {output}")
 
 
-@app.command(context_settings=_SETTINGS)
+@app.command(context_settings=_TRL_OPTIONS)
 def sweep(
     context: typer.Context,
     recipe: _Recipe,
     output: Annotated[Path, typer.Option(help="Folder with a folder for each run, and the table.")],
     grid: Annotated[str, typer.Option(help="Grid of settings: a YAML file or a shipped one.")] = "sweeps/paper",
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only the first rows, a fair sample.")] = None,
-):
-    """Train and evaluate every run of a grid, and write one table. Stopped, it goes on where it was."""
+) -> None:
+    """Train and evaluate every run of a grid, and write one table. Run again, it goes on where it stopped."""
     from specdata.training.sweep import sweep as run
     from specdata.training.table import markdown
 

@@ -15,7 +15,7 @@ from datasets import load_dataset
 from specdata import SpecdataError
 from specdata.archive.catalogue import read_catalogue
 from specdata.archive.manners import POLITE
-from specdata.cli.report import print_build
+from specdata.cli.data import print_build
 from specdata.dataset.build import build
 from specdata.dataset.recipe import load_data_recipe
 

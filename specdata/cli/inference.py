@@ -1,0 +1,155 @@
+"""Commands that read single spectra with a trained adapter."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from specdata.cli.options import Device
+from specdata.errors import SpecdataError
+
+app = typer.Typer()
+_Adapter = Annotated[str, typer.Option(help="LoRA adapter: a folder or a Hub name.")]
+_Model = Annotated[str | None, typer.Option(help="Base model, a folder or a Hub name; by default the adapter's.")]
+_Dataset = Annotated[str | None, typer.Option(help="Data set that it was trained on, if its folder does not name it.")]
+_Config = Annotated[str | None, typer.Option(help="Text config of that data set.")]
+
+
+@app.command()
+def chat(
+    adapter: _Adapter,
+    spectrum: Annotated[Path, typer.Option(help="A spec file, lite or full.")],
+    model: _Model = None,
+    dataset: _Dataset = None,
+    config: _Config = None,
+    question: Annotated[list[str] | None, typer.Option(help="Ask this and end; repeatable.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep the conversation: a .json or .md file.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw p(z): a PNG, PDF or SVG file.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens of the longest answer.")] = 256,
+    device: Device = None,
+) -> None:
+    """Predict the redshift of a spectrum, and talk about the galaxy."""
+    from specdata import canvas
+    from specdata.evaluation import figures
+    from specdata.files import new_file
+    from specdata.inference.chat import FORMATS, Session
+    from specdata.inference.reader import Reader
+    from specdata.spectra.specfile import read_spectrum
+
+    read_spectrum(spectrum)  # a file that cannot be read is told before the model is loaded
+    at_terminal = not question and sys.stdin.isatty()
+    with (
+        new_file(save, suffixes=FORMATS) if save else contextlib.nullcontext() as transcript,
+        new_file(figure, suffixes=canvas.FORMATS) if figure else contextlib.nullcontext() as drawing,
+    ):
+        reader = Reader(adapter, model, dataset=dataset, config=config, device=device)
+        session = Session(reader, spectrum)
+        _introduce(reader, session)
+        if figure:
+            found = session.prediction
+            title = f"{'mock ' if found.spectrum.is_mock else ''}{found.spectrum.name}"
+            figures.redshift_density(drawing, found.posterior, z_pred=found.z, z_file=found.spectrum.z, title=title)
+        for text in question or _questions(at_terminal):
+            print("assistant  " if at_terminal else f"\nuser       {text}\nassistant  ", end="", flush=True)
+            try:
+                session.ask(text, max_new_tokens=max_new_tokens, on_text=lambda piece: print(piece, end="", flush=True))
+            except SpecdataError as error:
+                if not at_terminal:
+                    raise
+                print(error, end="")
+            print()
+        if save:
+            session.write(transcript)
+    for path in filter(None, (save, figure)):
+        print(f"\nwritten to {path}")
+
+
+def _introduce(reader, session) -> None:
+    """Print the model, the spectrum and the redshift, with which a conversation begins."""
+    from specdata.inference.chat import describe
+
+    found, encoding = session.prediction, reader.encoding
+    spectrum, series = found.spectrum, found.prompt[0]["content"]
+    name = f"{'mock, ' if spectrum.is_mock else ''}{spectrum.name}"
+    print(f"model      {reader.model} with {reader.adapter}")
+    print(f"spectrum   {spectrum.source}: {name}, as {len(encoding.wavelength)} bins in {encoding.scheme}")
+    said = f"{spectrum.spectype} {spectrum.subclass}".rstrip()
+    print(f"not told   {said}, z = {spectrum.z:.4f}, S/N {spectrum.snmedian:.1f} (in the file, hidden from the model)")
+    for warning in [*reader.warnings, *found.warnings]:
+        print(f"specdata: warning: {warning}", file=sys.stderr)
+    print(f"\nuser       {series if len(series) < 110 else f'{series[:84]} … {series[-20:]}'}")
+    print(f"assistant  {found.answer}\n           {describe(found)}", flush=True)
+
+
+def _questions(at_terminal):
+    """Yield the lines that are typed or piped in, until /exit or the end."""
+    if at_terminal:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401, lets the user edit a line and recall earlier ones
+        print("\nAsk about the galaxy; Ctrl-C stops an answer, /exit or Ctrl-D ends.")
+    while True:
+        try:
+            text = input("\nuser       " if at_terminal else "").strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if text == "/exit":
+            return
+        if at_terminal and text.startswith("/"):
+            print(f"           {text} is no command; /exit ends")
+        elif text:
+            yield text
+
+
+@app.command()
+def predict(
+    adapter: _Adapter,
+    files: Annotated[list[Path] | None, typer.Argument(help="Spec files, lite or full.")] = None,
+    spectrum: Annotated[list[Path] | None, typer.Option(help="The same as an option; repeatable.")] = None,
+    model: _Model = None,
+    dataset: _Dataset = None,
+    config: _Config = None,
+    output: Annotated[Path | None, typer.Option(help="Keep the table: a .csv or .json file.")] = None,
+    device: Device = None,
+) -> None:
+    """Print the redshifts of spectra with 68 % and 95 % intervals."""
+    from tqdm import tqdm
+
+    from specdata.files import new_file
+    from specdata.inference.reader import Reader, write_predictions
+
+    paths = [*(files or []), *(spectrum or [])]
+    if not paths:
+        raise SpecdataError("no spectrum: give one or more spec files")
+    with new_file(output, suffixes=(".csv", ".json")) if output else contextlib.nullcontext() as partial:
+        reader = Reader(adapter, model, dataset=dataset, config=config, device=device)
+        for warning in reader.warnings:
+            print(f"specdata: warning: {warning}", file=sys.stderr)
+        found, failed = [], []
+        for path in tqdm(paths, unit=" spectra", desc="predict", disable=len(paths) == 1):
+            try:
+                found.append(reader.predict(path).to_dict())
+            except SpecdataError as error:
+                failed.append(str(error))
+        if not found:
+            raise SpecdataError("; ".join(failed))
+        _print_predictions(found)
+        if output:
+            write_predictions(partial, found)
+    if output:
+        print(f"written to {output}")
+    if failed:
+        raise SpecdataError(f"{len(failed)} of {len(paths)} spectra were left out: {'; '.join(failed)}")
+
+
+def _print_predictions(predictions) -> None:
+    width = max(8, *(len(row["file"]) for row in predictions))
+    print(f"{'file':<{width}}  {'class':<8}{'z_file':>8}{'answer':>9}{'median':>9}   {'68 %':<18}{'95 %':<18}outside")
+    for row in predictions:
+        answer = "none" if row["z"] is None else f"{row['z']:.4f}"
+        spans = (f"{low:.4f} to {high:.4f}" for low, high in (row["interval_68"], row["interval_95"]))
+        head = f"{row['file']:<{width}}  {row['class']:<8}{row['z_file']:>8.4f}{answer:>9}{row['median']:>9.4f}   "
+        print(head + "".join(f"{span:<18}" for span in spans) + f"{100 * row['outside']:.1f} %")
+        for warning in row["warnings"]:
+            print(f"{'':<{width}}  {warning}")

@@ -1,0 +1,120 @@
+"""Commands that check what the Hub allows, write the card of an adapter, and publish."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from specdata.cli.options import Output, Overwrite, key_values
+
+app = typer.Typer()
+
+
+@app.command()
+def card(
+    training: Annotated[Path, typer.Option(help="Output folder of trl sft.")],
+    evaluation: Annotated[Path, typer.Option(help="Output folder of specdata evaluate for that adapter.")],
+    recipe: Annotated[Path, typer.Option(help="Recipe that it was trained with.")],
+    output: Output,
+    base_model: Annotated[str | None, typer.Option(help="Hub name of the base, where a local copy was used.")] = None,
+    override: Annotated[list[str] | None, typer.Option(help="KEY=VALUE that changed the recipe; repeatable.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Gather an adapter, its results and its card in one folder."""
+    from specdata.files import find_recipe
+    from specdata.publish.adapter_card import write_adapter
+
+    overrides = key_values("--override", override, "learning_rate=1e-5")
+    write_adapter(
+        training, evaluation, find_recipe(recipe), output, base_model=base_model, overrides=overrides,
+        overwrite=overwrite,
+    )  # fmt: skip
+    print(f"adapter and card in {output}")
+
+
+@app.command()
+def preflight(
+    names: Annotated[list[str] | None, typer.Argument(help="Recipes of trl sft, and models on the Hub.")] = None,
+    repo: Annotated[str | None, typer.Option(help="Repository that you will publish to: ORG/NAME.")] = None,
+    dataset: Annotated[bool, typer.Option("--dataset", help="The repository is a data set, not an adapter.")] = False,
+) -> None:
+    """Check before the training what the Hub allows. Access to models and data, and to publish."""
+    from specdata.hub import preflight as run
+
+    for what, found in run(names or [], repo=repo, repo_type="dataset" if dataset else "model"):
+        print(f"{what:<11}{found}")
+
+
+publish = typer.Typer(no_args_is_help=True, help="Check a data set or an adapter and publish it in one commit.")
+app.add_typer(publish, name="publish")
+
+_Folder = Annotated[Path, typer.Argument(help="The folder that specdata made.")]
+_Repo = Annotated[str, typer.Option(help="Repository on the Hub: ORG/NAME. It is made if it does not exist.")]
+_Private = Annotated[bool, typer.Option("--private", help="Make a new repository private.")]
+_Tag = Annotated[str | None, typer.Option(help="Name of this version, such as v1.0; by default made of its content.")]
+_Message = Annotated[str | None, typer.Option(help="Message of the commit.")]
+_Collection = Annotated[str | None, typer.Option(help="Title of a collection of ORG; made if it does not exist.")]
+_Allow = Annotated[list[str] | None, typer.Option(help="Text that only looks like a secret or a path; repeatable.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and list what would be sent; send nothing.")]
+
+
+@publish.command()
+def dataset(
+    folder: _Folder, repo: _Repo, private: _Private = False, tag: _Tag = None, message: _Message = None,
+    collection: _Collection = None, allow: _Allow = None, dry_run: _DryRun = False,
+) -> None:  # fmt: skip
+    """Publish a data set made by specdata build."""
+    from specdata.publish.publish import publish_dataset
+
+    done = publish_dataset(
+        folder, repo, private=private, tag=tag, message=message, collection=collection, allow=allow, dry_run=dry_run,
+        show=_print_changes,
+    )  # fmt: skip
+    _print_published(done)
+
+
+@publish.command()
+def adapter(
+    folder: _Folder, repo: _Repo, private: _Private = False, tag: _Tag = None, message: _Message = None,
+    collection: _Collection = None, allow: _Allow = None, dry_run: _DryRun = False,
+    dataset: Annotated[str | None, typer.Option(help="Hub name of the data set, where a local copy was used.")] = None,
+    base_model: Annotated[str | None, typer.Option(help="Hub name of the base, where a local copy was used.")] = None,
+) -> None:  # fmt: skip
+    """Publish an adapter made by specdata card."""
+    from specdata.publish.publish import publish_adapter
+
+    done = publish_adapter(
+        folder, repo, dataset=dataset, base_model=base_model, private=private, tag=tag, message=message,
+        collection=collection, allow=allow, dry_run=dry_run, show=_print_changes,
+    )  # fmt: skip
+    _print_published(done)
+
+
+def _print_changes(planned) -> None:
+    """Print the files of a publication, and which of them are new, changed or the same as on the Hub."""
+    changes = planned.changes
+    groups = {"new": changes.added, "changed": changes.changed, "as it is": changes.same}
+    rows = sorted((upload.path, upload.size, what) for what, uploads in groups.items() for upload in uploads)
+    print(f"{planned.repo} ({'data set' if planned.repo_type == 'dataset' else 'adapter'}), version {planned.tag}")
+    for path, size, what in rows:
+        print(f"  {what:<9} {size:>15,}  {path}")
+    for path in changes.removed:
+        print(f"  {'removed':<9} {'':>15}  {path}")
+    sent = [upload.size for upload in changes.added + changes.changed]
+    print(f"  {len(sent)} of {len(rows)} files to send, {sum(sent):,} bytes; no secret and no local path was found")
+    for path in planned.left_out:
+        print(f"  stays here: {path}")
+    for note in planned.notes:
+        print(f"  note: {note}")
+
+
+def _print_published(done) -> None:
+    from huggingface_hub import constants
+
+    if done.commit is None:
+        print("nothing was sent: this was a dry run")
+        return
+    place = f"{constants.ENDPOINT}/{'datasets/' if done.repo_type == 'dataset' else ''}{done.repo}"
+    print(f"{'published' if done.made else 'no change'}  {place}, commit {done.commit[:7]}, tag {done.tag}")
+    if done.collection:
+        print(f"collection {done.collection}")
