@@ -10,39 +10,25 @@ import numpy as np
 
 from specdata.errors import SpecdataError
 from specdata.serialize import CSV, PACKED
-from specdata.serialize.fixed import AffineScheme
-from specdata.serialize.separated import SeparatedScheme
-from specdata.serialize.series import check_text, decode_rows, series_array, string_array
+from specdata.serialize.schemes import FixedScheme, Scheme, SeparatedScheme
 
 _RESERVED = "<|reserved_special_token_{}|>"  # Llama-3 has 248 of them, numbered from 0
 
 
-class _ByBatch:
-    """One series as a batch of one, and a malformed one of a batch found among its rows."""
-
-    def encode(self, values):
-        return self.encode_batch(series_array(values, 1)[None])[0]
-
-    def decode_batch(self, texts):
-        return decode_rows(self, string_array(texts))
-
-    def encode_batch(self, array, *, arrow=False):
-        texts = self._texts(series_array(array, 2))
-        return string_array(texts) if arrow else texts
-
-
-class Rewritten(_ByBatch):
+class Rewritten(Scheme):
     """Texts of a shipped scheme with something put in, which `back` takes out again."""
 
     def __init__(self, name, inner, forth, back):
         self.name, self._inner, self._forth, self._back = name, inner, forth, back
         self.step, self.low, self.high = inner.step, inner.low, inner.high
 
-    def _texts(self, array):
+    def _codes(self, values):
+        return values
+
+    def _write(self, array):
         return [self._forth(text) for text in self._inner.encode_batch(array)]
 
-    def decode(self, text):
-        check_text(text)
+    def _read(self, text):
         plain = self._back(text)
         expected = self._forth(plain)
         if text != expected:  # the first character that is another one, or is not there
@@ -52,7 +38,7 @@ class Rewritten(_ByBatch):
         return self._inner.decode(plain)
 
 
-class Differences(_ByBatch):
+class Differences(Scheme):
     """The code of `packed` of the first value, then differences to the value before, in a fixed number of digits.
 
     A missing value is left out of the differences. With three digits they are taken modulo 1000, plus 500: whatever two
@@ -64,19 +50,18 @@ class Differences(_ByBatch):
     def __init__(self, name, width):
         self.name, self.step, self.low, self.high = name, PACKED.step, PACKED.low, PACKED.high
         self._wraps, self._half, self._first = width == 3, 10**width // 2, 3
-        self._words = AffineScheme(name, width=width, step=(1, 1), offset=0)
-        self._start = AffineScheme(name, width=3, step=(1, 1), offset=0)
+        self._words = FixedScheme(name, width=width, step=(1, 1), offset=0)
+        self._start = FixedScheme(name, width=3, step=(1, 1), offset=0)
 
     def followed(self, array):
         """What is read back: x rounded, but for jumps that two digits do not hold; ndarray of the shape of `array`."""
         return self._reached(self._codes(np.asarray(array, dtype=np.float64)))[1]
 
-    def _codes(self, array):
-        return PACKED.decode_batch(PACKED.encode_batch(array, arrow=True)) * 100 + 200 if array.size else array
+    def _codes(self, values):
+        return PACKED._codes(values)
 
     def _reached(self, codes):
         """Words of all values, and the values that they lead to."""
-        codes = np.rint(codes)
         words, reached, at = np.full(codes.shape, np.nan), np.full(codes.shape, np.nan), np.full(len(codes), 500.0)
         for n, code in enumerate(codes.T):
             here = ~np.isnan(code)
@@ -91,14 +76,13 @@ class Differences(_ByBatch):
             reached[:, n] = np.where(here, at, np.nan)
         return words, (reached - 200) / 100
 
-    def _texts(self, array):
-        words = self._reached(self._codes(array))[0]
+    def _write(self, codes):
+        words = self._reached(codes)[0]
         parts = ((self._start, words[:, :1]), (self._words, words[:, 1:]))
         parts = ((self._words, words),) if self._wraps else parts
         return ["".join(row) for row in zip(*(scheme.encode_batch(part) for scheme, part in parts), strict=True)]
 
-    def decode(self, text):
-        check_text(text)
+    def _read(self, text):
         if self._wraps:
             steps = self._words.decode(text) - self._half
             codes = (500 + np.cumsum(np.nan_to_num(steps))) % 1000
@@ -117,7 +101,7 @@ class Differences(_ByBatch):
         return (np.where(missing, np.nan, codes) - 200) / 100
 
 
-class Codebook(_ByBatch):
+class Codebook(Scheme):
     """One token a value: the number of the nearest of some levels, and a last word where a value is missing.
 
     Parameters
@@ -154,20 +138,19 @@ class Codebook(_ByBatch):
             levels = np.unique(np.diff(sums[ends])[held] / np.diff(ends)[held])
         return cls(name, levels, word)
 
-    def codes(self, values):
+    def _codes(self, values):
         """The number of each word; ndarray of the shape of `values`, int."""
         nearest = np.searchsorted(0.5 * (self.levels[1:] + self.levels[:-1]), values)
         return np.where(np.isnan(values), len(self.levels), nearest)
 
     def nearest(self, values):
         """What is read back; ndarray of the shape of `values`."""
-        return np.append(self.levels, np.nan)[self.codes(values)]
+        return np.append(self.levels, np.nan)[self._codes(values)]
 
-    def _texts(self, array):
-        return ["".join([self.words[code] for code in row]) for row in self.codes(array).tolist()]
+    def _write(self, codes):
+        return ["".join([self.words[code] for code in row]) for row in codes.tolist()]
 
-    def decode(self, text):
-        check_text(text)
+    def _read(self, text):
         numbers, at = [], 0
         while at < len(text):
             match = self._word.match(text, at)
@@ -213,5 +196,5 @@ PADDED_GROUPS = Rewritten(
     lambda text: re.sub(r"(?<![0-9])0+(?=[0-9])", "", text),
 )
 DELTA, DELTA_SHORT = Differences("delta", 3), Differences("delta-2", 2)
-PAIRS = AffineScheme("pairs", width=2, step=(1, 10), offset=20)  # two digits a value without differences: -2.0 to 7.9
+PAIRS = FixedScheme("pairs", width=2, step=(1, 10), offset=20)  # two digits a value without differences: -2.0 to 7.9
 ALL = (SPACED_DIGITS, SPACED_VALUES, MARKED_GROUPS, PADDED_GROUPS, DELTA, DELTA_SHORT, PAIRS)

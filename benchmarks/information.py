@@ -33,7 +33,7 @@ from specdata.dataset.textconfig import Grid, TextConfig
 from specdata.errors import SpecdataError
 from specdata.evaluation.metrics import OUTLIER, nmad
 from specdata.serialize import SCHEMES
-from specdata.serialize.fixed import AffineScheme
+from specdata.serialize.schemes import FixedScheme
 from specdata.spectra.binning import median_scale
 from specdata.spectra.mock.spectrum import mock_spectra
 from specdata.text.encoding import Encoding, grid_edges, normalise
@@ -44,7 +44,7 @@ CANDIDATES = (
     *("paper median linear", "paper asinh linear", "csv median linear", "csv asinh log", "packed median linear"),
     *("packed asinh linear", "packed asinh log", "digits asinh linear", "digits asinh log"),
 )
-SCHEMES["digits"] = AffineScheme("digits", width=1, step=(3, 10), offset=-1)  # one digit a value: 0.3 to 3.0
+SCHEMES["digits"] = FixedScheme("digits", width=1, step=(3, 10), offset=-1)  # one digit a value: 0.3 to 3.0
 BUDGETS = ((PAPER_LIMIT, "llama-3.1"), (PAPER_LIMIT, "smollm2-135m"), (300, "llama-3.1"), (1100, "llama-3.1"))
 TOKENS = sorted({tokens for tokens, _ in BUDGETS})
 EXACT, EXACT_BINS = "exact asinh log", (40, 80, 160, 250, 500, 1000, 1500)

@@ -1,13 +1,13 @@
-"""Numbers to text and back: each scheme is an encoder beside its exact inverse. It knows nothing of galaxies.
+"""Numbers to text and back: each scheme is an encoder beside its exact inverse, for any numbers, not spectra alone.
 
 What all schemes have in common, for any one-dimensional array of numbers:
 
 - ``decode(encode(x))`` is x rounded to the scheme's ``step``, ``np.rint(x / step) * step``, and
   ``encode(decode(text))`` is `text`. A zero has no sign.
-- NaN, or an entry that a masked array masks, is a missing value and has a word of its own.
+- NaN, or an entry that a masked array masks, is a missing value and is written as ``NaN``.
 - A value that rounds to one outside ``low`` to ``high`` is a `SpecdataError` with its position, and so is a text that
-  `encode` could not have written. Nothing is clipped or repaired without a word.
-- ``encode_batch`` and ``decode_batch`` do the same for a whole array at once, to and from Arrow string arrays.
+  `encode` could not have written. Nothing is clipped or repaired silently.
+- ``encode_batch`` and ``decode_batch`` do the same for a whole array at once.
 
 Llama-3's tokenizer writes any run of up to three digits as one token, others write one token a digit;
 ``specdata tokens`` measures what a scheme costs.
@@ -27,11 +27,10 @@ Llama-3's tokenizer writes any run of up to three digits as one token, others wr
     most 0.005.
 """
 
-from specdata.serialize.fixed import AffineScheme
-from specdata.serialize.separated import SeparatedScheme
+from specdata.serialize.schemes import FixedScheme, Scheme, SeparatedScheme
 
 PAPER = SeparatedScheme("paper", between_digits="|", separator=" , ", end=" ,")
 CSV = SeparatedScheme("csv", between_digits="", separator=",", end="")
-PACKED = AffineScheme("packed", width=3, step=(1, 100), offset=200)
+PACKED = FixedScheme("packed", width=3, step=(1, 100), offset=200)
 
-SCHEMES = {scheme.name: scheme for scheme in (PAPER, CSV, PACKED)}
+SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in (PAPER, CSV, PACKED)}
