@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from specdata.dataset import rows
 from specdata.dataset.costs import PAPER_LIMIT
-from specdata.dataset.textconfig import Grid
+from specdata.dataset.recipe import Grid
 from specdata.errors import SpecdataError
 from specdata.serialize import PACKED, SCHEMES
 from specdata.text.encoding import grid_edges, normalise

@@ -27,9 +27,8 @@ from specdata import prompts
 from specdata.dataset import rows
 from specdata.dataset.costs import PAPER_LIMIT, fit_bins
 from specdata.dataset.folder import folder_spectra
-from specdata.dataset.recipe import load_data_recipe
+from specdata.dataset.recipe import Grid, TextConfig, load_data_recipe
 from specdata.dataset.selection import object_ids, reject
-from specdata.dataset.textconfig import Grid, TextConfig
 from specdata.errors import SpecdataError
 from specdata.evaluation.metrics import OUTLIER, nmad
 from specdata.serialize import SCHEMES

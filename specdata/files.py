@@ -5,22 +5,18 @@ import errno
 import fnmatch
 import hashlib
 import os
-import platform
-import re
 import shutil
 import tempfile
-import threading
 import time
+import uuid
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
 
 _PACKAGE = Path(__file__).parent
-_PARTIAL = re.compile(r"\..+\.(\d+)-\d+@(.*)\.partial")
-_unfinished = set()  # names of the temporary files that this process is writing
 
 
-def shipped(name):
+def shipped(name) -> Path:
     """Path of a recipe or card template, in a checkout as in an installed wheel.
 
     Parameters
@@ -32,7 +28,7 @@ def shipped(name):
     return (installed if installed.is_dir() else _PACKAGE.parent) / name
 
 
-def find_recipe(path):
+def find_recipe(path) -> Path:
     """Return `path` if it exists, or else the shipped recipe of that name.
 
     Raises
@@ -52,13 +48,13 @@ def find_recipe(path):
     raise SpecdataError(f"{path}: there is no such recipe; give the path of a YAML file, or one of {names}")
 
 
-def recipe_names():
+def recipe_names() -> list[str]:
     """Names of the shipped recipes, such as ``recipes/data/demo-mock.yaml``, in order."""
     root = shipped("recipes")
     return sorted(f"recipes/{found.relative_to(root).as_posix()}" for found in root.rglob("*.yaml"))
 
 
-def check_free(path, *, marker, contents=("*",), overwrite=False):
+def check_free(path, *, marker=None, contents=("*",), overwrite=False) -> tuple[Path, bool]:
     """Check that a folder may be made, or replaced; arguments as for `new_folder`.
 
     Returns
@@ -72,7 +68,7 @@ def check_free(path, *, marker, contents=("*",), overwrite=False):
     occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if occupied and not overwrite:
         raise SpecdataError(f"{path}: exists already; choose another output, or add --overwrite")
-    if occupied and not (path / marker).is_file():
+    if occupied and not (marker and (path / marker).is_file()):
         raise SpecdataError(f"{path}: is not replaced, for it holds no {marker} and so is not an earlier result")
     if occupied:
         for entry in sorted(path.iterdir()):
@@ -82,14 +78,14 @@ def check_free(path, *, marker, contents=("*",), overwrite=False):
 
 
 @contextlib.contextmanager
-def new_folder(path, *, marker, contents=("*",), overwrite=False):
+def new_folder(path, *, marker=None, contents=("*",), overwrite=False):
     """Fill a folder under a temporary name and give it its own name only when all is well.
 
     Parameters
     ----------
     path : path-like
         The folder to make. It must not exist or be empty, unless `overwrite` is set and it holds `marker`.
-    marker : str
+    marker : str, optional
         Name of a file that shows that a folder is an earlier result of ours, and so may be replaced.
     contents : sequence of str
         Patterns of what such a result holds at its top level. A folder that holds anything else is not replaced.
@@ -99,6 +95,11 @@ def new_folder(path, *, marker, contents=("*",), overwrite=False):
     ------
     Path
         The temporary folder, beside the final one. It is removed if the body raises.
+
+    Raises
+    ------
+    SpecdataError
+        If the folder cannot be made or must not be replaced, or if another process made it meanwhile.
     """
     path, occupied = check_free(path, marker=marker, contents=contents, overwrite=overwrite)
     try:
@@ -131,35 +132,56 @@ def new_folder(path, *, marker, contents=("*",), overwrite=False):
 
 
 @contextlib.contextmanager
-def new_file(path, *, suffixes):
+def new_file(path, *, suffixes=None):
     """Write a file under a temporary name and give it its own name, in place of what stood there, when all is well.
 
     Parameters
     ----------
     path : path-like
-    suffixes : sequence of str
-        What its name may end in.
+        Its folder is made where it is missing.
+    suffixes : sequence of str, optional
+        What the name may end in.
 
     Yields
     ------
     Path
-        The temporary file, beside the final one. It is removed if the body raises.
+        The temporary file, which the body has to write. It is removed if the body raises.
+
+    Raises
+    ------
+    SpecdataError
+        If the name has another ending, the disk is full, or the place may not be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in suffixes:
+    if suffixes and path.suffix.lower() not in suffixes:
         raise SpecdataError(f"{path}: give a name that ends in {', '.join(suffixes)}")
     if path.is_dir():
         raise SpecdataError(f"{path}: is a folder; give the name of a file")
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    partial = path.with_name(f".{uuid.uuid4().hex[:12]}.partial.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
+        with partial.open("r+b") as stream:
+            os.fsync(stream.fileno())  # so that, even after a power cut, a file of this name is complete
         partial.replace(path)
     except OSError as error:
-        raise SpecdataError(f"{path}: cannot be written ({one_line(error)}); choose another output") from None
+        raise SpecdataError(
+            f"{path}: cannot be written ({one_line(error)}); make room or choose another place, and try again"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def remove_leftovers(folder):
+    """Remove the temporary files that `new_file` had to leave in a folder when its process was killed over a day ago.
+
+    Younger ones may belong to a process that still runs, perhaps on another machine that shares the disk.
+    """
+    with contextlib.suppress(OSError):  # there is no such folder yet, or it may not be read
+        for entry in Path(folder).glob(".????????????.partial.*"):
+            if time.time() - entry.stat().st_mtime > 86_400:
+                entry.unlink()
 
 
 def _umask():
@@ -169,76 +191,7 @@ def _umask():
     return mask
 
 
-@contextlib.contextmanager
-def write_whole(path, *, check=None):
-    """Write a file under a temporary name beside it and give it its own name only when all is well.
-
-    Parameters
-    ----------
-    path : path-like
-        The file; one that is there is replaced. Its folder is made.
-    check : callable, optional
-        Called with the path of the complete temporary file; what it raises keeps the file from appearing.
-
-    Yields
-    ------
-    binary file
-
-    Raises
-    ------
-    SpecdataError
-        If the disk is full or may not be written; nothing half written is left.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}@{platform.node()}.partial")
-    _unfinished.add(partial.name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())  # a name must never be there before its bytes are, not even after a power cut
-        if check is not None:
-            check(partial)
-        partial.replace(path)
-    except OSError as error:
-        raise SpecdataError(
-            f"{path}: cannot be written ({one_line(error)}); mend that and give the same command again"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        _unfinished.discard(partial.name)
-
-
-def sweep(folder):
-    """Remove the temporary files that `write_whole` had to leave in a folder when its process was killed.
-
-    Those of a process that runs stay; of another machine, which may share the disk, those of the last day.
-    """
-    with contextlib.suppress(OSError):  # there is no such folder yet, or it may not be read
-        for entry in Path(folder).iterdir():
-            if not (found := _PARTIAL.fullmatch(entry.name)) or entry.name in _unfinished:
-                continue
-            process, node = int(found[1]), found[2]
-            # Our own number is stale too: a container gives the same one to its next run.
-            running = process != os.getpid() and _is_running(process)
-            with contextlib.suppress(OSError):
-                if not running if node == platform.node() else time.time() - entry.stat().st_mtime > 86_400:
-                    entry.unlink()
-
-
-def _is_running(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # somebody else's process
-        return True
-    return True
-
-
-def file_sha256(path):
+def file_sha256(path) -> str | None:
     """SHA-256 of a file, None if there is none."""
     try:
         with path.open("rb") as stream:

@@ -53,7 +53,7 @@ def test_build_prints_the_counts_and_the_line_that_loads_it(run, tmp_path):
     ("arguments", "sentence"),
     [
         ("build nothing.yaml --output out", "nothing.yaml: there is no such recipe; give the path"),
-        ("build bad.yaml --output out", "unknown key 'colour'; the keys allowed there are name, title"),
+        ("build bad.yaml --output out", "unknown key 'colour'; the keys there are name, title"),
         ("build recipe.yaml", "--output is missing"),
         ("build recipe.yaml --dry-run", "--dry-run shows the queries to the SDSS archive, and recipe.yaml makes none"),
         ("build recipe.yaml --output taken", "exists already; choose another output, or add --overwrite"),

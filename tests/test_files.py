@@ -1,13 +1,14 @@
 """Folders that appear whole or not at all, shipped recipes by name, and cards without placeholders."""
 
 import contextlib
+import os
 
 import pytest
 
 from specdata import cards
 from specdata.cards import render
 from specdata.errors import SpecdataError, one_line
-from specdata.files import find_recipe, new_folder, recipe_names, shipped
+from specdata.files import find_recipe, new_file, new_folder, recipe_names, remove_leftovers, shipped
 
 
 class Interrupted(Exception):
@@ -157,6 +158,43 @@ def test_an_earlier_result_comes_back_if_the_new_one_cannot_take_its_place(tmp_p
         f.rename(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert tree(tmp_path) == RESULT
+
+
+def test_a_new_file_takes_the_place_of_the_old_one_when_it_is_complete(tmp_path):
+    path = tmp_path / "folder" / "file.json"
+    for text in ("old", "new"):
+        with new_file(path, suffixes=(".json",)) as partial:
+            partial.write_text(text)
+    with contextlib.suppress(Interrupted), new_file(path) as partial:
+        partial.write_text("half")
+        raise Interrupted
+    assert tree(tmp_path) == {"folder": None, "folder/file.json": "new"}
+
+
+def test_a_file_that_cannot_be_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    for path, said in (
+        ("a.txt", r"a\.txt: give a name that ends in \.png"),
+        (".", "is a folder; give the name of a file"),
+        ("file/a.png", r"a\.png: cannot be written"),
+    ):
+        with pytest.raises(SpecdataError, match=said), new_file(tmp_path / path, suffixes=(".png", "")):
+            pass
+    assert tree(tmp_path) == {"file": ""}
+
+
+def test_leftovers_of_killed_processes_are_removed_after_a_day(tmp_path):
+    partials = []
+    for _ in range(2):
+        with contextlib.suppress(Interrupted), new_file(tmp_path / "file") as partial:
+            raise Interrupted
+        partial.write_text("half")
+        partials.append(partial)
+    os.utime(partials[0], (0, 0))
+    (tmp_path / ".hidden").touch()
+    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path / "none")
+    assert set(tmp_path.iterdir()) == {partials[1], tmp_path / ".hidden"}
 
 
 def test_recipe_names_are_those_of_the_files():

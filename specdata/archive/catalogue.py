@@ -209,12 +209,12 @@ def write_catalogue(table, path, *, about=None):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from specdata.files import write_whole
+    from specdata.files import new_file
 
     fields = []
     for name in table.column_names:
         kind, unit, description = COLUMNS[name]
         fields.append(pa.field(name, kind, metadata={"unit": unit, "description": description}))
     schema = pa.schema(fields, metadata={"specdata": about} if about else None)
-    with write_whole(path) as stream:
-        pq.write_table(table.cast(schema), stream, compression="zstd")
+    with new_file(path) as partial:
+        pq.write_table(table.cast(schema), partial, compression="zstd")

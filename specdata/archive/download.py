@@ -17,7 +17,7 @@ from typing import NamedTuple
 import specdata
 from specdata.archive.manners import POLITE, Desk, Failed, retry_after
 from specdata.errors import SpecdataError
-from specdata.files import write_whole
+from specdata.files import new_file
 
 _GONE = {403, 404, 410}  # rarely said by mistake, so each counts for two attempts
 _LARGEST = 64 * 2**20  # bytes; a full spectrum with all its exposures has 2 MB
@@ -92,8 +92,9 @@ def _work(desk, client):
         _, number, attempt, job = item
         try:
             body = _get(desk, client, job.url)
-            with write_whole(job.path, check=lambda path, job=job: _check(job, path)) as stream:
-                stream.write(body)
+            with new_file(job.path) as partial:
+                partial.write_bytes(body)
+                _check(job, partial)
         except (Failed, httpx2.HTTPError) as error:
             if not isinstance(error, Failed):
                 words = " ".join(str(error).split())

@@ -14,7 +14,7 @@ from specdata.archive.manners import POLITE
 from specdata.archive.missing import read_missing, write_missing
 from specdata.archive.sas import SAS_URL, lite_path
 from specdata.errors import SpecdataError
-from specdata.files import sweep
+from specdata.files import remove_leftovers
 from specdata.spectra.fitstable import check_whole
 from specdata.spectra.specfile import read_spectrum
 
@@ -86,7 +86,7 @@ def fetch(catalogue, cache, *, data_release=16, sample, cuts, on_missing="replac
     bins = _bins(wanted.columns, sample, cuts)
     if failed is not None:
         failed = Path(failed)
-        sweep(failed.parent)
+        remove_leftovers(failed.parent)
     before = read_missing(failed)
     with _Bar(sum(min(asked, len(members)) for _, _, asked, members in bins), progress) as bar:
         while todo := [i for *_, asked, members in bins for i in wanted.next_of(asked, members)]:
@@ -198,7 +198,7 @@ class _Wanted:
             bar.arrived(size, reason)
 
         for folder in {self.path(i).parent for i in rows}:
-            sweep(folder)
+            remove_leftovers(folder)
         for i in rows:
             path = self.path(i)
             if path.is_file():

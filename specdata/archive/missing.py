@@ -4,7 +4,7 @@ import csv
 import io
 
 from specdata.errors import SpecdataError
-from specdata.files import write_whole
+from specdata.files import new_file
 
 COLUMNS = ("plate", "mjd", "fiberid", "run2d", "z", "reason", "url")
 
@@ -54,5 +54,5 @@ def write_missing(path, missing, before, looked_at):
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    with write_whole(path) as stream:
-        stream.write(text.getvalue().encode())
+    with new_file(path) as partial:
+        partial.write_text(text.getvalue(), encoding="utf-8", newline="\n")

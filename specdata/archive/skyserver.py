@@ -20,7 +20,7 @@ from specdata.archive.catalogue import COLUMNS, read_catalogue, write_catalogue
 from specdata.archive.manners import retry_after
 from specdata.archive.sas import check_release
 from specdata.errors import SpecdataError
-from specdata.files import sweep, write_whole
+from specdata.files import new_file, remove_leftovers
 
 SKYSERVER_URL = "https://skyserver.sdss.org"
 TIME_LIMIT = 600.0  # s, the server's own; astroquery would give up after 60
@@ -75,7 +75,7 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, timeout=TIME_LI
         if stored is None or {key: stored.get(key) for key in about} == about:
             return catalogue
         raise SpecdataError(f"{path}: was selected by other cuts or from another release; move it away to select anew")
-    sweep(path.parent)
+    remove_leftovers(path.parent)
     parts = path.with_name(path.name + ".partial")
     columns, bins = {name: [] for name in COLUMNS}, []
     asked_at = 0.0
@@ -89,8 +89,8 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, timeout=TIME_LI
             time.sleep(max(0.0, asked_at + _PAUSE - time.monotonic()) if url == SKYSERVER_URL else 0.0)
             answer = ask(query, data_release, url=url, timeout=timeout, attempts=attempts, backoff=backoff)
             asked_at = time.monotonic()
-            with write_whole(part) as stream:
-                stream.write(answer.encode())
+            with new_file(part) as partial:
+                partial.write_bytes(answer.encode())
             rows = parse_answer(answer, query.rows)
         available = int(rows[0][-1]) if rows else 0
         bins.append({**query._asdict(), "available": available, "given": len(rows)})

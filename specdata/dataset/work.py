@@ -18,7 +18,7 @@ import pyarrow as pa
 import specdata
 from specdata.dataset.recipe import DataRecipe
 from specdata.errors import SpecdataError, one_line
-from specdata.files import write_whole
+from specdata.files import new_file
 
 SHARD = 5000  # spectra of a source shard, if nobody says how many shards: what a build that is killed does again
 LOGS = "logs"
@@ -113,10 +113,10 @@ def begin(work, recipe, output, listing, selection, *, overwrite, shards=None, a
                 "recipe": _with_absolute_path(recipe).model_dump(),
                 "selection": selection,
             }
-            with write_whole(work / _LISTING) as stream, pa.ipc.new_file(stream, listing.schema) as writer:
+            with new_file(work / _LISTING) as partial, pa.ipc.new_file(str(partial), listing.schema) as writer:
                 writer.write_table(listing)
-            with write_whole(work / _STATE) as stream:
-                stream.write(json.dumps(state).encode())
+            with new_file(work / _STATE) as partial:
+                partial.write_text(json.dumps(state), encoding="utf-8")
             yield load_job(work)
     except filelock.Timeout:
         raise SpecdataError(f"{work}: another build is at work there; wait for it, or choose another output") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from specdata.errors import SpecdataError
-from specdata.files import write_whole
+from specdata.files import new_file
 from specdata.results import RESULTS, load_results
 from specdata.training.grid import load_grid
 from specdata.training.recipe import checkpoints, parse_training, run_training
@@ -99,8 +99,8 @@ def _check_folder(output, parsed, settings, rows):
     elif output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise SpecdataError(f"{output}: exists and is no sweep; choose another --output")
     else:
-        with write_whole(state) as stream:
-            stream.write(json.dumps(made_by, indent=2).encode() + b"\n")
+        with new_file(state) as partial:
+            partial.write_bytes(json.dumps(made_by, indent=2).encode() + b"\n")
 
 
 def _run(output, name, run, plan, settings, rows):
@@ -130,9 +130,9 @@ def _choose(folder, run, choice):
             _evaluate(run, checkpoint, scored, choice.split, choice.rows)
         scores[checkpoint.name] = load_results(scored)["metrics"]["mae"]["value"]
     best = min(scores, key=scores.get)
-    with write_whole(folder / _CHOSEN) as stream:
+    with new_file(folder / _CHOSEN) as partial:
         record = {"checkpoint": best, "split": choice.split, "rows": choice.rows, "mae": scores}
-        stream.write(json.dumps(record, indent=2).encode() + b"\n")
+        partial.write_bytes(json.dumps(record, indent=2).encode() + b"\n")
     print(f"chosen: {best}, MAE {scores[best]:.4f} on {choice.split}", flush=True)
     return folder / "training" / best
 

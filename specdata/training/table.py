@@ -3,7 +3,7 @@
 import json
 
 from specdata.canvas import new_figure, save_figure
-from specdata.files import write_whole
+from specdata.files import new_file
 
 _LABELS = {"learning_rate": "learning rate", "lora_r": "rank", "num_train_epochs": "epochs"}
 
@@ -52,10 +52,10 @@ def write_table(output, grid, parsed, results, failed):
         "published_model": grid.published.model if grid.published else None,
         "rows": rows,
     }
-    with write_whole(output / "table.json") as stream:
-        stream.write(json.dumps(table, indent=2).encode() + b"\n")
-    with write_whole(output / "table.md") as stream:
-        stream.write(markdown(table).encode())
+    with new_file(output / "table.json") as partial:
+        partial.write_bytes(json.dumps(table, indent=2).encode() + b"\n")
+    with new_file(output / "table.md") as partial:
+        partial.write_bytes(markdown(table).encode())
     if first:
         figure = output / ".table.partial.png"
         sweep_figure(figure, table, grid.ablations)

@@ -127,22 +127,16 @@ def test_killed_ten_times(mock_files, tmp_path):
     assert not path.with_name(path.name + ".csv").exists()
 
 
-def test_what_a_killed_run_left_is_swept(archive, tmp_path):
+def test_what_a_killed_run_left_is_removed_after_a_day(archive, tmp_path):
     folder = (tmp_path / next(iter(archive.files))).parent
     folder.mkdir(parents=True)
-    with subprocess.Popen([sys.executable, "-c", "pass"]) as gone:
-        pass
-    (folder / f".spec-1.fits.{gone.pid}-1@{os.uname().nodename}.partial").write_bytes(b"half")
-    (folder / f".spec-2.fits.{os.getpid()}-1@{os.uname().nodename}.partial").write_bytes(b"half")
-    running = folder / f".spec-1.fits.{os.getppid()}-1@{os.uname().nodename}.partial"
-    elsewhere = folder / ".spec-1.fits.1-1@elsewhere.partial"
-    for path in (running, elsewhere):
+    young, old = (folder / f".{name}.partial.spec-1.fits" for name in ("a" * 12, "b" * 12))
+    for path in (young, old):
         path.write_bytes(b"half")
+    os.utime(old, (0, 0))
     get(archive, tmp_path)
-    assert set(folder.glob(".*")) == {running, elsewhere}
-    os.utime(elsewhere, (0, 0))
-    running.unlink()
-    get(archive, tmp_path)
+    assert set(folder.glob(".*")) == {young}
+    young.unlink()
     check_all(archive, tmp_path)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from specdata.dataset import rows
 from specdata.dataset.costs import fit_bins
-from specdata.dataset.textconfig import Grid, TextConfig
+from specdata.dataset.recipe import Grid, TextConfig
 from specdata.errors import SpecdataError
 from specdata.spectra.mock.spectrum import mock_spectrum
 from specdata.text.budget import most_bins

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from specdata import SpecdataError
-from specdata.dataset.textconfig import Grid
+from specdata.dataset.recipe import Grid
 from specdata.serialize import SCHEMES
 from specdata.text.encoding import NORMALISATIONS, Encoding, grid_edges, normalise, restore
 
