@@ -15,8 +15,7 @@ from specdata.archive.missing import read_missing, write_missing
 from specdata.archive.sas import SAS_URL, lite_path
 from specdata.errors import SpecdataError
 from specdata.files import remove_leftovers
-from specdata.spectra.fitstable import check_whole
-from specdata.spectra.specfile import read_spectrum
+from specdata.spectra.specfile import check_whole, read_spectrum
 
 ON_MISSING = ("replace", "stop")
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from datasets import Features, List, Value
 
 from specdata import prompts
-from specdata.spectra.gridbinning import bin_spectra
+from specdata.spectra.binning import bin_spectra
 from specdata.spectra.spectrum import good_pixels
 from specdata.text import conversation
 

@@ -1,18 +1,25 @@
-"""From the log-wavelength pixels of a spectrum to the bins of any grid, and to numbers of order one.
+"""From the log-wavelength pixels of a spectrum to the bins of any grid, and the median flux that scales it.
 
-The grid and the scale are both chosen without looking at the redshift: the wavelengths stay in the observed frame.
+Grid and scale are chosen without a look at the redshift: wavelengths stay in the observed frame.
+
+**Equal bytes.** Sums run in one fixed order, and `specdata.spectra.portable` computes the powers and logarithms. So the
+same pixels give the same bits on every processor whose numpy does not merge a product and a sum into one rounding; on
+x86-64 that is every numpy wheel, whichever of AVX2, AVX-512 and FMA there are. Elsewhere the last bits may differ.
 """
 
 import functools
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 from specdata.errors import SpecdataError
+from specdata.spectra.portable import exp10, log10
 
 MIN_COVERED = 0.1  # share of a bin that good pixels have to cover, or it is interpolated
-SDSS_PIXELS = 1e4  # pixels per dex, at whole multiples of 1e-4
+SDSS_PIXELS = 10_000  # pixels per dex, at whole multiples of 1e-4
 DISAGREE = 3.0  # standard deviations of chi2 above which the pixels of a bin do not measure one value
+BATCH = 16  # spectra that are binned together: few enough for the cache of a core
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,12 +47,12 @@ class BinnedSpectrum:
     mask: np.ndarray
 
     @property
-    def n_interpolated(self):
+    def n_interpolated(self) -> int:
         """Number of bins whose flux had to be interpolated."""
         return int(self.mask.sum())
 
 
-def linear_edges(start, stop, bins):
+def linear_edges(start, stop, bins) -> np.ndarray:
     """Edges of `bins` equal bins from `start` to `stop`, in Angstrom; ndarray of shape (bins + 1,)."""
     if not 0 < start < stop < np.inf:
         raise SpecdataError(f"grid {start} to {stop}: give 0 < start < stop in Angstrom")
@@ -54,16 +61,18 @@ def linear_edges(start, stop, bins):
     return np.linspace(start, stop, bins + 1)
 
 
-def log_edges(start, stop, bins):
+def log_edges(start, stop, bins) -> np.ndarray:
     """Edges of `bins` bins from `start` to `stop` that are equal in log wavelength, so that a line is as wide anywhere.
 
     Angstrom; ndarray of shape (bins + 1,).
     """
     linear_edges(start, stop, bins)  # which checks them
-    return np.geomspace(start, stop, bins + 1)
+    edges = exp10(np.linspace(log10(start), log10(stop), bins + 1))
+    edges[[0, -1]] = start, stop
+    return edges
 
 
-def pixel_edges(loglam):
+def pixel_edges(loglam) -> tuple[np.ndarray, np.ndarray]:
     """Edges of pixels that are evenly spaced in log10 wavelength.
 
     Parameters
@@ -75,19 +84,24 @@ def pixel_edges(loglam):
     -------
     left, right : ndarray, shape (n,), float64
         Edges in Angstrom. Neighbours share an edge, unless pixels are missing between them.
+
+    Raises
+    ------
+    SpecdataError
+        If there are fewer than two pixels, or they do not increase.
     """
     step = np.diff(loglam)
     if len(step) == 0 or not np.all(step > 0):
         raise SpecdataError("loglam has to hold at least two values, in increasing order")
     width = np.median(step)
-    left = 10.0 ** np.concatenate([[loglam[0] - width / 2], 0.5 * (loglam[1:] + loglam[:-1])])
-    right = np.append(left[1:], 10.0 ** (loglam[-1] + width / 2))
+    left = exp10(np.append(loglam[0] - width / 2, 0.5 * (loglam[1:] + loglam[:-1])))
+    right = np.append(left[1:], exp10(loglam[-1] + width / 2))
     gap = np.flatnonzero(step > 1.5 * width)
-    left[gap + 1], right[gap] = 10.0 ** (loglam[gap + 1] - width / 2), 10.0 ** (loglam[gap] + width / 2)
+    left[gap + 1], right[gap] = exp10(loglam[gap + 1] - width / 2), exp10(loglam[gap] + width / 2)
     return left, right
 
 
-def bin_spectrum(spectrum, edges):
+def bin_spectrum(spectrum, edges) -> BinnedSpectrum:
     """Average a spectrum over wavelength bins, conserving flux density.
 
     The flux of a bin is the mean over the good pixels i that overlap it by o_i Angstrom, with weights
@@ -117,64 +131,56 @@ def bin_spectrum(spectrum, edges):
     SpecdataError
         If an edge lies outside the spectrum, if the edges do not increase, or if no bin has a good pixel.
     """
-    edges = np.asarray(edges, dtype=np.float64)
-    if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
-        raise SpecdataError("edges have to be one-dimensional, at least two, and increasing")
-    pixel, bin_, overlap = _overlaps(np.asarray(spectrum.loglam, dtype=np.float64), edges)
-    good = spectrum.good
-    if not good.all():
-        inside = good[pixel]
-        pixel, bin_, overlap = pixel[inside], bin_[inside], overlap[inside]
-
-    def per_bin(values=None):
-        return np.bincount(bin_, weights=values, minlength=len(edges) - 1)
-
-    mask = per_bin(overlap) < MIN_COVERED * np.diff(edges)
-    if mask.all():
-        raise SpecdataError("no bin holds enough good pixels: ivar is 0 or masked between the first and the last edge")
-    pixel_flux, pixel_ivar = (np.asarray(values, dtype=np.float64)[pixel] for values in (spectrum.flux, spectrum.ivar))
-    with np.errstate(divide="ignore", invalid="ignore"):  # in bins without a pixel
-        weight = overlap * pixel_ivar
-        weighted = per_bin(weight * pixel_flux) / per_bin(weight)
-        freedom = np.maximum(per_bin() - 1, 0)
-        chi2 = per_bin((pixel_flux - weighted[bin_]) ** 2 * pixel_ivar)
-        disagree = chi2 > freedom + DISAGREE * np.sqrt(2 * freedom)
-        weight = np.where(disagree[bin_], overlap, weight)
-        flux = per_bin(weight * pixel_flux) / per_bin(weight)
-        ivar = per_bin(weight) ** 2 / per_bin(weight**2 / pixel_ivar)
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    flux[mask] = np.interp(middle[mask], middle[~mask], flux[~mask])
-    ivar[mask] = 0.0
-    return BinnedSpectrum(edges=edges, flux=flux, ivar=ivar, by_width=disagree & ~mask, mask=mask)
+    binned = bin_spectra([spectrum], edges)
+    return BinnedSpectrum(edges=np.array(edges, dtype=np.float64), **{name: rows[0] for name, rows in binned.items()})
 
 
-def _overlaps(loglam, edges):
-    """Pieces of the wavelength axis, each in one pixel of a spectrum and in one bin.
+def bin_spectra(spectra, edges) -> dict[str, np.ndarray]:
+    """Average many spectra over the same bins, each as `bin_spectrum` does; no spectrum changes a bit of another.
+
+    Parameters
+    ----------
+    spectra : iterable
+        At least one object with `loglam`, `flux`, `ivar` and `good`, each of shape (n,), n their own.
+    edges : array_like, shape (m + 1,)
+        Increasing bin edges in vacuum Angstrom, observed frame.
 
     Returns
     -------
-    pixel, bin_ : ndarray, shape (k,), int
-        What a piece lies in.
-    overlap : ndarray, shape (k,), float64
-        Its width in Angstrom. What lies in a gap between two pixels is left out.
+    dict of str to ndarray, shape (spectra, m)
+        `flux` and `ivar` (float64), `mask` and `by_width` (bool), as in `BinnedSpectrum`.
+
+    Raises
+    ------
+    SpecdataError
+        As `bin_spectrum` does.
     """
-    steps = loglam * SDSS_PIXELS
-    first = round(steps[0])
-    on_grid = np.abs(steps - np.arange(first, first + len(steps))).max() < 0.01
-    if on_grid:  # of which float32 wavelengths in a file are off by 0.002 pixels
-        check_span(first, len(loglam), edges)
-    else:
-        left, right = pixel_edges(loglam)
-        _check_ends(left[0], right[-1], edges)
-        return _cut(left, right, edges)
-    start, pixel, bin_, overlap = cut_sdss_grid(edges.tobytes())
-    own = slice(*np.searchsorted(pixel, [first - start, first - start + len(loglam)]))
-    return pixel[own] - (first - start), bin_[own], overlap[own]
+    edges = np.array(edges, dtype=np.float64)
+    if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
+        raise SpecdataError("edges have to be one-dimensional, at least two, and increasing")
+    parts = []
+    numbered = ((_first_pixel(spectrum.loglam), spectrum) for spectrum in spectra)
+    for on_grid, run in itertools.groupby(numbered, key=lambda pair: pair[0] is not None):
+        while batch := list(itertools.islice(run, BATCH if on_grid else 1)):
+            if on_grid:
+                pieces = _cut_sdss_grid(edges.tobytes())
+                for first, spectrum in batch:
+                    ends = (first - 0.5) / SDSS_PIXELS, (first + len(spectrum.loglam) - 0.5) / SDSS_PIXELS
+                    _check_ends(10.0 ** ends[0], 10.0 ** ends[1], edges)
+            else:
+                left, right = pixel_edges(np.asarray(batch[0][1].loglam, dtype=np.float64))
+                _check_ends(left[0], right[-1], edges)
+                pieces = _cut(left, right, edges)
+            parts.append(_average(batch, *pieces, edges))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def check_span(first, pixels, edges):
-    """Check that bins lie inside so many pixels of the SDSS grid from the number `first` on."""
-    _check_ends(*(10.0 ** (np.array([first - 0.5, first + pixels - 0.5]) / SDSS_PIXELS)), edges)
+def _first_pixel(loglam):
+    """Number of the first pixel on the SDSS grid, or None for pixels of another one."""
+    steps = np.asarray(loglam, dtype=np.float64) * SDSS_PIXELS
+    steps -= np.rint(steps[:1]) + np.arange(len(steps))
+    # wavelengths that a file holds in float32 are off by up to 0.002 pixels
+    return round(loglam[0] * SDSS_PIXELS) if len(steps) and max(steps.max(), -steps.min()) < 0.01 else None
 
 
 def _check_ends(start, stop, edges):
@@ -186,35 +192,79 @@ def _check_ends(start, stop, edges):
 
 
 @functools.lru_cache(maxsize=16)
-def cut_sdss_grid(edges):
-    """All SDSS spectra have pixels of one grid in log wavelength, which is cut once for all of them.
+def _cut_sdss_grid(edges):
+    """All SDSS spectra have pixels of one grid, so it is cut once for all of them; takes and returns what `_cut` does.
 
-    Returns its first pixel in units of 1e-4 dex, and what `_cut` returns.
+    Pixels are numbered from loglam = 0 on.
     """
     edges = np.frombuffer(edges)
-    start, stop = np.floor(np.log10(edges[0]) * SDSS_PIXELS) - 1, np.ceil(np.log10(edges[-1]) * SDSS_PIXELS) + 2
-    bounds = 10.0 ** ((np.arange(start, stop + 1) - 0.5) / SDSS_PIXELS)
-    return int(start), *_cut(bounds[:-1], bounds[1:], edges)
+    first, last = (round(float(log10(edge)) * SDSS_PIXELS) for edge in (edges[0], edges[-1]))
+    bounds = exp10((np.arange(first - 2, last + 4) - 0.5) / SDSS_PIXELS)
+    pixel, begins, width = _cut(bounds[:-1], bounds[1:], edges)
+    return pixel + first - 2, begins, width
 
 
 def _cut(left, right, edges):
-    """Cut the axis at every edge of pixels and bins; see `_overlaps`."""
-    cuts = np.stack([left, right], axis=1).ravel()  # in order; where pixels touch, the same number twice
-    at = np.searchsorted(cuts, edges)
-    starts = np.insert(np.tile([1, -1], len(left)), at, 0)  # a pixel begins, or ends
-    begun = np.insert(np.zeros(len(cuts), int), at, 1)  # a bin begins
-    cuts = np.insert(cuts, at, edges)
-    pixel, bin_, overlap = np.cumsum(starts == 1) - 1, np.cumsum(begun) - 1, np.diff(cuts, append=cuts[-1])
-    real = (overlap > 0) & (np.cumsum(starts) > 0) & (bin_ >= 0) & (bin_ < len(edges) - 1)
-    return pixel[real], bin_[real], overlap[real]
+    """Cut the bins into pieces that lie in one pixel, or in a gap between two.
+
+    Returns
+    -------
+    pixel : ndarray, shape (k,), int
+        What a piece lies in; -1 for a gap.
+    begins : ndarray, shape (bins,), int
+        First piece of each bin.
+    width : ndarray, shape (k,), float64
+        Angstrom.
+    """
+    cuts = np.unique(np.concatenate([left, right, edges]))
+    cuts = cuts[(cuts >= edges[0]) & (cuts <= edges[-1])]
+    pixel = np.searchsorted(left, cuts[:-1], side="right") - 1
+    pixel[cuts[:-1] >= right[pixel]] = -1
+    return pixel, np.searchsorted(cuts, edges[:-1]), np.diff(cuts)
 
 
-def pixels_between(loglam, start, stop):
+def _average(batch, pixel, begins, width, edges):
+    """`bin_spectra` for pairs of a first pixel and a spectrum that are cut into the same pieces; see `_cut`."""
+    flux, ivar = np.zeros((2, len(batch), len(pixel)))
+    for row, (first, spectrum) in enumerate(batch):
+        own = pixel - (first or 0)
+        good = spectrum.good.take(own, mode="clip")
+        good &= (own >= 0) & (own < len(spectrum.good))
+        for name, values in (("flux", flux), ("ivar", ivar)):
+            np.copyto(values[row], getattr(spectrum, name).take(own, mode="clip"), where=good)
+    good = ivar > 0
+
+    def per_bin(values):
+        return np.add.reduceat(values, begins, axis=1)
+
+    covered = per_bin(good * width)
+    mask = covered < MIN_COVERED * np.diff(edges)
+    if mask.all(axis=1).any():
+        raise SpecdataError("no bin holds enough good pixels: ivar is 0 or masked between the first and the last edge")
+    with np.errstate(divide="ignore", invalid="ignore"):  # in bins without a good pixel
+        weight = ivar * width
+        total = per_bin(weight)
+        mean, error = per_bin(weight * flux) / total, total * total / per_bin(weight * width)
+        freedom = np.maximum(per_bin(good.astype(np.float64)) - 1, 0)
+        apart = flux - np.repeat(mean, np.diff(begins, append=len(pixel)), axis=1)
+        disagree = (freedom > 0) & (per_bin(apart * apart * ivar) > freedom + DISAGREE * np.sqrt(2 * freedom))
+        mean = np.where(disagree, per_bin(flux * width) / covered, mean)
+        variance = np.divide(width * width, ivar, out=np.zeros_like(ivar), where=good)
+        error = np.where(disagree, covered * covered / per_bin(variance), error)
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    for row in np.flatnonzero(mask.any(axis=1)):
+        lost = mask[row]
+        mean[row, lost] = np.interp(middle[lost], middle[~lost], mean[row, ~lost])
+    error[mask] = 0.0
+    return {"flux": mean, "ivar": error, "mask": mask, "by_width": disagree & ~mask}
+
+
+def pixels_between(loglam, start, stop) -> slice:
     """Pixels whose centres lie between two wavelengths, both ends included; slice."""
     return slice(np.searchsorted(loglam, np.log10(start)), np.searchsorted(loglam, np.log10(stop), side="right"))
 
 
-def median_scale(spectrum, start, stop):
+def median_scale(spectrum, start, stop) -> float:
     """Median flux of the good pixels between two wavelengths, the number by which a spectrum is divided.
 
     It is robust against lines and spikes, it does not depend on the bins, and it knows nothing of the redshift or of

@@ -1,23 +1,37 @@
 """Read one SDSS `spec` file, lite or full, of SDSS-I/II (`SPECOBJ`) or BOSS/eBOSS (`SPALL`).
 
 Format: https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/spec.html
+
+astropy reads the headers of the tables; the rows are decoded here with one numpy dtype, because astropy builds 126 to
+236 column objects for HDU 2 of every file, which is ten times the work of everything else. Surveys write that header
+with the same bytes in file after file, so astropy's answer is kept and asked for once a layout.
 """
 
+import gzip
+import io
 import math
+import warnings
+import zlib
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from astropy.io import fits
 
-from specdata.errors import SpecdataError
-from specdata.spectra.fitstable import AGAIN, keyword, read_tables
+from specdata.errors import SpecdataError, one_line
 from specdata.spectra.spectrum import Spectrum
 
 # BOSS_TARGET1 bits of the galaxy samples: GAL_LOZ, GAL_CMASS, GAL_CMASS_COMM, GAL_CMASS_SPARSE, SDSS_KNOWN,
 # GAL_CMASS_ALL, GAL_IFIBER2_FAINT (https://www.sdss3.org/dr10/algorithms/bitmask_boss_target1.php)
 BOSS_GALAXY = sum(1 << bit for bit in (0, 1, 2, 3, 6, 7, 8))
+_BLOCK = 2880  # every FITS header and every data unit fills whole blocks of this many bytes (FITS 4.0, section 3.1)
+_END = b"END" + b" " * 77
+_ROWS = slice(320, 400)  # the card NAXIS2 of a binary table (FITS 4.0, section 7.3.1)
+_AGAIN = "download the file again"
 
 
-def read_spectrum(path):
+def read_spectrum(path) -> Spectrum:
     """Read one SDSS `spec` file.
 
     Parameters
@@ -49,29 +63,179 @@ def read_spectrum(path):
     """
     path = Path(path)
     try:
-        primary, coadd, spec = read_tables(path)
+        raw = _read_bytes(path)
+        primary, position = _cut_header(raw, 0, 0)
+        coadd, position = _read_table(raw, position, 1)
+        spec, _ = _read_table(raw, position, 2)
+        mock = any(primary[at : at + 30] == b"MOCK    = %20s" % b"T" for at in range(0, len(primary), 80))
         # A damaged file may hold any bit pattern, such as signalling NaNs: the checks below judge the values.
         with np.errstate(all="ignore"):
-            return Spectrum(
-                **_pixels(coadd),
-                **_metadata(spec, mock=bool(keyword(primary, "MOCK"))),
-                source=path.name,
-            )
+            return Spectrum(**_pixels(coadd), **_metadata(spec, mock), source=path.name)
     except SpecdataError as error:
         raise SpecdataError(f"{path}: {error}") from error.__cause__
 
 
+def check_whole(path) -> None:
+    """Refuse a FITS file that ends inside one of its HDUs, also of those that `read_spectrum` does not look at.
+
+    Raises
+    ------
+    SpecdataError
+    """
+    raw = _read_bytes(Path(path))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # astropy only warns of a file that is truncated
+            with fits.open(io.BytesIO(raw)) as hdus:
+                len(hdus)  # reads them all
+    except Exception as error:  # astropy promises no particular exception for a damaged header
+        raise SpecdataError(f"the file is truncated or damaged ({one_line(error)}); {_AGAIN}") from error
+
+
+def _read_bytes(path):
+    try:
+        raw = path.read_bytes()
+        if raw.startswith(b"\x1f\x8b"):
+            raw = gzip.decompress(raw)
+    except FileNotFoundError:
+        raise SpecdataError("there is no such file; check the path") from None
+    except IsADirectoryError:
+        raise SpecdataError("this is a folder, not a file; pass one spec-*.fits file of it") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise SpecdataError(f"the gzip data are damaged or cut short; {_AGAIN}") from error
+    except OSError as error:
+        raise SpecdataError(f"the file cannot be read ({one_line(error)}); check its permissions") from error
+    if not raw.startswith(b"SIMPLE  ="):
+        what = f"begins with {raw[:20]!r}" if raw else "is empty"
+        raise SpecdataError(f"this is not a FITS file, it {what}; {_AGAIN}")
+    if len(raw) % _BLOCK:
+        raise SpecdataError(f"the file is truncated, {len(raw)} bytes are no multiple of {_BLOCK}; {_AGAIN}")
+    return raw
+
+
+def _cut_header(raw, start, number):
+    """Bytes of the header at `start`, and where they stop."""
+    if start == len(raw):
+        raise SpecdataError(f"HDU {number} is missing, the file stops after HDU {number - 1}; {_AGAIN}")
+    end = raw.find(_END, start)
+    while end >= 0 and (end - start) % 80:  # END counts only as a card of its own, not inside a comment
+        end = raw.find(_END, end + 1)
+    if end < 0:
+        raise SpecdataError(f"the header of HDU {number} has no END, so the file is truncated or damaged; {_AGAIN}")
+    stop = start + (end - start) // _BLOCK * _BLOCK + _BLOCK
+    return raw[start:stop], stop
+
+
+class _Table(NamedTuple):
+    """A binary table.
+
+    Attributes
+    ----------
+    label : str
+        For messages: the number and name of the HDU.
+    scaled : dict
+        Column name -> (TSCAL, TZERO), where they do something.
+    rows : ndarray
+        Big-endian, with upper-case names of columns.
+    """
+
+    label: str
+    scaled: dict
+    rows: np.ndarray
+
+    def column(self, name, *, required=True):
+        """Values of a column in physical units, shape (rows, ...); None where it is missing and need not be there."""
+        key = name.upper()  # FITS names of columns are the same in both cases
+        if key not in self.rows.dtype.names:
+            if required:
+                where = self.label
+                raise SpecdataError(f"column '{name}' is missing from {where}; {_AGAIN}, or pass an SDSS spec file")
+            return None
+        values = self.rows[key]
+        if key in self.scaled:
+            # physical = TZERO + TSCAL x stored (FITS 4.0, section 7.3.2), in Python numbers: an unsigned 64-bit
+            # integer, stored as a signed one with TZERO = 2**63, fits into no sum of numpy integers.
+            scale, zero = self.scaled[key]
+            values = values.astype(object) * scale + zero
+        return values
+
+    def value(self, name, kind, default=None):
+        """The int, float or (stripped) str of a one-row table; `default`, if given, where there is no such value."""
+        values = self.column(name, required=default is None)
+        value = default if values is None else values.tolist()[0]
+        if isinstance(value, bytes) and value.isascii():
+            value = value.split(b"\0")[0].decode("ascii").strip()
+        elif isinstance(value, int) and kind is float:
+            value = float(value)
+        if isinstance(value, kind):
+            return value
+        if default is None:
+            raise SpecdataError(f"column '{name}' of {self.label} must hold one {kind.__name__}; {_AGAIN}")
+        return default
+
+
+def _read_table(raw, start, number):
+    """The table whose header begins at `start`, and where it stops."""
+    header, start = _cut_header(raw, start, number)
+    try:
+        # Files of one survey differ in the number of rows alone.
+        name, value = header[_ROWS].split(b"/")[0].split(b"=")
+        if name.strip() != b"NAXIS2" or (rows := int(value)) < 0:
+            raise ValueError("its fifth card is no NAXIS2")
+        one_row = header[: _ROWS.start] + (b"NAXIS2  = %20d" % 1).ljust(80) + header[_ROWS.stop :]
+        label, dtype, scaled, extra = _layout(one_row, number)
+    except Exception as error:  # astropy promises no particular exception for a damaged header
+        raise SpecdataError(f"the header of HDU {number} is damaged ({one_line(error)}); {_AGAIN}") from error
+    size = rows * dtype.itemsize + extra
+    if start + size > len(raw):
+        raise SpecdataError(f"the file is truncated inside {label}; {_AGAIN}")
+    return _Table(label, scaled, np.frombuffer(raw, dtype, rows, start)), start + -(-size // _BLOCK) * _BLOCK
+
+
+@lru_cache(maxsize=64)  # one entry a dialect
+def _layout(header, number):
+    """Label, dtype of a row, scaled columns, and bytes after the rows, of the header of a binary table with one row."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cards = fits.Header.fromstring(header.decode("ascii"))
+        if cards["XTENSION"] != "BINTABLE" or cards["BITPIX"] != 8 or cards["NAXIS"] != 2:
+            raise ValueError("it does not describe a binary table")
+        if not 0 < cards["TFIELDS"] <= 999:  # FITS allows no more, and astropy would make any number of columns
+            raise ValueError(f"TFIELDS is {cards['TFIELDS']}")
+        columns = fits.BinTableHDU.fromstring(header).columns
+        dtype = columns.dtype.newbyteorder(">")
+        dtype.names = [name.upper() for name in dtype.names]
+        width, extra = cards["NAXIS1"], cards.get("PCOUNT", 0)
+        if dtype.itemsize != width or not width or not isinstance(extra, int) or extra < 0:
+            raise ValueError(f"its columns take {dtype.itemsize} bytes a row, NAXIS1 is {width} and PCOUNT {extra}")
+        scaled = {
+            column.name.upper(): (_factor(column.bscale, 1), _factor(column.bzero, 0))
+            for column in columns
+            if (column.bscale not in (None, "", 1) or column.bzero not in (None, "", 0))
+            and dtype[column.name.upper()].base.kind in "iuf"
+        }
+    return f"HDU {number} ({cards.get('EXTNAME', 'no name')})", dtype, scaled, extra
+
+
+def _factor(value, default):
+    """Return TSCAL or TZERO as an int where it is one, so that 2**63 stays exact."""
+    value = default if value in (None, "") else value
+    if not abs(value) <= 2**64:
+        raise ValueError(f"TSCAL or TZERO is {value}")
+    return int(value) if float(value).is_integer() else float(value)
+
+
 def _pixels(table):
     """HDU 1 -> the arrays of a Spectrum, checked."""
-    where = table.layout.label
+    where = table.label
     if not len(table.rows):
-        raise SpecdataError(f"{where} has no pixels; leave the file out, or {AGAIN}")
+        raise SpecdataError(f"{where} has no pixels; leave the file out, or {_AGAIN}")
 
     def array(name, dtype, values=None):
         values = table.column(name) if values is None else values
         integer = np.issubdtype(dtype, np.integer)
         if values.ndim != 1 or values.dtype.kind not in ("iuO" if integer else "fO"):
-            raise SpecdataError(f"column '{name}' of {where} must hold one {dtype.__name__} a pixel; {AGAIN}")
+            raise SpecdataError(f"column '{name}' of {where} must hold one {dtype.__name__} a pixel; {_AGAIN}")
         if values.dtype.kind == "O":  # scaled, so Python numbers; bit 31 of an unsigned mask becomes the sign
             values = np.array([int(value) & 0xFFFFFFFF for value in values] if integer else values.tolist())
         return np.array(values, dtype=dtype, order="C")
@@ -81,13 +245,13 @@ def _pixels(table):
     or_mask, wdisp = table.column("or_mask", required=False), table.column("wdisp", required=False)
     # the range, 100 A to 100 micrometre, tells a column of wavelengths from one of their logarithms
     if not (np.isfinite(loglam).all() and (np.diff(loglam) > 0).all() and loglam[0] > 2 and loglam[-1] < 6):
-        raise SpecdataError(f"'loglam' of {where} must be log10 of the wavelength in Angstrom and increase; {AGAIN}")
+        raise SpecdataError(f"'loglam' of {where} must be log10 of the wavelength in Angstrom and increase; {_AGAIN}")
     if not (np.isfinite(ivar).all() and (ivar >= 0).all()):
-        raise SpecdataError(f"'ivar' of {where} must be finite and not negative; {AGAIN}")
+        raise SpecdataError(f"'ivar' of {where} must be finite and not negative; {_AGAIN}")
     if not ivar.any():
         raise SpecdataError(f"'ivar' of {where} is 0 in every pixel, so there is no information; leave the file out")
     if not np.isfinite(flux).any():
-        raise SpecdataError(f"'flux' of {where} is not a number in any pixel; leave the file out, or {AGAIN}")
+        raise SpecdataError(f"'flux' of {where} is not a number in any pixel; leave the file out, or {_AGAIN}")
     return {
         "loglam": loglam,
         "flux": flux,
@@ -101,7 +265,7 @@ def _pixels(table):
 def _metadata(table, mock):
     """HDU 2 -> the other fields of a Spectrum, except `source`."""
     if len(table.rows) != 1:
-        raise SpecdataError(f"{table.layout.label} has {len(table.rows)} rows, not 1; pass one file a spectrum")
+        raise SpecdataError(f"{table.label} has {len(table.rows)} rows, not 1; pass one file a spectrum")
     nan = math.nan
     spectype, survey = table.value("CLASS", str), table.value("SURVEY", str, "")
     galaxy_target = table.value("BOSS_TARGET1", int, 0) & BOSS_GALAXY and spectype != "QSO"

@@ -23,7 +23,7 @@ from specdata.archive.sas import lite_path
 from specdata.archive.sdss import sdss_catalogue, sdss_spectra
 from specdata.dataset.recipe import Cuts, Sample
 from specdata.errors import SpecdataError
-from specdata.spectra.fitstable import check_whole
+from specdata.spectra.specfile import check_whole
 
 CUTS = Cuts(z_max=0.9)
 HASTY = Manners(backoff=0.02, stall=0.5, deadline=1.0, patience=1.0)

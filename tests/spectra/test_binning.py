@@ -8,8 +8,7 @@ import pytest
 
 from specdata.dataset.rows import Pixels
 from specdata.errors import SpecdataError
-from specdata.spectra.binning import bin_spectrum, linear_edges, log_edges, median_scale, pixel_edges
-from specdata.spectra.gridbinning import bin_spectra
+from specdata.spectra.binning import bin_spectra, bin_spectrum, linear_edges, log_edges, median_scale, pixel_edges
 from specdata.spectra.mock.spectrum import mock_spectra
 from specdata.spectra.specfile import read_spectrum
 
@@ -301,7 +300,7 @@ def test_a_pixel_of_a_bright_line_counts_as_much_as_its_neighbours(spec_files):
 
 
 def test_many_spectra_at_once_give_what_each_gives_alone(spec_files, monkeypatch):
-    monkeypatch.setattr("specdata.spectra.gridbinning.ROWS", 7)
+    monkeypatch.setattr("specdata.spectra.binning.BATCH", 7)
     spectra = [*mock_spectra(20, seed=4), *(read_spectrum(spec_files[name]) for name in ("galaxy", "boss_galaxy"))]
     rng = np.random.default_rng(1)
     lost = spectra[3].ivar.copy()

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import erf
 
-from specdata.spectra.mock.stars import LOGLAM_START, METALLICITIES, NPIX, STEP, population_transforms
+from specdata.spectra.mock.stars import LOGLAM_START, METALLICITIES, STEP, population_light
+from specdata.spectra.portable import LN_10, exp10, gaussian, log10, lognormal, normal
 
 Z_MAX = 0.8  # the population model begins at 1995 A, and the observed spectra at 3800 A
 LIGHT_SPEED = 299792.458  # km/s
-PIXEL_VELOCITY = LIGHT_SPEED * np.log(10.0) * STEP  # km/s
+PIXEL_VELOCITY = LIGHT_SPEED * LN_10 * STEP  # km/s
+REACH = 24  # pixels; nothing is broadened farther
 KINDS = ("quiescent", "star-forming", "green valley", "post-starburst")
 KIND_SHARES = (0.36, 0.49, 0.11, 0.04)
 HA_EW_OF_YOUNG_STARS = 750.0  # A, of the 5 Myr population alone and without dust
@@ -56,11 +57,12 @@ class Galaxy:
     ebv_gas: float
     lines: dict[str, float]
 
-    def emitted(self, name):
-        """Flux of a line after dust, in the unit of `lines`."""
-        return self.lines[name] * transmission(LINES[name], self.ebv_gas)
+    def emitted(self) -> dict[str, float]:
+        """Flux of each line after dust, in the unit of `lines`."""
+        passed = transmission(np.array([LINES[name] for name in self.lines]), self.ebv_gas)
+        return dict(zip(self.lines, np.array(list(self.lines.values())) * passed, strict=True))
 
-    def observed(self, loglam, wdisp, z):
+    def observed(self, loglam, wdisp, z) -> np.ndarray:
         """Noiseless flux density per A on the observed pixels, in an arbitrary unit; shape as `loglam`.
 
         Parameters
@@ -72,46 +74,49 @@ class Galaxy:
         z : float
             Redshift.
         """
-        rest = 10.0**loglam / (1.0 + z)
-        return self._stars(loglam, wdisp, z) * transmission(rest, self.ebv_stars) + self._gas(loglam, wdisp, z)
+        rest = exp10(loglam) / (1.0 + z)
+        return self._stars(loglam, wdisp, z) * transmission(rest, self.ebv_stars) + self._gas(loglam, rest, wdisp, z)
 
     def _stars(self, loglam, wdisp, z):
         """Light of the stars, broadened by their motion and by the instrument."""
-        first, fraction = divmod((loglam[0] - np.log10(1.0 + z) - LOGLAM_START) / STEP, 1.0)
-        frequency = np.fft.rfftfreq(NPIX)  # per pixel
-        shifted = np.einsum("ij,ijk->k", self.light, population_transforms()) * np.exp(
-            2j * np.pi * frequency * fraction
-        )
+        first, fraction = divmod((loglam[0] - log10(1.0 + z) - LOGLAM_START) / STEP, 1.0)
+        part = slice(int(first) - REACH, int(first) + loglam.size + REACH + 1)
+        shares, populations = self.light.reshape(-1, 1), population_light().reshape(self.light.size, -1)
+        light = (shares * populations[:, part]).sum(axis=0)
         # The instrument's sigma varies along the spectrum. A Gaussian obeys the heat equation, so between two nearby
         # variances the result is linear in the variance.
-        variances = np.array([wdisp.min(), wdisp.max()]) ** 2
-        total = (self.sigma_stars / PIXEL_VELOCITY) ** 2 + variances[:, None]
-        part = slice(int(first), int(first) + loglam.size)
-        narrow, broad = np.fft.irfft(shifted * np.exp(-2.0 * (np.pi * frequency) ** 2 * total), NPIX)[:, part]
-        return narrow + (broad - narrow) * (wdisp**2 - variances[0]) / max(variances[1] - variances[0], 1e-12)
+        least, most = wdisp.min() * wdisp.min(), wdisp.max() * wdisp.max()
+        motion = self.sigma_stars / PIXEL_VELOCITY
+        narrow, broad = (_smear(light, np.sqrt(motion * motion + variance), fraction) for variance in (least, most))
+        return narrow + (broad - narrow) * (wdisp * wdisp - least) / max(most - least, 1e-12)
 
-    def _gas(self, loglam, wdisp, z):
-        """Emission lines, integrated over the pixels so that none loses flux between two of them."""
+    def _gas(self, loglam, rest, wdisp, z):
+        """Emission lines, which are wide enough that none loses flux between two pixels."""
         flux = np.zeros(loglam.size)
-        centre = (np.log10(np.array(list(LINES.values())) * (1.0 + z)) - loglam[0]) / STEP
-        strength = np.array([self.emitted(name) for name in LINES])
-        inside = (centre > -20.0) & (centre < loglam.size + 20.0) & (strength > 0)
-        if not inside.any():
-            return flux
-        centre, strength = centre[inside], strength[inside]
-        nearest = np.rint(centre).astype(int)
-        sigma = np.hypot(self.sigma_gas / PIXEL_VELOCITY, wdisp[np.clip(nearest, 0, loglam.size - 1)])
-        pixels = nearest[:, None] + np.arange(-24, 25)
-        edges = (np.append(pixels - 0.5, pixels[:, -1:] + 0.5, axis=1) - centre[:, None]) / (
-            np.sqrt(2.0) * sigma[:, None]
-        )
-        share = 0.5 * np.diff(erf(edges), axis=1)
+        centre = (log10(np.array(list(LINES.values())) * (1.0 + z)) - loglam[0]) / STEP
+        emitted = self.emitted()
+        strength = np.array([emitted[name] for name in LINES])
+        near = (centre > -20.0) & (centre < loglam.size + 20.0)
+        centre, strength = centre[near, None], strength[near, None]
+        pixels = np.rint(centre).astype(int) + np.arange(-REACH, REACH + 1)
+        motion = self.sigma_gas / PIXEL_VELOCITY
+        width = wdisp[np.clip(pixels[:, REACH, None], 0, loglam.size - 1)]
+        sigma = np.sqrt(motion * motion + width * width)
+        share = gaussian((pixels - centre) / sigma) / (np.sqrt(2.0 * np.pi) * sigma)
         seen = (pixels >= 0) & (pixels < loglam.size)
-        np.add.at(flux, pixels[seen], (strength[:, None] * share)[seen])
-        return flux / (10.0**loglam / (1.0 + z) * np.log(10.0) * STEP)  # per rest-frame A, as the stars are
+        np.add.at(flux, pixels[seen], (strength * share)[seen])
+        return flux / (rest * LN_10 * STEP)  # per rest-frame A, as the stars are
 
 
-def transmission(wavelength, ebv):
+def _smear(light, sigma, shift):
+    """Convolve with a Gaussian of `sigma` pixels, and move by a part of one; `REACH` pixels are lost at each end."""
+    weights = gaussian((np.arange(-REACH, REACH + 2) - shift) / sigma)
+    weights = weights / weights.sum()
+    pixels = light.size - 2 * REACH - 1
+    return sum(weight * light[at : at + pixels] for at, weight in enumerate(weights))
+
+
+def transmission(wavelength, ebv) -> np.ndarray:
     """Fraction of light that passes the dust: Calzetti et al. 2000 (ApJ 533, 682), equations 2 to 4, R_V = 4.05.
 
     Parameters
@@ -124,37 +129,37 @@ def transmission(wavelength, ebv):
     inverse = 1e4 / np.asarray(wavelength)  # per micrometre
     blue = 2.659 * (-2.156 + inverse * (1.509 + inverse * (-0.198 + inverse * 0.011))) + 4.05
     red = 2.659 * (-1.857 + 1.040 * inverse) + 4.05
-    return 10.0 ** (-0.4 * ebv * np.where(inverse > 1.0 / 0.63, blue, red))
+    return exp10(-0.4 * ebv * np.where(inverse > 1.0 / 0.63, blue, red))
 
 
-def draw_galaxy(rng):
-    """One galaxy from the numbers of `rng`; it knows nothing of the redshift it will be seen at."""
+def draw_galaxy(rng) -> Galaxy:
+    """One galaxy from the numbers of `rng`, which knows nothing of the redshift it will be seen at."""
     kind = str(rng.choice(KINDS, p=KIND_SHARES))
     young, ages = _draw_ages(rng, kind)
     if kind == "quiescent":
-        feh, sigma_stars = rng.normal(0.12, 0.13), rng.normal(205.0, 40.0)
-        ebv = abs(rng.normal(0.0, 0.04))
+        feh, sigma_stars = normal(rng, 0.12, 0.13), normal(rng, 205.0, 40.0)
+        ebv = abs(normal(rng, 0.0, 0.04))
     else:  # the more a galaxy forms stars for its size, the smaller, poorer in metals and bluer it tends to be
-        feh = rng.normal(-0.12 - 0.45 * np.log10(max(young, 2e-3) / 0.03), 0.2)
-        sigma_stars = rng.normal(120.0, 30.0)
-        ebv = min(0.40, (0.13 if feh > -0.3 else 0.06) * rng.lognormal(0.0, 0.45))
+        feh = normal(rng, -0.12 - 0.45 * log10(max(young, 2e-3) / 0.03), 0.2)
+        sigma_stars = normal(rng, 120.0, 30.0)
+        ebv = min(0.40, (0.13 if feh > -0.3 else 0.06) * lognormal(rng, 0.0, 0.45))
     feh = float(np.clip(feh, METALLICITIES[0], METALLICITIES[-1]))
-    metals = np.array([np.interp(feh, METALLICITIES, row) for row in np.eye(len(METALLICITIES))])
+    metals = np.array([[np.interp(feh, METALLICITIES, row)] for row in np.eye(len(METALLICITIES))])
     sigma_stars = float(np.clip(sigma_stars, 80.0, 300.0))
     ratios, ha, sigma_gas = _draw_gas(rng, kind, young, feh, sigma_stars)
     lines = {name: ha / CASE_B["H alpha"] * ratios[name] for name in LINES}
     # The gas sits in dustier places than the stars: E(B-V) of the stars is 0.44 of it (Calzetti et al. 2000).
-    return Galaxy(kind, np.outer(metals, ages), sigma_stars, sigma_gas, ebv, ebv / 0.44, lines)
+    return Galaxy(kind, metals * ages, sigma_stars, sigma_gas, ebv, ebv / 0.44, lines)
 
 
 def _draw_ages(rng, kind):
-    """Share of the 5 Myr stars in the light at 5500 A, and of all ages, in the order of `mock_stars.AGES`."""
+    """Share of the 5 Myr stars in the light at 5500 A, and of all `stars.AGES`."""
     young = {"quiescent": 0.0, "post-starburst": 0.0}.get(kind)
     if young is None:
-        young = min(0.6, 10.0 ** (rng.normal(-1.45, 0.42) if kind == "star-forming" else rng.normal(-2.4, 0.25)))
-    scatter = rng.lognormal(0.0, 0.3, 4)
+        young = min(0.6, exp10(normal(rng, -1.45, 0.42) if kind == "star-forming" else normal(rng, -2.4, 0.25)))
+    scatter = lognormal(rng, 0.0, 0.3, 4)
     if kind == "quiescent":
-        ages = np.array([0.0, 0.0, 0.002, 0.02, 0.15, 0.85]) * np.append([1.0, 1.0], scatter**2)
+        ages = np.array([0.0, 0.0, 0.002, 0.02, 0.15, 0.85]) * np.append([1.0, 1.0], scatter * scatter)
     elif kind == "post-starburst":  # the star formation stopped some 300 Myr ago
         ages = np.array([0.0, 0.0, 0.35, 0.25, 0.15, 0.25]) * np.append([1.0, 1.0], scatter)
     else:  # a slowly changing star formation rate: the light of the young ages goes together
@@ -167,25 +172,26 @@ def _draw_ages(rng, kind):
 
 def _draw_gas(rng, kind, young, feh, sigma_stars):
     """Line fluxes over H beta (dict), H alpha flux (A times the continuum at 5500 A), sigma of the gas (km/s)."""
-    nucleus, ha, sigma = rng.random(), HA_EW_OF_YOUNG_STARS * young * rng.lognormal(0.0, 0.15), rng.normal(85.0, 25.0)
+    nucleus, ha, sigma = rng.random(), HA_EW_OF_YOUNG_STARS * young * lognormal(rng, 0.0, 0.15), normal(rng, 85.0, 25.0)
     # Star-forming sequence: Kewley et al. 2013 (ApJ 774, 100) at z = 0, along [N II]/H alpha.
-    n2 = np.clip(-0.42 + 1.1 * min(feh, 0.05) + rng.normal(0.0, 0.08), -1.6, -0.33)
-    o3 = 0.61 / (n2 + 0.08) + 1.10 + rng.normal(0.0, 0.09)
-    o2 = 0.52 - 0.75 * (n2 + 0.95) ** 2 + rng.normal(0.0, 0.08)
+    n2 = np.clip(-0.42 + 1.1 * min(feh, 0.05) + normal(rng, 0.0, 0.08), -1.6, -0.33)
+    o3 = 0.61 / (n2 + 0.08) + 1.10 + normal(rng, 0.0, 0.09)
+    o2 = 0.52 - 0.75 * (n2 + 0.95) * (n2 + 0.95) + normal(rng, 0.0, 0.08)
     s2, o1, he2, ne3 = -0.38 + 0.12 * (n2 + 0.5) - 0.25 * max(0.0, -1.0 - n2), -1.45, 0.0, 0.075
     if kind == "quiescent" or (kind == "post-starburst" and nucleus < 0.5):
         # LINER-like gas in two of three, heated by old stars; the others have none that shows.
-        ha = rng.lognormal(np.log(1.1), 0.5) if nucleus < 0.65 else 0.02
-        n2, o3, o2 = rng.normal(0.08, 0.10), rng.normal(0.28, 0.13), rng.normal(0.65, 0.12)
-        s2, o1, sigma = rng.normal(-0.08, 0.08), rng.normal(-0.75, 0.12), sigma_stars * rng.uniform(0.7, 1.0)
+        ha = 1.1 * lognormal(rng, 0.0, 0.5) if nucleus < 0.65 else 0.02
+        n2, o3, o2 = normal(rng, 0.08, 0.10), normal(rng, 0.28, 0.13), normal(rng, 0.65, 0.12)
+        s2, o1, sigma = normal(rng, -0.08, 0.08), normal(rng, -0.75, 0.12), sigma_stars * rng.uniform(0.7, 1.0)
     elif nucleus < (0.07 if kind == "star-forming" else 0.30):  # Seyfert-like
-        ha += rng.lognormal(np.log(14.0), 0.6)
-        n2, o3, o2 = rng.normal(-0.08, 0.10), rng.normal(0.85, 0.13), rng.normal(0.45, 0.10)
-        s2, o1, he2, sigma = rng.normal(-0.35, 0.08), rng.normal(-0.95, 0.12), 0.18, sigma_stars * rng.uniform(0.8, 1.2)
-    n2, o3, o2, s2, o1 = (10.0**x for x in (n2, o3, o2, s2, o1))  # N2, S2 and O1 over H alpha; O3 and O2 over H beta
+        ha += 14.0 * lognormal(rng, 0.0, 0.6)
+        n2, o3, o2 = normal(rng, -0.08, 0.10), normal(rng, 0.85, 0.13), normal(rng, 0.45, 0.10)
+        s2, o1, he2 = normal(rng, -0.35, 0.08), normal(rng, -0.95, 0.12), 0.18
+        sigma = sigma_stars * rng.uniform(0.8, 1.2)
+    n2, o3, o2, s2, o1 = exp10(np.array([n2, o3, o2, s2, o1]))  # N2, S2 and O1 over H alpha; O3 and O2 over H beta
     sulfur = rng.uniform(1.15, 1.42)  # 6718 over 6733: electron density
     oxygen = rng.uniform(1.15, 1.45)  # 3730 over 3727: likewise
-    hot = 0.012 * o3 * 10.0 ** (-0.9 * (feh + 0.7))  # [O III] 4364 shows in gas that is hot for lack of metals
+    hot = 0.012 * o3 * exp10(-0.9 * (feh + 0.7))  # [O III] 4364 shows in gas that is hot for lack of metals
     h_alpha = CASE_B["H alpha"]
     ratios = CASE_B | {
         "[O II] 3727": o2 / (1 + oxygen), "[O II] 3730": o2 * oxygen / (1 + oxygen),

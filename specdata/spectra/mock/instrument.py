@@ -1,6 +1,6 @@
 """The SDSS-I spectrograph and its sky, as far as a mock spectrum needs them; all in the observed frame.
 
-No function here is told the redshift, so the noise and the masks cannot give it away.
+Nothing here is told the redshift, so the noise and the masks cannot give it away.
 """
 
 from functools import cache
@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from specdata.spectra.mock.stars import STEP
+from specdata.spectra.portable import exp10, gaussian, log10, lognormal, normal
 
 NEARBADPIXEL, FULLREJECT, PARTIALREJECT, BRIGHTSKY, COMBINEREJ = (1 << bit for bit in (16, 18, 19, 23, 25))  # SPPIXMASK
 
@@ -38,85 +39,81 @@ SKY_LINES = np.array([
 FIRST_PIXEL, LAST_PIXEL = 35790, 39650  # in units of STEP; every mock lies inside
 
 
-def draw_pixels(rng):
-    """Pixel grid and resolution of one fibre.
-
-    Returns
-    -------
-    loglam : ndarray, shape (n,)
-        log10 of the vacuum wavelength in A: multiples of `STEP` from about 3800 to 9200 A.
-    wdisp : ndarray, shape (n,)
-        Sigma of the line spread function in pixels; blue and red arm meet at 6000 A.
-    """
-    loglam = np.arange(rng.integers(35795, 35836), rng.integers(39626, 39648)) / 10000.0
-    wavelength = 10.0**loglam
-    wdisp = np.interp(wavelength, *zip(*WDISP, strict=True))
-    return loglam, wdisp * (rng.normal(1.0, 0.05) + rng.normal(0.0, 0.03) * (wavelength - 6200.0) / 2600.0)
-
-
 @cache
-def _dark_sky():
-    """Continuum, lamp and [O I] lines, and OH lines of the sky on all pixels; ndarray of shape (3, pixels)."""
-    pixels = np.arange(FIRST_PIXEL, LAST_PIXEL)
-    distance = pixels - np.log10(SKY_LINES[:, :1]) / STEP
-    lines = SKY_LINES[:, 1:] * np.exp(-0.5 * (distance / 0.95) ** 2)
+def _tables():
+    """Wavelength, `WDISP`, `THROUGHPUT`, `SKY`, lamp and [O I] lines, and OH lines on all pixels; shape (6, pixels)."""
+    loglam = np.arange(FIRST_PIXEL, LAST_PIXEL) / 10_000
+    wavelength = exp10(loglam)
+    tables = [np.interp(wavelength, *zip(*table, strict=True)) for table in (WDISP, THROUGHPUT, SKY)]
+    lines = SKY_LINES[:, 1:] * gaussian((loglam - log10(SKY_LINES[:, :1])) / STEP / 0.95)
     is_oh = SKY_LINES[:, 0] > 6400.0
-    continuum = np.interp(10.0 ** (pixels * STEP), *zip(*SKY, strict=True))
-    return np.array([continuum, lines[~is_oh].sum(0), lines[is_oh].sum(0)])
+    return np.array([wavelength, *tables, lines[~is_oh].sum(0), lines[is_oh].sum(0)])
 
 
-def draw_sky(rng, loglam):
-    """The sky of one night: continuum and lines, each of shape (n,), in 1e-17 erg/s/cm2/A."""
-    first = round(loglam[0] / STEP) - FIRST_PIXEL
-    continuum, lamps, hydroxyl = _dark_sky()[:, first : first + loglam.size]
-    scale = rng.lognormal(0.0, [0.15, 0.3, 0.3])
-    return scale[0] * continuum, scale[1] * lamps + scale[2] * hydroxyl
+class Exposure:
+    """One night's view through one fibre, drawn from the numbers of `rng`; every array has shape (n,).
 
-
-def noise_sigma(model, wavelength, sky_continuum, sky_lines):
-    """Noise per pixel up to a factor: photons of galaxy and sky, the detector, and imperfect sky subtraction."""
-    photons = np.interp(wavelength, *zip(*THROUGHPUT, strict=True)) * wavelength / 5500.0  # per unit of flux
-    sky = sky_continuum + sky_lines
-    variance = (np.maximum(model, 0.0) + sky) / photons + 2.0 / photons**2
-    # The model of a sky line is never perfect: an error in proportion to the line adds to that of the photons.
-    return np.sqrt(variance + (0.08 * sky_lines) ** 2 * np.median(variance) / np.median(sky))
-
-
-def draw_noise(rng, sky_continuum, sky_lines):
-    """Noise in units of its own sigma, ndarray of shape (n,).
-
-    What is left of a strong sky line is not white: it was shifted or scaled a little when it was subtracted.
+    Attributes
+    ----------
+    loglam, wavelength : ndarray
+        log10 of the vacuum wavelength in A, multiples of `STEP` from about 3800 to 9200 A; and that wavelength.
+    wdisp : ndarray
+        Sigma of the line spread function in pixels; blue and red arm meet at 6000 A.
+    continuum, lines : ndarray
+        The sky's, in 1e-17 erg/s/cm2/A.
     """
-    white = rng.standard_normal(sky_lines.size)
-    smooth = np.convolve(rng.standard_normal(sky_lines.size + 2), [1.0, 2.0, 1.0], "valid") / np.sqrt(6.0)
-    share = 0.75 * sky_lines / (sky_lines + 2.0 * sky_continuum)
-    return np.sqrt(1.0 - share**2) * white + share * smooth
 
+    def __init__(self, rng):
+        first, stop = rng.integers(35795, 35836), rng.integers(39626, 39648)
+        self.loglam = np.arange(first, stop) / 10_000
+        tables = _tables()[:, first - FIRST_PIXEL : stop - FIRST_PIXEL]
+        self.wavelength, wdisp, self._throughput, continuum, lamps, hydroxyl = tables
+        self.wdisp = wdisp * (normal(rng, 1.0, 0.05) + normal(rng, 0.0, 0.03) * (self.wavelength - 6200.0) / 2600.0)
+        bright = lognormal(rng, 0.0, np.array([0.15, 0.3, 0.3]), 3)
+        self.continuum, self.lines = bright[0] * continuum, bright[1] * lamps + bright[2] * hydroxyl
 
-def draw_masks(rng, sky_lines):
-    """SPPIXMASK bits and the pixels without information.
+    def sigma(self, model) -> np.ndarray:
+        """Noise per pixel up to a factor: photons of galaxy and sky, the detector, and imperfect sky subtraction."""
+        photons = self._throughput * self.wavelength / 5500.0  # per unit of flux
+        sky = self.continuum + self.lines
+        variance = (np.maximum(model, 0.0) + sky) / photons + 2.0 / (photons * photons)
+        # The model of a sky line is never perfect: an error in proportion to the line adds to that of the photons.
+        wrong = 0.08 * self.lines
+        return np.sqrt(variance + wrong * wrong * np.median(variance) / np.median(sky))
 
-    Returns
-    -------
-    and_mask, or_mask : ndarray, shape (n,), int32
-        The second holds at least the bits of the first.
-    lost : ndarray, shape (n,), bool
-        True where ivar is 0: cosmic rays that hit every exposure, and now and then a bad column.
-    """
-    n = sky_lines.size
-    and_mask, or_mask, lost = np.zeros(n, np.int32), np.zeros(n, np.int32), np.zeros(n, bool)
-    runs = [int(rng.integers(2, 8)) for _ in range(1 + rng.poisson(1.5))]
-    if rng.random() < 0.04:
-        runs.append(int(rng.integers(40, 160)))
-    for length in runs:
-        start = int(rng.integers(0, n - length))
-        lost[start : start + length] = True
-    and_mask[lost] |= NEARBADPIXEL | FULLREJECT | COMBINEREJ
-    # The brighter the line, the more often the pipeline gives up on it.
-    chance = np.clip((sky_lines - 60.0) / 500.0, 0.0, 0.8)
-    flagged = rng.random(n) < chance
-    and_mask[flagged] |= BRIGHTSKY
-    or_mask[(sky_lines > 90.0) & (rng.random(n) < 0.6)] |= BRIGHTSKY
-    for start in rng.integers(0, n - 5, rng.poisson(60)):
-        or_mask[start : start + int(rng.integers(1, 5))] |= NEARBADPIXEL | PARTIALREJECT
-    return and_mask, or_mask | and_mask, lost
+    def draw_noise(self, rng) -> np.ndarray:
+        """Noise in units of its own sigma.
+
+        What is left of a strong sky line is not white: it was shifted or scaled a little when it was subtracted.
+        """
+        white, other = normal(rng, size=self.lines.size), normal(rng, size=self.lines.size + 2)
+        smooth = (other[:-2] + 2.0 * other[1:-1] + other[2:]) / np.sqrt(6.0)
+        share = 0.75 * self.lines / (self.lines + 2.0 * self.continuum)
+        return np.sqrt(1.0 - share * share) * white + share * smooth
+
+    def draw_masks(self, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """SPPIXMASK bits and the pixels without information.
+
+        Returns
+        -------
+        and_mask, or_mask : ndarray, shape (n,), int32
+            The second holds at least the bits of the first.
+        lost : ndarray, shape (n,), bool
+            True where ivar is 0: cosmic rays that hit every exposure, and now and then a bad column.
+        """
+        n = self.lines.size
+        and_mask, or_mask, lost = np.zeros(n, np.int32), np.zeros(n, np.int32), np.zeros(n, bool)
+        runs = [int(rng.integers(2, 8)) for _ in range(1 + rng.poisson(1.5))]
+        if rng.random() < 0.04:
+            runs.append(int(rng.integers(40, 160)))
+        for length in runs:
+            start = int(rng.integers(0, n - length))
+            lost[start : start + length] = True
+        and_mask[lost] |= NEARBADPIXEL | FULLREJECT | COMBINEREJ
+        # The brighter the line, the more often the pipeline gives up on it.
+        chance = np.clip((self.lines - 60.0) / 500.0, 0.0, 0.8)
+        and_mask[rng.random(n) < chance] |= BRIGHTSKY
+        or_mask[(self.lines > 90.0) & (rng.random(n) < 0.6)] |= BRIGHTSKY
+        for start in rng.integers(0, n - 5, rng.poisson(60)):
+            or_mask[start : start + int(rng.integers(1, 5))] |= NEARBADPIXEL | PARTIALREJECT
+        return and_mask, or_mask | and_mask, lost

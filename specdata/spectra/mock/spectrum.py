@@ -1,20 +1,29 @@
 """Mock SDSS galaxies with known redshift, for tests, demonstrations and training without a download.
 
-The galaxy is made in `mock_galaxy` and seen through the SDSS-I spectrograph of `mock_instrument`. Noise, masks,
+The galaxy is made in `mock.galaxy` and seen through the SDSS-I spectrograph of `mock.instrument`. Noise, masks,
 brightness and signal-to-noise ratio belong to the observed frame and are drawn without a look at the redshift, so
 nothing but the galaxy's own features can give the redshift away. Mocks carry ``survey="mock"`` and must never be
 published as SDSS data.
+
+**Same bytes.** One seed gives the same bytes on every x86-64 processor, with AVX2, AVX-512 and FMA or without, and
+whichever BLAS there is: all that is stored is computed with `specdata.spectra.portable`. Flux and noise are then rounded
+to a thousandth of the noise, so that even last bits which differ, as on processors for which numpy is built to merge a
+product and a sum into one rounding (ARM), change no more than about one pixel in 1e9. Another version of numpy may draw
+other random numbers; its policy allows that.
 """
 
+import math
 from collections.abc import Iterator
 from numbers import Integral, Real
-from pathlib import Path
 
 import numpy as np
 
 from specdata.errors import SpecdataError
-from specdata.spectra.mock.galaxy import LINES, PIXEL_VELOCITY, STEP, Z_MAX, draw_galaxy
-from specdata.spectra.mock.instrument import draw_masks, draw_noise, draw_pixels, draw_sky, noise_sigma
+from specdata.files import new_file
+from specdata.spectra.mock.galaxy import LINES, PIXEL_VELOCITY, Z_MAX, draw_galaxy
+from specdata.spectra.mock.instrument import Exposure
+from specdata.spectra.mock.stars import STEP
+from specdata.spectra.portable import LN_10, exp10, log10, lognormal
 from specdata.spectra.spectrum import Spectrum
 
 PLATE_ZERO, MJD_ZERO = 90000, 50000  # no SDSS plate or night has such a number
@@ -42,11 +51,14 @@ def mock_spectra(n, *, seed=0, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0)
     """
     if not isinstance(n, Integral) or n < 1:
         raise SpecdataError(f"n = {n!r}: the number of mock spectra must be a whole number of at least 1.")
-    check_limits(seed, z_min, z_max, snr_min, snr_max)
-    return (mock_spectrum(seed, i, z_min=z_min, z_max=z_max, snr_min=snr_min, snr_max=snr_max)[0] for i in range(n))
+    limits = {"z_min": z_min, "z_max": z_max, "snr_min": snr_min, "snr_max": snr_max}
+    check_limits(seed, **limits)
+    return (mock_spectrum(seed, i, **limits)[0] for i in range(n))
 
 
-def mock_spectrum(seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0):
+def mock_spectrum(
+    seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0
+) -> tuple[Spectrum, np.ndarray]:  # fmt: skip
     """One mock galaxy and the truth behind it; arguments as in `mock_spectra`.
 
     Returns
@@ -64,56 +76,58 @@ def mock_spectrum(seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40
     rng = np.random.default_rng([seed, index])
     z = z_min + (z_max - z_min) * rng.random()
     faintness, cos_dec, ra = rng.random(3)
-    snr = snr_min * (snr_max / snr_min) ** (1.0 - faintness)
+    snr = snr_min * exp10(log10(snr_max / snr_min) * (1.0 - faintness))
     # Bright galaxies tend to have the better spectra. Fainter ones are more common.
-    i_mag = 18.0 - 3.5 * (0.7 * (1.0 - faintness) + 0.3 * rng.random()) ** 1.5
+    brightness = 0.7 * (1.0 - faintness) + 0.3 * rng.random()
+    i_mag = 18.0 - 3.5 * brightness * np.sqrt(brightness)
     galaxy = draw_galaxy(rng)
 
-    loglam, wdisp = draw_pixels(rng)
-    wavelength = 10.0**loglam
-    model = galaxy.observed(loglam, wdisp, z)
-    scale = 10.0 ** (0.4 * (_i_magnitude(wavelength, model) - i_mag))
+    seen = Exposure(rng)
+    model = galaxy.observed(seen.loglam, seen.wdisp, z)
+    scale = exp10(0.4 * (_i_magnitude(seen.wavelength, model) - i_mag))
     model *= scale
 
-    sky_continuum, sky_lines = draw_sky(rng, loglam)
-    sigma = noise_sigma(model, wavelength, sky_continuum, sky_lines)
+    sigma = seen.sigma(model)
     sigma *= np.median(model / sigma) / snr
-    and_mask, or_mask, lost = draw_masks(rng, sky_lines)
-    flux = model + sigma * draw_noise(rng, sky_continuum, sky_lines)
-    flux[lost] = np.interp(loglam[lost], loglam[~lost], flux[~lost])  # as the pipeline fills them
-    flux, ivar = flux.astype(np.float32), np.where(lost, 0.0, sigma**-2).astype(np.float32)
+    step = math.ldexp(1.0, math.frexp(np.median(sigma))[1] - 11)  # 1/1024 to 1/2048 of the noise
+    sigma = np.rint(sigma / step) * step
+    and_mask, or_mask, lost = seen.draw_masks(rng)
+    flux = model + sigma * seen.draw_noise(rng)
+    flux[lost] = np.interp(seen.loglam[lost], seen.loglam[~lost], flux[~lost])  # as the pipeline fills them
+    flux = (np.rint(flux / step) * step).astype(np.float32)
+    ivar = np.where(lost, 0.0, 1.0 / (sigma * sigma)).astype(np.float32)
 
     spectrum = Spectrum(
-        loglam=loglam,
+        loglam=seen.loglam,
         flux=flux,
         ivar=ivar,
         and_mask=and_mask,
         or_mask=or_mask,
-        wdisp=np.where(lost, 0.0, wdisp).astype(np.float32),
+        wdisp=np.where(lost, 0.0, seen.wdisp).round(4).astype(np.float32),
         z=float(z),
-        zerr=float(np.clip(2.5e-5 * (20.0 / snr) * rng.lognormal(0.0, 0.3), 1e-5, 1e-4)),
+        zerr=round(float(np.clip(2.5e-5 * (20.0 / snr) * lognormal(rng, 0.0, 0.3), 1e-5, 1e-4)), 8),
         zwarning=0,
         spectype="GALAXY",
-        subclass=_subclass(galaxy, scale, wavelength / (1.0 + z), wdisp, model, sigma),
+        subclass=_subclass(galaxy, scale, seen.wavelength / (1.0 + z), seen.wdisp, model, sigma),
         plate=PLATE_ZERO + seed,
         mjd=MJD_ZERO + index // 1000,
         fiberid=index % 1000 + 1,
         run2d="mock",
         specobjid=f"mock-{seed}-{index}",
         ra=360.0 * float(ra),
-        dec=float(np.degrees(np.arcsin(2.0 * cos_dec - 1.0))),
+        dec=round(float(np.degrees(np.arcsin(2.0 * cos_dec - 1.0))), 5),
         survey="mock",
         instrument="SDSS",
         snmedian=float(np.median((flux * np.sqrt(ivar))[~lost])),
-        dered_i=float(i_mag),
+        dered_i=round(float(i_mag), 5),
         is_mock=True,
         source=f"mock seed={seed} index={index}",
     )
     return spectrum, model
 
 
-def check_limits(seed, z_min, z_max, snr_min, snr_max):
-    """Refuse what cannot be made."""
+def check_limits(seed, z_min, z_max, snr_min, snr_max) -> None:
+    """Refuse what cannot be made; SpecdataError."""
     if not isinstance(seed, Integral) or not 0 <= seed <= SEED_MAX:
         raise SpecdataError(f"seed = {seed!r}: give a whole number from 0 to {SEED_MAX}.")
     for name, value in {"z_min": z_min, "z_max": z_max, "snr_min": snr_min, "snr_max": snr_max}.items():
@@ -131,8 +145,8 @@ def _i_magnitude(wavelength, flux):
     """AB magnitude of `flux` in 1e-17 erg/s/cm2/A through a top hat with the edges of the SDSS i band."""
     band = (wavelength > 6930.0) & (wavelength < 8250.0)
     # f_nu = f_lambda lambda^2 / c, with photon weights and pixels of equal steps in ln(lambda)
-    f_nu = 1e-17 * np.sum(flux[band] * wavelength[band] ** 2) / (2.99792458e18 * np.sum(band))
-    return -2.5 * np.log10(f_nu) - 48.6
+    f_nu = 1e-17 * np.mean(flux[band] * wavelength[band] * wavelength[band]) / 2.99792458e18
+    return -2.5 * log10(f_nu) - 48.6
 
 
 def _subclass(galaxy, scale, rest, wdisp, model, sigma):
@@ -142,25 +156,25 @@ def _subclass(galaxy, scale, rest, wdisp, model, sigma):
     log([O III]/H beta) = 0.7 - 1.2 (log([N II]/H alpha) + 0.4) is an AGN; one below it is STARFORMING, or STARBURST
     where the equivalent width of H alpha exceeds 50 A. `scale` turns the galaxy's unit into that of `model`.
     """
-    flux = []
+    emitted, flux = galaxy.emitted(), []
     for name in ("H beta", "[O III] 5008", "H alpha", "[N II] 6585"):
         pixel = np.searchsorted(rest, LINES[name])
         if not 0 < pixel < rest.size:
             return ""
-        flux.append(scale * galaxy.emitted(name))
+        flux.append(scale * emitted[name])
         width = np.hypot(wdisp[pixel], galaxy.sigma_gas / PIXEL_VELOCITY)
         # error of the flux of a Gaussian line in white noise, in A of the rest frame
-        error = sigma[pixel] * rest[pixel] * np.log(10.0) * STEP * np.sqrt(2.0 * np.sqrt(np.pi) * width)
+        error = sigma[pixel] * rest[pixel] * LN_10 * STEP * np.sqrt(2.0 * np.sqrt(np.pi) * width)
         if flux[-1] < 3.0 * error:
             return ""
     h_beta, o3, h_alpha, n2 = flux
-    if np.log10(o3 / h_beta) > 0.7 - 1.2 * (np.log10(n2 / h_alpha) + 0.4):
+    if log10(o3 / h_beta) > 0.7 - 1.2 * (log10(n2 / h_alpha) + 0.4):
         return "AGN"
     beside = (np.abs(rest - 6565.0) > 40.0) & (np.abs(rest - 6565.0) < 90.0)
     return "STARBURST" if h_alpha > 50.0 * np.median(model[beside]) else "STARFORMING"
 
 
-def write_spec_lite(spectrum, path, *, model=None):
+def write_spec_lite(spectrum, path, *, model=None) -> None:
     """Write one spectrum as an SDSS `spec-lite` file; the same spectrum always gives the same bytes.
 
     Layout: https://data.sdss.org/datamodel/files/SPECTRO_REDUX/RUN2D/spectra/lite/PLATE4/spec.html, of which HDU 2
@@ -171,63 +185,44 @@ def write_spec_lite(spectrum, path, *, model=None):
     spectrum : Spectrum
         What to write.
     path : str or Path
-        The file; replaced if it exists, and never left half-written.
+        The file, which ends in ``.fits``; replaced if it exists, and never left half-written.
     model : ndarray, shape (n,), optional
         For the column `model`, in 1e-17 erg/s/cm2/A. Zeros when not given, as is `sky`: a `Spectrum` has neither.
     """
     from astropy.io import fits
 
-    path, n = Path(path), spectrum.loglam.size
-    primary = fits.PrimaryHDU()
-    primary.header["MJD"] = (spectrum.mjd, "MJD of observation")
-    primary.header["PLATEID"] = (spectrum.plate, "Plate Id")
-    primary.header["COEFF0"] = (round(float(spectrum.loglam[0]), 10), "Central wavelength (log10) of first pixel")
-    step = float(spectrum.loglam[-1] - spectrum.loglam[0]) / (n - 1)
-    primary.header["COEFF1"] = (round(step, 10), "Log10 dispersion per pixel")
-    primary.header["VACUUM"] = (True, "Wavelengths are in vacuum")
-    primary.header["BUNIT"] = "1E-17 erg/cm^2/s/Ang"
-    primary.header["PLUG_RA"] = (spectrum.ra, "RA of object [deg]")
-    primary.header["PLUG_DEC"] = (spectrum.dec, "dec of object [deg]")
-    primary.header["FIBERID"] = spectrum.fiberid
-    primary.header["RUN2D"] = (spectrum.run2d, "Reduction version")
-    if spectrum.is_mock:
-        primary.header["MOCK"] = (True, "Synthetic: not an SDSS observation")
-    zeros = np.zeros(n, np.float32)
-    coadd = {"flux": spectrum.flux, "loglam": spectrum.loglam, "ivar": spectrum.ivar, "and_mask": spectrum.and_mask}
-    coadd |= {"or_mask": spectrum.or_mask, "wdisp": spectrum.wdisp, "sky": zeros}
-    coadd["model"] = zeros if model is None else model
-    coadd = [fits.Column(k, "J" if k.endswith("mask") else "E", array=v) for k, v in coadd.items()]
-    row = {"SURVEY": spectrum.survey, "INSTRUMENT": spectrum.instrument, "PROGRAMNAME": spectrum.survey}
-    row |= {"SPECPRIMARY": True, "SPECOBJID": f"{spectrum.specobjid:>22}", "RUN2D": spectrum.run2d}
-    row |= {"PLATE": spectrum.plate, "MJD": spectrum.mjd, "FIBERID": spectrum.fiberid}
-    row |= {"PLUG_RA": spectrum.ra, "PLUG_DEC": spectrum.dec, "CLASS": spectrum.spectype}
-    row |= {"SUBCLASS": spectrum.subclass, "Z": spectrum.z, "Z_ERR": spectrum.zerr, "ZWARNING": spectrum.zwarning}
-    row |= {"WAVEMIN": spectrum.wavelength[0], "WAVEMAX": spectrum.wavelength[-1], "SN_MEDIAN_ALL": spectrum.snmedian}
-    specobj = [fits.Column(k, _column_format(k, v), array=[v]) for k, v in row.items()]
-    # No line was fitted: the table is there, as readers expect, and has no row.
-    lines = {"PLATE": "J", "MJD": "J", "FIBERID": "J", "LINENAME": "13A", "LINEWAVE": "D", "LINEZ": "E"}
-    lines |= {name: "E" for name in ("LINEZ_ERR", "LINESIGMA", "LINESIGMA_ERR", "LINEAREA", "LINEAREA_ERR", "LINEEW")}
-    hdus = [
-        primary,
-        fits.BinTableHDU.from_columns(coadd, name="COADD"),
-        fits.BinTableHDU.from_columns(specobj, name="SPECOBJ"),
-        fits.BinTableHDU.from_columns([fits.Column(k, v) for k, v in lines.items()], nrows=0, name="SPZLINE"),
+    float32, int32 = np.float32, np.int32
+    loglam, ends = spectrum.loglam, spectrum.wavelength[[0, -1]].astype(float32)
+    cards = [
+        ("MJD", spectrum.mjd, "MJD of observation"),
+        ("PLATEID", spectrum.plate, "Plate Id"),
+        ("COEFF0", round(float(loglam[0]), 10), "Central wavelength (log10) of first pixel"),
+        ("COEFF1", round(float(loglam[-1] - loglam[0]) / (loglam.size - 1), 10), "Log10 dispersion per pixel"),
+        ("VACUUM", True, "Wavelengths are in vacuum"),
+        ("BUNIT", "1E-17 erg/cm^2/s/Ang"),
+        ("PLUG_RA", spectrum.ra, "RA of object [deg]"),
+        ("PLUG_DEC", spectrum.dec, "dec of object [deg]"),
+        ("FIBERID", spectrum.fiberid),
+        ("RUN2D", spectrum.run2d, "Reduction version"),
+        *([("MOCK", True, "Synthetic: not an SDSS observation")] if spectrum.is_mock else []),
     ]
-    unfinished = path.with_name(path.name + ".partial")
-    try:
-        with unfinished.open("wb") as file:
-            fits.HDUList(hdus).writeto(file)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _column_format(name, value):
-    """FITS format of a SPECOBJ column, as the survey's own files have it."""
-    if isinstance(value, str):
-        return f"{max(1, len(value))}A"
-    if isinstance(value, bool):
-        return "B"
-    if isinstance(value, Integral):
-        return "J"
-    return "D" if name.startswith("PLUG_") else "E"
+    coadd = {name: getattr(spectrum, name) for name in ("flux", "loglam", "ivar", "and_mask", "or_mask", "wdisp")}
+    coadd |= {"loglam": loglam.astype(float32), "sky": np.zeros_like(spectrum.flux)}
+    coadd["model"] = coadd["sky"] if model is None else model.astype(float32)
+    row = {"SURVEY": spectrum.survey, "INSTRUMENT": spectrum.instrument, "PROGRAMNAME": spectrum.survey}
+    row |= {"SPECPRIMARY": np.uint8(1), "SPECOBJID": f"{spectrum.specobjid:>22}", "RUN2D": spectrum.run2d}
+    row |= {"PLATE": int32(spectrum.plate), "MJD": int32(spectrum.mjd), "FIBERID": int32(spectrum.fiberid)}
+    row |= {"PLUG_RA": spectrum.ra, "PLUG_DEC": spectrum.dec, "CLASS": spectrum.spectype, "SUBCLASS": spectrum.subclass}
+    row |= {"Z": float32(spectrum.z), "Z_ERR": float32(spectrum.zerr), "ZWARNING": int32(spectrum.zwarning)}
+    row |= {"WAVEMIN": ends[0], "WAVEMAX": ends[1], "SN_MEDIAN_ALL": float32(spectrum.snmedian)}
+    # No line was fitted: the table is there, as readers expect, and has no row.
+    lines = {"PLATE": "i4", "MJD": "i4", "FIBERID": "i4", "LINENAME": "S13", "LINEWAVE": "f8", "LINEZ": "f4"}
+    lines |= {f"LINE{name}": "f4" for name in ("Z_ERR", "SIGMA", "SIGMA_ERR", "AREA", "AREA_ERR", "EW")}
+    tables = {
+        "COADD": np.rec.fromarrays(list(coadd.values()), names=list(coadd)),
+        "SPECOBJ": np.rec.fromarrays([[value] for value in row.values()], names=list(row)),
+        "SPZLINE": np.empty(0, list(lines.items())),
+    }
+    hdus = [fits.PrimaryHDU(header=fits.Header(cards)), *(fits.BinTableHDU(t, name=name) for name, t in tables.items())]
+    with new_file(path, suffixes=(".fits",)) as partial:
+        fits.HDUList(hdus).writeto(partial)

@@ -11,9 +11,11 @@ from functools import cache
 
 import numpy as np
 
+from specdata.spectra.portable import LN_10, exp, exp10, gaussian, log10
+
 STEP = 1e-4  # dex, the pixel of SDSS spectra (69 km/s)
 LOGLAM_START = 3.30  # 1995 A
-NPIX = 8192  # up to 13,150 A; a power of two for the Fourier transforms
+NPIX = 8192  # up to 13,150 A
 AGES = ("5 Myr", "60 Myr", "300 Myr", "1 Gyr", "3 Gyr", "10 Gyr")
 METALLICITIES = (-0.7, 0.0, 0.3)  # [Fe/H]
 
@@ -75,71 +77,82 @@ FOREST_DEPTH = np.array([
     *[(7500, 0.015), (13200, 0.01)],
 ])  # fmt: skip
 _FOREST_SEED = 4000  # which forest of lines; a constant of these mocks, never a choice
+# Where a species shows: below this temperature (K), and how sharply it sets in ...
+_BELOW = {"ca2": (8500, 9), "ca2_infrared": (8500, 6), "mg": (5000, 7), "na": (4700, 6), "tio": (3800, 16)}
+_BELOW |= {"fe": (5700, 6), "mg2": (9000, 6)}
+_AROUND = {"ch": (4950, 0.25), "cn": (4450, 0.15), "he": (19000, 0.30)}  # ... or around this one, width in ln T
+_METAL_POWER = {"ca2": 0.25, "ca2_infrared": 0.3, "ch": 0.4, "cn": 0.8, "he": 0.0}  # of the others 0.5
 
 
-def rest_wavelength():
-    """Vacuum wavelength (A) of the pixels of `population_transforms`; shape (NPIX,)."""
-    return 10.0 ** (LOGLAM_START + STEP * np.arange(NPIX))
+def rest_wavelength() -> np.ndarray:
+    """Vacuum wavelength (A) of the pixels of `population_light`; shape (NPIX,)."""
+    return exp10(LOGLAM_START + STEP * np.arange(NPIX))
+
+
+def _ln(x):
+    return LN_10 * log10(x)
 
 
 def _strength(species, temperature, feh):
     """Optical depth of a species relative to its value in the star that shows it best, at solar metallicity."""
-    below = {"ca2": (8500, 9), "ca2_infrared": (8500, 6), "mg": (5000, 7), "na": (4700, 6), "tio": (3800, 16)}
-    below |= {"fe": (5700, 6), "mg2": (9000, 6)}  # seen below this temperature, and how sharply it sets in
-    peak = {"ch": (4950, 0.25), "cn": (4450, 0.15), "he": (19000, 0.30)}  # seen around this one, width in ln T
-    metal_power = {"ca2": 0.25, "ca2_infrared": 0.3, "ch": 0.4, "cn": 0.8, "he": 0.0}.get(species, 0.5)
-    if species in below:
-        limit, slope = below[species]
-        seen = 1.0 / (1.0 + (temperature / limit) ** slope)
+    if species in _BELOW:
+        limit, slope = _BELOW[species]
+        seen = 1.0 / (1.0 + exp(slope * _ln(temperature / limit)))
     else:
-        centre, width = peak[species]
-        seen = np.exp(-0.5 * (np.log(temperature / centre) / width) ** 2)
-    return seen * 10.0 ** (metal_power * feh)
+        centre, width = _AROUND[species]
+        seen = gaussian(_ln(temperature / centre) / width)
+    return seen * exp10(_METAL_POWER.get(species, 0.5) * feh)
+
+
+def _profile(wavelength, features):
+    """Optical depth of a species in the star that shows it best; shape as `wavelength`."""
+    depth = np.zeros(wavelength.size)
+    for centre, height, blue, red in features:
+        distance = wavelength - centre
+        depth += height * gaussian(distance / np.where(distance < 0, blue, red))
+    return depth
 
 
 def _hydrogen_depth(wavelength, temperature):
     """Optical depth of the Balmer series and its jump, which the merging high members reach without a gap."""
-    around_a_stars = np.log(temperature / 9400.0)
-    lines = np.exp(-0.5 * (around_a_stars / (0.27 if around_a_stars < 0 else 0.55)) ** 2)
-    jump = 1.05 * np.exp(-0.5 * (around_a_stars / (0.33 if around_a_stars < 0 else 0.62)) ** 2)
+    around_a_stars = _ln(temperature / 9400.0)
+    lines = gaussian(around_a_stars / (0.27 if around_a_stars < 0 else 0.55))
+    jump = 1.05 * gaussian(around_a_stars / (0.33 if around_a_stars < 0 else 0.62))
     half_width = 2.0 + 5.0 * lines
     depth = np.where(wavelength < 3680.0, jump, 0.0)
     for n in range(3, 26):
-        centre = 3647.05 * n**2 / (n**2 - 4.0)
-        spacing = 3647.05 * 8.0 * n / (n**2 - 4.0) ** 2
+        centre = 3647.05 * n * n / (n * n - 4)
+        spacing = 3647.05 * 8 * n / (n * n - 4) ** 2
         area = min(20.0 * lines, jump * spacing)  # A; a saturated line, or its share of the merged series
-        shape = half_width / (np.pi * ((wavelength - centre) ** 2 + half_width**2))
+        distance = wavelength - centre
+        shape = half_width / (np.pi * (distance * distance + half_width * half_width))
         depth += area * np.where(wavelength < 3680.0, 0.0, shape)
     return depth
 
 
-def _star(wavelength, forest, temperature, feh):
+def _star(wavelength, profiles, temperature, feh):
     """Flux density per A of one star, 1 at 5500 A; shape as `wavelength`."""
     if temperature < 7000.0:  # a more metal-rich population has cooler giants and a cooler turn-off
-        temperature = temperature * 10.0 ** (-0.035 * feh)
-    black_body = wavelength**-5 / np.expm1(1.438777e8 / (wavelength * temperature))
-    depth = _hydrogen_depth(wavelength, temperature) + forest * _strength("fe", temperature, feh)
-    for species, features in FEATURES.items():
-        strength = _strength(species, temperature, feh)
-        for centre, height, blue, red in features:
-            distance = wavelength - centre
-            depth += strength * height * np.exp(-0.5 * (distance / np.where(distance < 0, blue, red)) ** 2)
-    flux = black_body * np.exp(-depth)
+        temperature = temperature * exp10(-0.035 * feh)
+    micron = wavelength / 1e4
+    black_body = 1.0 / (micron * micron * micron * micron * micron * (exp(14387.77 / (micron * temperature)) - 1.0))
+    depth = _hydrogen_depth(wavelength, temperature)
+    for species, profile in profiles.items():
+        depth += _strength(species, temperature, feh) * profile
+    flux = black_body * exp(-depth)
     return flux / np.mean(flux[np.abs(wavelength - 5500.0) < 50.0])
 
 
 @cache
-def population_transforms():
-    """Fourier transforms of the light of every population; complex, shape (3 metallicities, 6 ages, NPIX // 2 + 1).
-
-    The transform is what broadening and shifting by a part of a pixel need. Every population has flux 1 at 5500 A.
-    """
+def population_light() -> np.ndarray:
+    """Light of every population, 1 at 5500 A; shape (3 metallicities, 6 ages, NPIX)."""
     wavelength = rest_wavelength()
-    rng = np.random.default_rng(_FOREST_SEED)
-    # Gamma-distributed depths: most pixels hold little, a few hold a strong line.
-    forest = np.interp(wavelength, *FOREST_DEPTH.T) * rng.gamma(1.0, 1.0, NPIX)
-    populations = [
-        np.array(LIGHT_SHARES) @ np.array([_star(wavelength, forest, t, feh) for t in TEMPERATURES])
-        for feh in METALLICITIES
-    ]
-    return np.fft.rfft(np.array(populations), axis=-1)
+    profiles = {species: _profile(wavelength, features) for species, features in FEATURES.items()}
+    # Exponentially distributed depths: most pixels hold little, a few hold a strong line.
+    forest = np.random.default_rng(_FOREST_SEED).standard_exponential(NPIX).round(5)
+    profiles["fe"] += np.interp(wavelength, *FOREST_DEPTH.T) * forest
+    light = np.zeros((len(METALLICITIES), len(AGES), NPIX))
+    for of_metallicity, feh in zip(light, METALLICITIES, strict=True):
+        for shares, temperature in zip(np.transpose(LIGHT_SHARES), TEMPERATURES, strict=True):
+            of_metallicity += shares[:, None] * _star(wavelength, profiles, temperature, feh)
+    return light
