@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Error against rows seen: of models at their checkpoints, and of simple readers of the same text.
+
+    python benchmarks/learning.py checkpoints RUN --data mock-redshifts --config packed-64 --output curve.csv
+    python benchmarks/learning.py readers --data mock-redshifts --config packed-64 --output curve.csv
+    python benchmarks/learning.py figure --output curve.csv --figure curve.png
+
+The first scores each checkpoint of a run of `trl sft` by its greedy answers. The second teaches nearest neighbours,
+ridge regression and a small convolutional network (`readers.py`) the first 500, 1,000, ... training rows. Both take the
+same first rows of the test split. A line of the CSV is one point; what it holds already is not measured again.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+from readers import READERS, interval
+
+from specdata import prompts, serialize
+from specdata.evaluation.metrics import fill_failures
+
+FIELDS = ("reader", "config", "rows_seen", "distinct_rows", "seed", "n", "mae", "low", "high", "parsed", "command")
+SIZES = (500, 1000, 2000, 4000, 8000, 16000, 40000)
+STYLES = {
+    "constant": ("#999999", "-", ""), "nearest neighbours": ("#E69F00", "--", "s"), "ridge": ("#CC79A7", "--", "^"),
+    "CNN": ("#56B4E9", "--", "D"), "from scratch": ("#009E73", "-", "o"), "SmolLM2-135M": ("#0072B2", "-", "o"),
+}  # fmt: skip
+
+
+def load_split(data, config, split, rows=None):
+    """Prompts, and redshifts of shape (rows,), of the first rows of a split."""
+    from datasets import load_dataset
+
+    found = load_dataset(str(data), config, split=split).select_columns(["prompt", "z"])
+    found = found.select(range(min(rows or len(found), len(found))))
+    return found["prompt"][:], np.array(found["z"][:], dtype=np.float64)
+
+
+def series(asked, scheme="packed"):
+    """The numbers that stand in prompts; ndarray of shape (rows, bins)."""
+    return serialize.SCHEMES[scheme].decode_batch([prompts.read_series(prompt) for prompt in asked])
+
+
+class Curve:
+    """The CSV file: the points that it holds, and new ones after them."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.points = []
+        if self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                self.points = list(csv.DictReader(file))
+
+    def holds(self, reader, config, rows_seen, seed, n):
+        """Whether a point was measured before."""
+        wanted = (reader, config, str(rows_seen), str(seed), str(n))
+        return any(wanted == tuple(p[k] for k in ("reader", "config", "rows_seen", "seed", "n")) for p in self.points)
+
+    def add(self, errors, **point):
+        """Append a point, with the interval of the mean of its errors, shape (n,)."""
+        mean, low, high = interval(errors, np.arange(len(errors))) / 1000
+        point |= {"n": len(errors), "mae": f"{mean:.5f}", "low": f"{low:.5f}", "high": f"{high:.5f}"}
+        self.points.append({field: str(point[field]) for field in FIELDS})
+        new = not self.path.exists()
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerow(self.points[-1])
+        print(*(f"{key} {value}" for key, value in self.points[-1].items() if key != "command"), sep="  ", flush=True)
+
+
+def score_checkpoints(args):
+    """Greedy answers of every checkpoint of a run, or of every `--every`th step."""
+    import torch
+
+    from specdata.evaluation.evaluate import MAX_NEW_TOKENS
+    from specdata.inference.local import Generator
+
+    torch.set_num_threads(1)
+    curve = Curve(args.output)
+    asked, z = load_split(args.data, args.config, "test", args.limit)
+    z_range = (0.01, 0.5)  # of the training rows
+    for folder in sorted(args.run.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])):
+        step = int(folder.name.rpartition("-")[2])
+        seen = step * args.batch
+        if step % args.every or curve.holds(args.name, args.config, seen, args.seed, len(z)):
+            continue
+        model = Generator(*((args.base, str(folder)) if args.base else (str(folder),)))
+        answers = []
+        for start in range(0, len(asked), 128):
+            answers += model.answer(asked[start : start + 128], max_new_tokens=MAX_NEW_TOKENS)
+        found = [prompts.parse_redshift(answer) for answer in answers]
+        z_pred = fill_failures(np.array([np.nan if value is None else value for value in found]), z, z_range)
+        curve.add(
+            np.abs(z_pred - z), reader=args.name, config=args.config, rows_seen=seen,
+            distinct_rows=min(seen, args.distinct), seed=args.seed, parsed=sum(v is not None for v in found) / len(z),
+            command=args.command,
+        )  # fmt: skip
+
+
+def score_readers(args):
+    """The constant and the readers of `readers.py`, each taught so many training rows."""
+    curve = Curve(args.output)
+    asked, z = load_split(args.data, args.config, "test", args.limit)
+    asked_train, z_train = load_split(args.data, args.config, "train")
+    asked_val, z_val = load_split(args.data, args.config, "validation")
+    x, x_train, x_val = series(asked), series(asked_train), series(asked_val)
+    command = f"learning.py readers --config {args.config}"
+    for rows in [n for n in SIZES if n <= len(z_train)]:
+        shared = {"config": args.config, "rows_seen": rows, "distinct_rows": rows, "parsed": 1.0, "command": command}
+        if not curve.holds("constant", args.config, rows, 0, len(z)):
+            curve.add(np.abs(np.median(z_train[:rows]) - z), reader="constant", seed=0, **shared)
+        for name, read in READERS.items():
+            if not curve.holds(name, args.config, rows, 0, len(z)):
+                z_pred = read(x_train[:rows], z_train[:rows], x_val, z_val, x, 0)
+                curve.add(np.abs(z_pred - z), reader=name, seed=0, **shared)
+
+
+def draw(args):
+    """All points, both axes logarithmic."""
+    from matplotlib.figure import Figure
+
+    points = Curve(args.output).points
+    figure = Figure(figsize=(7.0, 4.6), dpi=130, layout="constrained")
+    axes = figure.subplots()
+    for reader, config in dict.fromkeys((p["reader"], p["config"]) for p in points):
+        colour, line, marker = STYLES[next(name for name in STYLES if reader.startswith(name))]
+        own = sorted(
+            (p for p in points if (p["reader"], p["config"]) == (reader, config)), key=lambda p: int(p["rows_seen"])
+        )
+        x, y, low, high = (np.array([float(p[k]) for p in own]) for k in ("rows_seen", "mae", "low", "high"))
+        label = reader if reader == "constant" else f"{reader}, {config.rpartition('-')[2]} bins"
+        axes.plot(x, y, line, color=colour, marker=marker, ms=4, lw=1.3, label=label)
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="rows seen (simple readers: training rows)",
+        ylabel="mean absolute error of z",
+    )
+    axes.set_title("Mock galaxies, 0.01 < z < 0.5", fontsize=10)
+    axes.grid(alpha=0.3, which="both", lw=0.4)
+    axes.legend(fontsize=7.5)
+    figure.savefig(args.figure)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    for name, function in (("checkpoints", score_checkpoints), ("readers", score_readers), ("figure", draw)):
+        command = commands.add_parser(name)
+        command.set_defaults(function=function)
+        command.add_argument("--output", type=Path, default=Path("curve.csv"))
+        if name == "figure":
+            command.add_argument("--figure", type=Path, default=Path("curve.png"))
+            continue
+        command.add_argument("--data", required=True)
+        command.add_argument("--config", default="packed-64")
+        command.add_argument("--limit", type=int, default=1000, help="test rows")
+        if name == "checkpoints":
+            command.add_argument("run", type=Path)
+            command.add_argument("--base", help="base model of an adapter")
+            command.add_argument("--name", default="from scratch")
+            command.add_argument("--batch", type=int, default=32, help="rows of a step")
+            command.add_argument("--distinct", type=int, default=40000, help="training rows")
+            command.add_argument("--every", type=int, default=1, help="take checkpoints of steps that this divides")
+            command.add_argument("--seed", type=int, default=0, help="of the training")
+            command.add_argument("--command", default="")
+    args = parser.parse_args()
+    args.function(args)
+
+
+if __name__ == "__main__":
+    main()
