@@ -1,127 +1,71 @@
-"""The most bins that a number of tokens pays for, proven over all rows."""
+"""The most bins that a number of tokens has room for, by bisection over few rows and proven over all of them."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from specdata.errors import SpecdataError
 
+FEW = 100  # rows that the bisection begins with
 
-@dataclass(frozen=True, kw_only=True)
-class Budget:
+
+class Budget(NamedTuple):
     """What `most_bins` found.
 
     Attributes
     ----------
-    bins : int
-        Number of bins.
-    longest : int
-        Tokens of the longest row with them, at most `limit`.
-    beyond : tuple of int
-        Tokens of a row that is too long with one bin more, with two more and so on, as `longest` said; empty if `bins`
-        is the highest number that was allowed.
-    limit : int
-        Tokens that a row may have.
-    evaluations : int
-        How often all rows were measured.
+    bins, longest : int
+        Number of bins, and the tokens of the longest row with them.
+    beyond : int or None
+        Tokens of a row that is too long with one bin more; None where more bins are not allowed.
     """
 
     bins: int
     longest: int
-    beyond: tuple[int, ...]
-    limit: int
-    evaluations: int
+    beyond: int | None
 
 
-def most_bins(longest, limit, low=1, high=4096, margin=4):
-    """Find the most bins with which every row has at most `limit` tokens.
+def most_bins(count, rows, limit, high) -> Budget:
+    """Find a number of bins with which all rows fit into `limit` tokens, while with one bin more a row does not.
 
-    More bins cost more tokens, nearly in proportion. Not quite: other bins hold other numbers, and a longest row can
-    get shorter by a few tokens. So the search interpolates, then walks on until `margin` numbers in a row do not fit.
-
-    What is measured, and so certain: all rows fit with the result, and not with any of the next `margin` numbers. It is
-    the largest number of all that fit if no `margin` numbers in a row below that one fail; else one nearer to `low` may
-    have been found, never one that does not fit.
+    More bins cost more tokens, apart from a few: other bins hold other numbers. A larger number that fits again by such
+    a chance is not looked for. Few rows are counted often and all of them hardly more than once: where a row is too
+    long with the number that fits the few, the longest rows join them, and the search goes on below that number.
 
     Parameters
     ----------
-    longest : callable
-        Tokens of the longest of all rows, int, for a number of bins, int. Where that is more than `limit`, any row over
-        the limit will do, so that it can stop there. It is called once for a number, and for few of them: 7 to 10 for a
-        limit of 573 on real spectra.
+    count : callable
+        Row numbers, ndarray of int, and a number of bins -> tokens of each of these rows, ndarray of int.
+    rows : ndarray of int
+        All rows; at least one.
     limit : int
         Tokens that a row may have.
-    low, high : int
-        Range of the number of bins.
-    margin : int
-        How many larger numbers must fail in a row.
-
-    Returns
-    -------
-    Budget
+    high : int
+        The most bins that are allowed.
 
     Raises
     ------
     SpecdataError
-        If `low` bins do not fit.
+        If not even one bin fits.
     """
-    if not 1 <= low <= high or margin < 1:
-        raise SpecdataError(
-            f"low {low}, high {high}, margin {margin}: give 1 <= low <= high and a margin of at least 1"
-        )
-    measured = {}
-
-    def tokens(bins):
-        if bins not in measured:
-            measured[bins] = int(longest(bins))
-        return measured[bins]
-
-    if tokens(low) > limit:
-        raise SpecdataError(
-            f"limit {limit}: with only {low} bin{'s' if low > 1 else ''} a row has {tokens(low)} tokens, the words "
-            "around the numbers included; give a larger limit"
-        )
-    fits, fails = _bracket(tokens, limit, low, high)
-    fits = _narrow(tokens, limit, fits, fails)
+    few, fails, beyond = rows[:FEW], high + 1, None
     while True:
-        following = range(fits + 1, min(fits + margin, high) + 1)
-        fitting = [bins for bins in following if tokens(bins) <= limit]
-        if not fitting:
-            break
-        fits = fitting[-1]
-    return Budget(
-        bins=fits,
-        longest=tokens(fits),
-        beyond=tuple(tokens(bins) for bins in following),
-        limit=limit,
-        evaluations=len(measured),
-    )
-
-
-def _bracket(tokens, limit, low, high):
-    """A number that fits and a larger one that does not, or is `high` + 1; by the slope from `low` on."""
-    fits, step, least = low, 16, 1
-    while fits < high:
-        bins = min(fits + step, high)
-        if tokens(bins) > limit:
-            return fits, bins
-        slope = max((tokens(bins) - tokens(low)) / (bins - low), 1e-9)
-        # One more than the slope promises, to have done with it; and not far beyond what is known, since the caller may
-        # not be able to make so many bins. Where the slope falls, ever larger steps.
-        step = min(max(int((limit - tokens(bins)) / slope) + 1, least), 7 * bins)
-        fits, least = bins, 2 * least
-    return fits, high + 1
-
-
-def _narrow(tokens, limit, fits, fails):
-    """The last number that fits before one that does not, between the two."""
-    halve = False
-    while fails - fits > 1:
-        width = fails - fits
-        if halve:
-            bins = fits + width // 2
-        else:
-            share = (limit - tokens(fits)) / (tokens(fails) - tokens(fits))
-            bins = min(max(fits + int(share * width), fits + 1), fails - 1)
-        fits, fails = (bins, fails) if tokens(bins) <= limit else (fits, bins)
-        # An interpolation that leaves most of the range was a bad guide; halving bounds the number of steps.
-        halve = not halve and fails - fits > width // 2
-    return fits
+        fits = 0
+        while fails - fits > 1:
+            bins = min((fits + fails) // 2, 2 * fits + 16)  # no row far too long is ever made
+            longest = int(count(few, bins).max())
+            if longest <= limit:
+                fits = bins
+            else:
+                fails, beyond = bins, longest
+        if fits == 0:
+            raise SpecdataError(
+                f"limit {limit}: with only 1 bin a row has {beyond} tokens, the words around the numbers included; "
+                "give a larger limit"
+            )
+        tokens = count(rows, fits)
+        longest = int(tokens.max())
+        if longest <= limit:
+            return Budget(fits, longest, beyond)
+        fails, beyond = fits, longest
+        few = np.union1d(few, rows[np.argsort(-tokens, kind="stable")[:FEW]])

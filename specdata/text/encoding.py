@@ -14,12 +14,12 @@ MOST_BINS = 10_000  # of a grid; narrower ones than pixels say nothing more
 SOFTENING = 0.2  # of asinh, in units of the scale
 
 
-def grid_edges(grid, bins=None):
+def grid_edges(grid, bins=None) -> np.ndarray:
     """Edges of a recipe's grid.
 
     Parameters
     ----------
-    grid : specdata.dataset.recipe.Grid
+    grid : specdata.dataset.textconfig.Grid
     bins : int, optional
         Number of bins, where the grid asks for a number of tokens.
 
@@ -33,7 +33,7 @@ def grid_edges(grid, bins=None):
     return (log_edges if grid.kind == "log" else linear_edges)(grid.start, grid.stop, grid.bins or bins)
 
 
-def normalise(flux, scale, normalisation):
+def normalise(flux, scale, normalisation) -> np.ndarray:
     """Turn flux into numbers of order one.
 
     Parameters
@@ -55,7 +55,7 @@ def normalise(flux, scale, normalisation):
     return np.arcsinh(ratio / SOFTENING) if normalisation == "asinh" else ratio
 
 
-def restore(values, scale, normalisation):
+def restore(values, scale, normalisation) -> np.ndarray:
     """Turn numbers of order one back into flux: the inverse of `normalise`."""
     values = np.asarray(values, dtype=np.float64)
     ratio = SOFTENING * np.sinh(values) if normalisation == "asinh" else values
@@ -84,42 +84,61 @@ class Encoding:
     turns: int = 0
 
     @classmethod
-    def from_manifest(cls, manifest, config):
-        """The encoding of a text config, from the manifest of its data set.
+    def from_recipe(cls, config, bins=None) -> "Encoding":
+        """The encoding that a recipe's text config asks for.
+
+        Parameters
+        ----------
+        config : specdata.dataset.textconfig.TextConfig
+        bins : int, optional
+            Number of bins, where the grid asks for a number of tokens.
+        """
+        turns = config.conversation.turns if config.conversation else 0
+        edges = grid_edges(config.grid, bins)
+        return cls(edges=edges, normalisation=config.normalisation, scheme=config.scheme, turns=turns)
+
+    @classmethod
+    def from_dict(cls, stored, name) -> "Encoding":
+        """The encoding that a manifest's config, or `results.json`, stores: what `to_dict` made.
+
+        Parameters
+        ----------
+        stored : dict
+        name : str
+            Of the config, for messages.
 
         Raises
         ------
         SpecdataError
-            If the manifest does not hold it.
+            If it is not all there, or names a scheme or a normalisation that this version does not know.
         """
         try:
-            stored = manifest["configs"][config]
             edges = np.array(stored["edges"], dtype=np.float64)
             scheme, normalisation = str(stored["scheme"]), str(stored["normalisation"])
             turns = int(stored.get("turns", 0))
         except (KeyError, TypeError, ValueError):
             raise SpecdataError(
-                f"config {config!r}: the manifest does not say how its text was made; build the data set again"
+                f"config {name!r}: the manifest does not say how its text was made; build the data set again"
             ) from None
         for value, known in ((scheme, tuple(serialize.SCHEMES)), (normalisation, NORMALISATIONS)):
             if value not in known:
                 raise SpecdataError(
-                    f"config {config!r}: {value!r} is not one of {', '.join(known)}; read it with the version of "
+                    f"config {name!r}: {value!r} is not one of {', '.join(known)}; read it with the version of "
                     "specdata that made it, or build it again"
                 )
         return cls(edges=edges, normalisation=normalisation, scheme=scheme, turns=turns)
 
-    def to_dict(self):
-        """What `from_manifest` reads."""
+    def to_dict(self) -> dict:
+        """What `from_dict` reads, as JSON can hold it."""
         turns = {"turns": self.turns} if self.turns else {}
         return {"edges": self.edges.tolist(), "normalisation": self.normalisation, "scheme": self.scheme} | turns
 
     @property
-    def wavelength(self):
+    def wavelength(self) -> np.ndarray:
         """Bin centres, vacuum Angstrom, observed frame; ndarray of shape (n,), float64."""
         return 0.5 * (self.edges[1:] + self.edges[:-1])
 
-    def encode(self, flux, scale):
+    def encode(self, flux, scale) -> tuple["pyarrow.StringArray", np.ndarray]:
         """Write binned flux as text.
 
         Parameters
@@ -143,7 +162,7 @@ class Encoding:
         clipped = np.abs(values - inside) > 0.5 * scheme.step
         return scheme.encode_batch(inside, arrow=True), clipped.sum(axis=1)
 
-    def decode(self, texts, scale):
+    def decode(self, texts, scale) -> np.ndarray:
         """Read text back as flux.
 
         Parameters

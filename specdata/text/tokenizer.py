@@ -2,7 +2,6 @@
 
 import base64
 import functools
-import gc
 import importlib.util
 from pathlib import Path
 
@@ -50,22 +49,24 @@ def load_tokenizer(name):
     SpecdataError
         If a package or the file is missing, or the Hub does not give it.
     """
-    from specdata.text.smollm2 import GGUF, MODEL, gguf_folder
+    from specdata.text.smollm2 import GGUF, MODEL, gguf_folder, read_gguf_tokenizer
 
     _need("transformers", name)
     path = Path(name)
     if name == LLAMA:
         _need("llama_models", name)
-        # Not imported, which would take Meta's model code along.
+        # Not imported, for that imports Meta's model code.
         path = Path(importlib.util.find_spec("llama_models").origin).parent / "llama3" / "tokenizer.model"
     elif name == SMOLLM2:
         try:
             path = gguf_folder() / GGUF
         except SpecdataError:
             path, name = Path(MODEL), MODEL
-    readers = {".model": _read_tiktoken, ".gguf": _read_gguf}
-    if path.suffix in readers and not path.is_file():
+    if path.suffix in (".model", ".gguf") and not path.is_file():
         raise SpecdataError(f"{name}: no such file; give {LLAMA}, {SMOLLM2}, a file, a folder or a Hub id")
+    if path.suffix == ".gguf":
+        _need("gguf", name)
+    readers = {".model": _read_tiktoken, ".gguf": read_gguf_tokenizer}
     try:
         tokenizer = readers.get(path.suffix, _read_folder)(str(path))
         tokenizer.name_or_path = str(name)
@@ -77,8 +78,8 @@ def load_tokenizer(name):
     if path.exists():
         raise SpecdataError(f"{name}: holds no tokenizer that transformers can read ({reason}); give another")
     raise SpecdataError(
-        f"{name}: no such folder, and not to be had from the Hub ({reason}); check the name, or ask for access on its "
-        "page and log in with `hf auth login`"
+        f"{name}: there is no such folder, and the Hub does not give it ({reason}); check the name, or ask for access "
+        "on its page and log in with `hf auth login`"
     )
 
 
@@ -108,46 +109,12 @@ def _read_tiktoken(path):
     converter = TikTokenConverter(path, extra_special_tokens=_LLAMA_SPECIAL)
     # Its own reader keeps a copy by the path's name in the temporary folder, which is used even when the file changes.
     converter.load_tiktoken_bpe = lambda _: ranks
-    # A million new objects and no cycle among them: looking for one takes half of the time.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return PreTrainedTokenizerFast(
-            tokenizer_object=converter.converted(),
-            bos_token="<|begin_of_text|>",
-            eos_token="<|eot_id|>",
-            add_bos_token=True,
-            chat_template=_LLAMA_CHAT,
-            model_max_length=131_072,
-            model_input_names=["input_ids", "attention_mask"],
-        )
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def _read_gguf(path):
-    """Like ``AutoTokenizer.from_pretrained(folder, gguf_file=...)``, which imports torch to read the file's header."""
-    _need("gguf", path)
-    import numpy as np
-    from gguf import GGUFReader
-    from transformers import PreTrainedTokenizerFast
-    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_TOKENIZER_MAPPING, convert_gguf_tokenizer
-
-    class Reader(GGUFReader):
-        """Three times as fast without numpy's `memmap` around each of the 250,000 pieces of a vocabulary."""
-
-        def __setattr__(self, name, value):
-            super().__setattr__(name, np.asarray(value) if name == "data" else value)
-
-    fields = Reader(path).fields
-    tokenizer, config = (
-        {ours: fields[f"tokenizer.{key}"].contents() for key, ours in names.items() if f"tokenizer.{key}" in fields}
-        for names in (GGUF_TOKENIZER_MAPPING["tokenizer"], GGUF_TOKENIZER_MAPPING["tokenizer_config"])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=converter.converted(),
+        bos_token="<|begin_of_text|>",
+        eos_token="<|eot_id|>",
+        add_bos_token=True,
+        chat_template=_LLAMA_CHAT,
+        model_max_length=131_072,
+        model_input_names=["input_ids", "attention_mask"],
     )
-    if tokenizer["tokenizer_type"] == "llama":
-        config.setdefault("add_bos_token", True)  # llama.cpp's default for a sentencepiece vocabulary
-    for token in ("bos_token", "eos_token", "unk_token", "pad_token"):
-        config[token] = tokenizer["tokens"][tokenizer[f"{token}_id"]] if f"{token}_id" in tokenizer else None
-    backend, _ = convert_gguf_tokenizer(fields["general.architecture"].contents(), tokenizer)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **config)

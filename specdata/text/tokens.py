@@ -1,6 +1,6 @@
 """How many tokens a text costs, for any tokenizer: counted alone, and in a sample as TRL trains on it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from specdata.text.tokenizer import load_tokenizer
 _BATCH = 1000  # token ids are Python integers, so a whole data set at once would take gigabytes
 
 
-def count_texts(tokenizer, texts):
+def count_texts(tokenizer, texts) -> np.ndarray:
     """Count the tokens of each text alone, without special tokens around it.
 
     Parameters
@@ -29,19 +29,11 @@ def count_texts(tokenizer, texts):
     if not all(isinstance(text, str) for text in texts):
         raise SpecdataError("these are no texts: give a list of str, or an Arrow array of strings")
     batches = (texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH))
-    if not getattr(tokenizer, "is_fast", False):  # written in Python
-        options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
-        return np.array([len(ids) for batch in batches for ids in tokenizer(batch, **options)["input_ids"]], np.int64)
-    # As `transformers` sets it for such a call; it would also make a list of Python integers, and look up the offsets.
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.no_truncation()
-    backend.encode_special_tokens = tokenizer.split_special_tokens
-    counted = (backend.encode_batch_fast(batch, add_special_tokens=False) for batch in batches)
-    return np.array([len(encoding) for batch in counted for encoding in batch], dtype=np.int64)
+    options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+    return np.array([len(ids) for batch in batches for ids in tokenizer(batch, **options)["input_ids"]], np.int64)
 
 
-def count_chats(tokenizer, conversations):
+def count_chats(tokenizer, conversations) -> np.ndarray:
     """Count the tokens of whole conversations with the chat template, as TRL's SFT trains on them.
 
     Parameters
@@ -63,12 +55,10 @@ def count_chats(tokenizer, conversations):
 
     if not tokenizer.chat_template:
         raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
+    if not len(conversations):
+        return np.empty(0, np.int64)
     try:
-        counts = [
-            count_texts(tokenizer, tokenizer.apply_chat_template(conversations[at : at + _BATCH], tokenize=False))
-            for at in range(0, len(conversations), _BATCH)
-        ]
-        return np.concatenate(counts) if counts else np.empty(0, np.int64)
+        return count_texts(tokenizer, tokenizer.apply_chat_template(conversations, tokenize=False))
     except (TemplateError, ValueError, KeyError, TypeError) as error:
         raise SpecdataError(
             f"the chat template refuses a conversation ({error}); give messages that it takes"
@@ -112,7 +102,7 @@ class TokenCost:
     over_limit: int
 
 
-def token_cost(name, tokenizer, series, conversations, bins, *, context=8192, limit=573):
+def token_cost(name, tokenizer, series, conversations, bins, *, context=8192, limit=573) -> TokenCost:
     """Measure what rows cost.
 
     Parameters
@@ -162,13 +152,8 @@ def token_cost(name, tokenizer, series, conversations, bins, *, context=8192, li
     )
 
 
-def cost_dicts(costs):
-    """`costs` as plain dictionaries, for JSON."""
-    return [asdict(cost) for cost in costs]
-
-
-def cost_table(costs):
-    """`costs` as a Markdown table, a line each, in their order."""
+def cost_table(costs) -> str:
+    """Several `TokenCost` as a Markdown table, a line each."""
     lines = [
         "| text | tokenizer | rows | bins | tokens/value | min | median | 99 % | max | max of context | over limit |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
