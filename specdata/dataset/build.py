@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -130,7 +130,6 @@ def finish(folder, rank=0, world_size=1):
     """
     from specdata.dataset.card import write_card
     from specdata.dataset.costs import token_costs
-    from specdata.text.tokens import cost_dicts
 
     job, plan = load_job(folder), read_plan(folder)
     recipe, data = job.recipe, folder / "dataset"
@@ -157,7 +156,7 @@ def finish(folder, rank=0, world_size=1):
         manifest["configs"][name] = found | {"values": dict(values[name])} | proven
     costs = token_costs(data, manifest, recipe.tokenizers) if recipe.tokenizers else []
     costs = [replace(cost, tokenizer=_public(cost.tokenizer)) for cost in costs]
-    manifest["tokens"] = cost_dicts(costs)
+    manifest["tokens"] = [asdict(cost) for cost in costs]
     write_card(data, manifest, costs)
     (data / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     with new_folder(job.output, **_replaceable(recipe, job.output, job.overwrite)) as final:

@@ -1,7 +1,5 @@
 """What the rows of a data set cost in tokens: the bins that a number of tokens has room for, and the card's table."""
 
-import functools
-
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
@@ -13,13 +11,12 @@ from specdata.dataset.selection import SPLITS
 from specdata.errors import SpecdataError
 from specdata.serialize import SCHEMES
 from specdata.text.budget import most_bins
-from specdata.text.encoding import MOST_BINS, Encoding, grid_edges
+from specdata.text.encoding import MOST_BINS, Encoding
 from specdata.text.tokenizer import load_tokenizer
 from specdata.text.tokens import count_chats, token_cost
 
 PAPER_LIMIT = 573  # tokens: "under 7 % of the 8K context", and 0.07 x 8192 = 573.4
 CONTEXT = 8192
-FIRST = 100  # rows that a number of bins is looked for with, before all rows prove it
 MOST_ROWS = 2000  # of the card's table, which needs every row written in every scheme
 
 
@@ -43,8 +40,8 @@ def fit_bins(config, spectra, chosen, scale, *, label, progress=True):
     Returns
     -------
     dict
-        `bins`; `longest`, the most tokens of any row with them; `beyond`, the tokens of a row that is too long with one
-        bin more, with two more and so on; the `rows` that were counted, the limit (`tokens`) and the `tokenizer`.
+        `bins`, `longest` and `beyond` as in `specdata.text.budget.Budget`; the `rows` that were counted, the limit
+        (`tokens`) and the `tokenizer`.
 
     Raises
     ------
@@ -53,45 +50,20 @@ def fit_bins(config, spectra, chosen, scale, *, label, progress=True):
     """
     grid = config.grid
     tokenizer = load_tokenizer(grid.tokenizer)
-
-    def count(table, here, bins):
-        bar.set_postfix_str(f"{bins} bins", refresh=False)
-        bar.update(len(here))
-        return _count(tokenizer, table, scale[here], config_encoding(config, bins))
-
-    # Looked for with few rows, proven with all: where it does not hold, the longest ones join the few. No row can make
-    # a number fit that is too large for some of them, so what they say of larger numbers holds for all.
-    few = chosen[:FIRST]
     with tqdm(unit=" rows", desc=f"fit {label}", disable=not progress) as bar:
-        while True:
-            count_few = functools.partial(count, spectra.take(few), few)
-            try:
-                found = most_bins(lambda bins: count_few(bins).max(), grid.tokens, high=MOST_BINS)  # noqa: B023
-            except SpecdataError as error:
-                raise SpecdataError(f"configs.{label}.grid.tokens = {grid.tokens}: {error}") from None
-            parts = [chosen[at : at + BATCH] for at in range(0, len(chosen), BATCH)]
-            tokens = np.concatenate([count(spectra.take(here), here, found.bins) for here in parts])
-            if tokens.max() <= grid.tokens:
-                break
-            few = np.union1d(few, chosen[np.argsort(-tokens, kind="stable")[:FIRST]])
-    return {
-        "bins": found.bins,
-        "longest": int(tokens.max()),
-        "beyond": list(found.beyond),
-        "rows": len(chosen),
-        "tokens": grid.tokens,
-        "tokenizer": grid.tokenizer,
-    }
 
+        def count(some, bins):
+            bar.set_postfix_str(f"{bins} bins", refresh=False)
+            bar.update(len(some))
+            encoding = Encoding.from_recipe(config, bins)
+            parts = (some[at : at + BATCH] for at in range(0, len(some), BATCH))
+            return np.concatenate([_count(tokenizer, spectra.take(part), scale[part], encoding) for part in parts])
 
-def config_encoding(config, bins=None):
-    """The `Encoding` of a text config, where it asks for a number of tokens with so many bins."""
-    return Encoding(
-        edges=grid_edges(config.grid, bins),
-        normalisation=config.normalisation,
-        scheme=config.scheme,
-        turns=config.conversation.turns if config.conversation else 0,
-    )
+        try:
+            found = most_bins(count, chosen, grid.tokens, MOST_BINS)
+        except SpecdataError as error:
+            raise SpecdataError(f"configs.{label}.grid.tokens = {grid.tokens}: {error}") from None
+    return found._asdict() | {"rows": len(chosen), "tokens": grid.tokens, "tokenizer": grid.tokenizer}
 
 
 def check_longest(config, encoding, spectra, chosen, scale, *, label, progress=True):
@@ -159,7 +131,7 @@ def token_costs(
     for name in tokenizers:  # so that one that is missing is told at once
         load_tokenizer(name)
     first, *_ = manifest["configs"]
-    base = Encoding.from_manifest(manifest, first)
+    base = Encoding.from_dict(manifest["configs"][first], first)
     scale = _first_rows(folder, manifest, first, most_rows, ["scale"])["scale"].to_numpy()
     edges = base.edges if bins is None else np.linspace(base.edges[0], base.edges[-1], bins + 1)
     batches = _first_batches(folder, manifest, "spectra", most_rows, [*rows.PIXELS, "z"])

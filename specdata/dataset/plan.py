@@ -154,7 +154,8 @@ def _sample(recipe, kept, rejected):
 
 def _encodings(recipe, spool, rows, chosen, scale, progress):
     """The encoding of each text config; where a number of tokens is asked for, with as many bins as have room."""
-    from specdata.dataset.costs import check_longest, config_encoding, fit_bins
+    from specdata.dataset.costs import check_longest, fit_bins
+    from specdata.text.encoding import Encoding
 
     configs = {}
     for name, config in sorted(recipe.configs.items(), key=lambda item: item[1].like is not None):
@@ -166,7 +167,7 @@ def _encodings(recipe, spool, rows, chosen, scale, progress):
         elif config.grid.tokens:
             proven["fit"] = fit_bins(config, spool, rows[chosen], by_row, label=name, progress=progress)
             bins = proven["fit"]["bins"]
-        encoding = config_encoding(config, bins)
+        encoding = Encoding.from_recipe(config, bins)
         if config.conversation and config.conversation.tokens:
             options = {"label": name, "progress": progress}
             proven["limit"] = check_longest(config, encoding, spool, rows[chosen], by_row, **options)

@@ -46,7 +46,7 @@ def preview(dataset, row, output=None, *, config=None):
     config = config or configs[0]
     if config not in configs:
         raise SpecdataError(f"config {config!r}: {dataset} has the text configs {', '.join(configs)}")
-    encoding = Encoding.from_manifest(manifest, config)
+    encoding = Encoding.from_dict(manifest["configs"][config], config)
     split, number = _find(folder, files, str(row))
     spectrum, text = (_row(folder, files, name, split, number) for name in ("spectra", config))
     name = f"{spectrum['plate']:04d}-{spectrum['mjd']}-{spectrum['fiberid']:04d}"

@@ -115,7 +115,6 @@ def write_shards(work, rank=0, world_size=1, *, advance=_nothing):
     """
     job, content = load_job(work), read_plan(work)
     spool = Spool([work / "read" / name / "spectra.arrow" for name in part_names(job.shards)], content["starts"])
-    made = {"configs": content["configs"]}
     for number, output in list(enumerate(content["outputs"]))[rank::world_size]:
         done = work / "write" / f"{number:05d}"
         if done.is_dir():
@@ -124,8 +123,8 @@ def write_shards(work, rank=0, world_size=1, *, advance=_nothing):
             placed = pa.ipc.open_file(stream).read_all()
             placed = placed.slice(output["start"], output["stop"] - output["start"]).combine_chunks()
             encodings = {
-                name: (Encoding.from_manifest(made, name), placed[f"scale.{name}"].to_numpy())
-                for name in content["configs"]
+                name: (Encoding.from_dict(stored, name), placed[f"scale.{name}"].to_numpy())
+                for name, stored in content["configs"].items()
             }
             objects, index, there = placed["object_id"].chunk(0), placed["row"].to_numpy(), None
             if job.recipe.source.kind == "dataset":

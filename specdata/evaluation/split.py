@@ -96,5 +96,5 @@ def open_split(name, config, split, limit=None):
         split=split,
         revision=revision,
         n_in_split=len(rows),
-        encoding=Encoding.from_manifest(manifest, config),
+        encoding=Encoding.from_dict(manifest["configs"][config], config),
     )

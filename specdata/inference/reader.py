@@ -74,9 +74,9 @@ def load_encoding(adapter, dataset=None, config=None):
             raise SpecdataError(f"--config {config}: is a config of a data set; give --dataset, too, or leave it out")
         hint = "give --dataset and --config of its training, or the folder that `specdata card` made"
         stored = load_results(adapter, hint)["encoding"]
-        return Encoding.from_manifest({"configs": {"adapter": stored}}, "adapter")
+        return Encoding.from_dict(stored, "adapter")
     manifest = read_manifest(local_folder(dataset, "dataset"), dataset)
-    found = {name: Encoding.from_manifest(manifest, name) for name in manifest["configs"]}
+    found = {name: Encoding.from_dict(stored, name) for name, stored in manifest["configs"].items()}
     if config is None:
         ways = {(one.edges.tobytes(), one.normalisation, one.scheme) for one in found.values()}
         if len(ways) > 1:

@@ -138,7 +138,7 @@ class Encoding:
         """Bin centres, vacuum Angstrom, observed frame; ndarray of shape (n,), float64."""
         return 0.5 * (self.edges[1:] + self.edges[:-1])
 
-    def encode(self, flux, scale) -> tuple["pyarrow.StringArray", np.ndarray]:
+    def encode(self, flux, scale) -> tuple:
         """Write binned flux as text.
 
         Parameters

@@ -78,8 +78,8 @@ def load_tokenizer(name):
     if path.exists():
         raise SpecdataError(f"{name}: holds no tokenizer that transformers can read ({reason}); give another")
     raise SpecdataError(
-        f"{name}: there is no such folder, and the Hub does not give it ({reason}); check the name, or ask for access "
-        "on its page and log in with `hf auth login`"
+        f"{name}: no such folder, and the Hub does not give it ({reason}); check the name, or ask for access on "
+        "its page and log in with `hf auth login`"
     )
 
 

@@ -43,7 +43,7 @@ def data(tmp_path_factory):
 def test_the_numbers_are_those_of_the_row(data, tmp_path):
     shown = preview(data, "test:3", tmp_path / "row.png", config="fine")
     row = load_dataset(str(data), "fine")["test"][3]
-    encoding = Encoding.from_manifest(json.loads((data / "manifest.json").read_text()), "fine")
+    encoding = Encoding.from_dict(json.loads((data / "manifest.json").read_text())["configs"]["fine"], "fine")
     assert shown["text"] == prompts.read_series(row["prompt"])
     assert (shown["split"], shown["number"], shown["bins"], shown["z"]) == ("test", 3, 300, row["z"])
     assert 0 < shown["error"] <= 0.005001

@@ -1,7 +1,6 @@
-"""The search for the most bins that fit, against trying every number."""
+"""The most bins within a number of tokens, against trying every number with every row."""
 
 import dataclasses
-import math
 
 import numpy as np
 import pyarrow as pa
@@ -14,151 +13,63 @@ from specdata.dataset.costs import fit_bins
 from specdata.dataset.recipe import Grid, TextConfig
 from specdata.errors import SpecdataError
 from specdata.spectra.mock.spectrum import mock_spectrum
+from specdata.text import budget
 from specdata.text.budget import most_bins
 
 
-class Counted:
-    """A function of the number of bins that says how often it was asked, and refuses to be asked twice."""
-
-    def __init__(self, function):
-        self.function, self.asked = function, []
-
-    def __call__(self, bins):
-        assert bins not in self.asked
-        self.asked.append(bins)
-        return self.function(bins)
-
-
-def proven(budget, function, limit, high, margin=4):
-    """What is promised of any function."""
-    following = range(budget.bins + 1, min(budget.bins + margin, high) + 1)
-    assert budget.longest == function(budget.bins) <= limit == budget.limit
-    assert budget.beyond == tuple(function(bins) for bins in following)
-    assert all(tokens > limit for tokens in budget.beyond)
-
-
-@given(st.integers(1, 200), st.floats(0.3, 9), st.integers(0, 3000))
-def test_a_straight_line_takes_few_evaluations(overhead, slope, room):
-    def line(bins):
-        return overhead + math.ceil(slope * bins)
-
-    longest, limit = Counted(line), line(1) + room
-    budget = most_bins(longest, limit)
-    assert budget.bins == max(bins for bins in range(1, 4097) if line(bins) <= limit)
-    proven(budget, line, limit, 4096)
-    assert budget.evaluations == len(longest.asked) <= 12
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 60), st.integers(0, 3), st.integers(20, 400))
+@settings(max_examples=300)
+def test_every_row_fits_and_with_one_bin_more_a_row_does_not(seed, n, high, noise, limit):
+    rng = np.random.default_rng(seed)
+    tokens = 15 + rng.integers(1, 9, (n, high)).cumsum(axis=1) + rng.integers(0, noise + 1, (n, high))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(budget, "FEW", 3)
+        count = lambda some, bins: tokens[some, bins - 1]  # noqa: E731
+        longest = tokens.max(axis=0)
+        if longest[0] > limit:
+            with pytest.raises(SpecdataError, match=rf"limit {limit}: with only 1 bin a row has \d+ tokens"):
+                most_bins(count, np.arange(n), limit, high)
+            return
+        found = most_bins(count, np.arange(n), limit, high)
+    assert found.longest == longest[found.bins - 1] <= limit
+    if found.bins == high:
+        assert found.beyond is None
+    else:
+        assert limit < found.beyond <= longest[found.bins]
+    if noise == 0:  # more bins always cost more
+        assert found.bins == np.sum(longest <= limit)
 
 
-@given(
-    st.lists(st.integers(0, 12), min_size=60, max_size=60),
-    st.lists(st.integers(-9, 9), min_size=60, max_size=60),
-    st.integers(0, 600),
-    st.integers(1, 6),
-)
-@settings(max_examples=500)
-def test_against_every_number(steps, noise, limit, margin):
-    total = [sum(steps[: n + 1]) + noise[n] for n in range(60)]
+def test_few_rows_are_counted_often_and_all_rows_once_or_twice():
+    slope = np.where(np.arange(5000) == 4321, 8, 6)  # one row beyond the first hundred is longer than they are
+    asked = []
 
-    def longest(bins):
-        return total[bins - 1]
+    def count(some, bins):
+        asked.append((len(some), bins))
+        return 59 + slope[some] * bins
 
-    if longest(1) > limit:
-        with pytest.raises(SpecdataError, match=f"limit {limit}: with only 1 bin a row has {longest(1)} tokens"):
-            most_bins(longest, limit, high=60, margin=margin)
-        return
-    budget = most_bins(Counted(longest), limit, high=60, margin=margin)
-    proven(budget, longest, limit, 60, margin)
-    best = max(bins for bins in range(1, 61) if longest(bins) <= limit)
-    failing = "".join("x" if longest(bins) > limit else "." for bins in range(1, best + 1))
-    assert budget.bins <= best
-    if "x" * margin not in failing:
-        assert budget.bins == best
+    assert most_bins(count, np.arange(5000), 573, 4096) == (64, 571, 579)
+    assert [bins for n, bins in asked if n == 5000] == [85, 64]
+    assert max(bins for _, bins in asked) < 170
+    assert len(asked) < 25
 
 
-@given(st.integers(1, 4096), st.sampled_from(["step", "square", "root", "flat"]))
-def test_other_shapes_stay_cheap(at, shape):
-    curves = {
-        "step": lambda bins: 10 if bins <= at else 100_000,
-        "square": lambda bins: bins**2,
-        "root": lambda bins: math.isqrt(10_000 * bins),
-        "flat": lambda bins: 10 + bins // 100,
-    }
-    function = curves[shape]
-    limit = function(at)
-    budget = most_bins(Counted(function), limit)
-    assert budget.bins == max(bins for bins in range(1, 4097) if function(bins) <= limit)
-    assert budget.evaluations <= 40
-
-
-@given(st.integers(66, 3000), st.integers(1, 50))
-def test_any_row_over_the_limit_will_do(limit, excess):
-    def longest(bins):
-        return 60 + 6 * bins if 60 + 6 * bins <= limit else limit + excess
-
-    budget = most_bins(Counted(longest), limit)
-    assert budget.bins == (limit - 60) // 6
-    assert budget.beyond == 4 * (limit + excess,)
-    assert budget.evaluations <= 30
-
-
-def test_a_dip_beyond_the_first_that_fails_is_found():
-    tokens = {70: 570, 71: 574, 72: 573, 73: 575, 74: 576, 75: 574, 76: 573}
-    budget = most_bins(lambda bins: tokens.get(bins, 8 * bins), 573, margin=3)
-    assert (budget.bins, budget.longest, budget.beyond) == (72, 573, (575, 576, 574))
-    assert most_bins(lambda bins: tokens.get(bins, 8 * bins), 573, margin=4).bins == 76
-
-
-def test_the_highest_number_is_enough():
-    budget = most_bins(lambda bins: 100 + bins, 573, high=80)
-    assert (budget.bins, budget.longest, budget.beyond) == (80, 180, ())
-    assert most_bins(lambda bins: 573, 573, low=3, high=3).bins == 3
-
-
-def test_no_number_far_beyond_the_answer_is_asked():
-    longest = Counted(lambda bins: 59 + 6 * bins)
-    assert most_bins(longest, 573).bins == 85
-    assert max(longest.asked) < 100
-
-
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        ({"limit": 60}, "limit 60: with only 1 bin a row has 66 tokens, .*; give a larger limit"),
-        ({"limit": 70, "low": 8}, "limit 70: with only 8 bins a row has 108 tokens"),
-        ({"limit": 573, "low": 0}, "low 0, high 4096, margin 4: give 1 <= low <= high"),
-        ({"limit": 573, "low": 9, "high": 8}, "low 9, high 8"),
-        ({"limit": 573, "margin": 0}, "margin 0"),
-    ],
-)
-def test_what_is_wrong_is_told_in_a_sentence(arguments, match):
-    with pytest.raises(SpecdataError, match=match):
-        most_bins(lambda bins: 60 + 6 * bins, **arguments)
-
-
-class Spectra:
-    """Rows of the config `spectra`, as a spool has them, that remembers which were taken."""
-
-    def __init__(self, table):
-        self.table, self.taken = table, []
-
-    def take(self, index):
-        self.taken.append(len(index))
-        return self.table.take(index)
-
-
-def test_a_row_beyond_the_first_that_is_longer_than_they_are_counts():
-    """Of 300 rows one, the 250th, has values of four digits, and so the most tokens with any number of bins."""
+def test_the_bins_of_a_recipe_fit_the_longest_row_wherever_it_is(monkeypatch):
+    """Of 60 rows one, the 50th, has values of four digits, and so the most tokens with any number of bins."""
+    monkeypatch.setattr(budget, "FEW", 10)
     spectrum, _ = mock_spectrum(0, 0)
-    flux = np.ones(len(spectrum.flux), np.float32)
-    plain = dataclasses.replace(spectrum, flux=flux)
-    bright = dataclasses.replace(plain, flux=12.34 * flux)
-    batch = rows.spectra_batch([bright if i == 250 else plain for i in range(300)])
-    spectra = Spectra(pa.Table.from_batches([batch]))
-    grid = Grid(start=3900, stop=9100, tokens=200)
-    config = TextConfig(grid=grid, normalisation="none")
-    scale = np.ones(300, np.float32)
-    found = fit_bins(config, spectra, np.arange(300), scale, label="x", progress=False)
-    alone = fit_bins(config, spectra, np.array([250]), scale, label="x", progress=False)
-    assert {**alone, "rows": 300} == found
-    assert fit_bins(config, spectra, np.arange(250), scale, label="x", progress=False)["bins"] > found["bins"]
-    assert spectra.taken[:3] == [100, 250, 50]  # looked for with few, proven with all
+    plain = dataclasses.replace(spectrum, flux=np.ones_like(spectrum.flux))
+    bright = dataclasses.replace(plain, flux=12.34 * plain.flux)
+    spectra = pa.Table.from_batches([rows.spectra_batch([bright if i == 49 else plain for i in range(60)])])
+    config = TextConfig(grid=Grid(start=3900, stop=9100, tokens=120), normalisation="none")
+
+    def fit(chosen):
+        return fit_bins(config, spectra, chosen, np.ones(60, np.float32), label="x", progress=False)
+
+    found = fit(np.arange(60))
+    assert found["longest"] <= found["tokens"] == 120 < found["beyond"]
+    assert fit(np.array([49])) | {"rows": 60} == found
+    assert fit(np.arange(49))["bins"] > found["bins"]
+    monkeypatch.setattr("specdata.dataset.costs._count", lambda *args: np.array([200]))
+    with pytest.raises(SpecdataError, match=r"configs.x.grid.tokens = 120: limit 120: with only 1 bin"):
+        fit(np.arange(60))

@@ -6,12 +6,11 @@ import re
 
 import numpy as np
 import pytest
-import yaml
 from datasets import load_dataset
 
 from specdata import SpecdataError, prompts
 from specdata.dataset.build import build
-from specdata.dataset.recipe import DataRecipe, load_data_recipe
+from specdata.dataset.recipe import DataRecipe
 from specdata.spectra.lines import INSTRUMENTS, LINES, TELLURIC
 from specdata.spectra.specfile import read_spectrum
 from specdata.text.conversation import FACTS, KINDS, MOST_EXPOSURES, follow_up
@@ -251,24 +250,3 @@ def test_the_build_does_not_depend_on_its_shards_or_on_the_order_of_configs(tmp_
     assert build(recipe, tmp_path / "three", progress=False, shards=3)["files"] == once
     again = DataRecipe.model_validate(recipe.model_dump())  # as a job reads it
     assert again == recipe
-
-
-@pytest.mark.parametrize(
-    ("configs", "sentence"),
-    [
-        ({"chat": {"like": "paper"}}, "configs.chat: the config is that of paper again; give it the key conversation"),
-        (
-            {"chat": CHAT | {"like": "chat"}},
-            r"configs.chat.like = 'chat': name a config with a grid of its own, one of",
-        ),
-        ({"chat": CHAT | {"like": "none"}}, r"configs.chat.like = 'none': name a config with .* one of paper"),
-        ({"chat": CHAT | {"scheme": "packed"}}, "grid, normalisation and scheme are those of paper; leave them out"),
-        ({"chat": CHAT | {"conversation": {"turns": 99}}}, "configs.chat.conversation.turns = 99"),
-        ({"chat": CHAT | {"conversation": {"tokenizer": "x"}}}, "the key tokenizer belongs to the key tokens"),
-        ({"chat": CHAT | {"conversation": {"turn": 1}}}, "unknown key 'configs.chat.conversation.turn'; the keys"),
-    ],
-)
-def test_a_wrong_key_is_one_sentence(configs, sentence, tmp_path):
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content(paper={"grid": GRID}, **configs)))
-    with pytest.raises(SpecdataError, match=sentence):
-        load_data_recipe(tmp_path / "recipe.yaml")

