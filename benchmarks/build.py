@@ -1,14 +1,20 @@
 #!/usr/bin/env python3
-"""Spectra a second from files to Parquet, and the most memory, beside the plain way in the same run.
+"""Spectra a second of a build: on 1, 2 and 4 workers, or beside the plain way.
 
-    python benchmarks/build.py                        # 1,000 and 4,000 spectra; half an hour
+    python benchmarks/build.py --mocks 100000 --workers 1 2 4     # one line for each number of workers
+    python benchmarks/build.py --mocks 100000 --workers 2         # the same, one at a time
+    python benchmarks/build.py                                    # files: 1,000 and 4,000 spectra; half an hour
     python benchmarks/build.py --sizes 1000 --ways one two other
 
-The plain way opens each file with astropy.io.fits, gives rows of the same columns to `Dataset.from_generator` and
-writes them with `to_parquet`: the config `spectra`, and from it a text config, binned with numpy.histogram and written
-by a line of Python. It has no cuts, splits, masks or card. Each way runs in a process of its own, whose time counts
-from after the imports to the end; memory is the sum of VmRSS over the processes, looked at 20 times a second. The files
-are mocks, by ../shared/tools/make_mocks.py where that and fitsio are there and else by
+**Mocks** measures one thing: the whole of `specdata.dataset.build.build` from the mock source to card and manifest,
+in a process of its own, imports included. What it writes goes into a temporary folder (in $TMPDIR; 5 GB for 100,000)
+and is removed after each number of workers.
+
+**Files** compares with the plain way, which opens each file with astropy.io.fits, gives rows of the same columns to
+`Dataset.from_generator` and writes them with `to_parquet`: the config `spectra`, and from it a text config, binned with
+numpy.histogram and written by a line of Python. It has no cuts, splits, masks or card. Each way runs in a process of
+its own, whose time counts from after the imports to the end; memory is the sum of VmRSS over the processes, looked at
+20 times a second. The files are mocks, by ../shared/tools/make_mocks.py where that and fitsio are there and else by
 `specdata.spectra.mock.spectrum`, and read once before. Where others use the machine, the seconds that a core worked
 (threads of Arrow and of the disk included) say more than those on the clock.
 
@@ -45,9 +51,8 @@ def ours(source, output, configs, workers):
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
     import scipy.sparse.csgraph  # noqa: F401
-    from specdata.sources import folder  # noqa: F401
 
-    from specdata.dataset import costs  # noqa: F401
+    from specdata.dataset import tokens  # noqa: F401
     from specdata.dataset.build import build
     from specdata.dataset.recipe import DataRecipe
 
@@ -69,9 +74,9 @@ def ours(source, output, configs, workers):
 def plain(folder, output):
     import numpy as np
     from astropy.io import fits
-    from datasets import Dataset
+    from datasets import Dataset, Features
 
-    from specdata.dataset.rows import IDENTITY, METADATA, features
+    from specdata.dataset.rows import IDENTITY, METADATA, schema
 
     names = {"zerr": "Z_ERR", "spectype": "CLASS", "ra": "PLUG_RA", "dec": "PLUG_DEC", "snmedian": "SN_MEDIAN_ALL"}
     edges = np.linspace(GRID["start"], GRID["stop"], GRID["bins"] + 1)
@@ -109,17 +114,23 @@ def plain(folder, output):
                 "mask": weight == 0,
             }
 
+    def types(config):
+        return Features.from_arrow_schema(schema(config))
+
     start = now()
-    found = Dataset.from_generator(spectra, features=features("spectra"), cache_dir=str(output / "cache"))
+    found = Dataset.from_generator(spectra, features=types("spectra"), cache_dir=str(output / "cache"))
     found.to_parquet(output / "spectra.parquet")
     found = found.with_format("numpy")
-    made = Dataset.from_generator(texts, features=features("text"), cache_dir=str(output / "cache"))
+    made = Dataset.from_generator(texts, features=types("text"), cache_dir=str(output / "cache"))
     made.to_parquet(output / "text.parquet")
     return len(made), *since(start)
 
 
-def run(way, folder, output):
+def run(way, folder, output, workers=1):
     """Do it in this process, and print the number of spectra and the seconds, on the clock and of work."""
+    if way == "mocks":
+        ours({"kind": "mock", "size": int(str(folder))}, output / "data", {"paper": {"grid": GRID}}, int(str(workers)))
+        return
     import warnings
 
     import astropy.table  # noqa: F401
@@ -163,6 +174,15 @@ def measure(way, folder, output):
         return *json.loads(process.stdout.read().splitlines()[-1]), most
 
 
+def measure_mocks(size, workers):
+    """Build a data set of mocks in a process of its own and in a folder that is removed; print its rate."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, __file__, "--run", "mocks", str(size), folder, str(workers)], check=True)
+        seconds = time.perf_counter() - start
+    print(f"{size:10,} mocks {workers:3} workers {seconds:9.1f} s {size / seconds:8.1f} spectra/s", flush=True)
+
+
 def make_files(folder, size):
     if TOOL.is_file() and importlib.util.find_spec("fitsio"):  # which it needs
         subprocess.run([sys.executable, TOOL, f"--n={size}", f"--seed={size}", f"--out={folder}"], check=True)
@@ -179,10 +199,16 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 4000])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--files", type=Path, help="folder of the mock files, which are made where they are missing")
-    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--mocks", type=int, help="build so many mocks instead, in no other way")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4], help="of the build of mocks")
+    parser.add_argument("--run", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
         run(args.run[0], *map(Path, args.run[1:]))
+        return
+    if args.mocks:
+        for workers in args.workers:
+            measure_mocks(args.mocks, workers)
         return
     with tempfile.TemporaryDirectory() as scratch:
         head = f"{'spectra/s':>10}{'times plain':>12}"

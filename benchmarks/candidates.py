@@ -24,8 +24,8 @@ from readers import READERS, interval, split_objects
 from tqdm import tqdm
 
 from specdata.dataset import rows
-from specdata.dataset.costs import PAPER_LIMIT
 from specdata.dataset.recipe import Grid
+from specdata.dataset.tokens import PAPER_LIMIT
 from specdata.errors import SpecdataError
 from specdata.serialize import PACKED, SCHEMES
 from specdata.text.encoding import grid_edges, normalise

@@ -25,10 +25,10 @@ from tqdm import tqdm
 
 from specdata import prompts
 from specdata.dataset import rows
-from specdata.dataset.costs import PAPER_LIMIT, fit_bins
-from specdata.dataset.folder import folder_spectra
 from specdata.dataset.recipe import Grid, TextConfig, load_data_recipe
 from specdata.dataset.selection import object_ids, reject
+from specdata.dataset.sources import folder_paths, read_spectra
+from specdata.dataset.tokens import PAPER_LIMIT, fit_bins
 from specdata.errors import SpecdataError
 from specdata.evaluation.metrics import OUTLIER, nmad
 from specdata.serialize import SCHEMES
@@ -62,7 +62,11 @@ def load_spectra(folder, mocks):
         `name`; `table` (rows of the `spectra` config), `scale`, `z`, `objects` (numbers); `span`, Angstrom; `shares`.
     """
     recipe = load_data_recipe(Path(__file__).parent.parent / "recipes/data/sdss-folder.yaml")
-    found = folder_spectra(folder, on_error=lambda path, error: None) if folder else mock_spectra(mocks, seed=11)
+    found = (
+        read_spectra(folder_paths(folder), on_error=lambda path, error: None)
+        if folder
+        else mock_spectra(mocks, seed=11)
+    )
     kept = {}
     for spectrum in tqdm(found, unit=" spectra", desc="read" if folder else "make"):
         if not folder or reject(spectrum, recipe.cuts, *recipe.span) is None:
@@ -94,7 +98,7 @@ def what_readers_get(data, task):
         return normalise(rows.bin_rows(data.table, grid_edges(grid)).flux, data.scale[:, None], normalisation), {}
     config = TextConfig.model_construct(grid=grid, normalisation=normalisation, scheme=scheme)  # any scheme
     sample = np.unique(np.linspace(0, len(data.z) - 1, SAMPLE).astype(int))
-    bins = fit_bins(config, data.table, sample, data.scale, label="grid", progress=False)["bins"]
+    bins = fit_bins(config, data.table.take(sample), data.scale[sample], label="grid", progress=False)["bins"]
     encoding = Encoding(edges=grid_edges(grid, bins), normalisation=normalisation, scheme=scheme)
     texts, _ = encoding.encode(rows.bin_rows(data.table, encoding.edges).flux, data.scale)
     made = map(prompts.build_row, texts.to_pylist(), data.z)

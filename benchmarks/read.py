@@ -11,7 +11,7 @@ dependency of specdata; it is measured where it is installed.
 import argparse
 import time
 
-from specdata.dataset.folder import folder_paths
+from specdata.dataset.sources import folder_paths
 from specdata.spectra.specfile import read_spectrum
 
 COLUMNS = ("loglam", "flux", "ivar", "and_mask", "or_mask", "wdisp")

@@ -239,8 +239,8 @@ def local_folder(name, repo_type):
 
 
 def public_name(name):
-    """A Hub name as it is; of a local folder the last part only, for the rest is nobody's business."""
-    return Path(name).resolve().name if Path(name).is_dir() else str(name)
+    """A Hub name as it is; of a local path the last part only, for the folders above it are nobody's business."""
+    return Path(name).resolve().name if Path(name).exists() else str(name)
 
 
 def weights_revision(folder):

@@ -34,7 +34,7 @@ def build(
     source: Annotated[Path | None, typer.Option(help="Spec files, or a data set, instead of the recipe's.")] = None,
     overwrite: Overwrite = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the queries to the SDSS archive only.")] = False,
-    executor: Annotated[str | None, typer.Option(help="What runs the parts: local, slurm or ray.")] = None,
+    executor: Annotated[str, typer.Option(help="What runs the parts: local, slurm or ray.")] = "local",
     shards: Annotated[int | None, typer.Option(min=1, help="Parts that the source is divided into.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Parts that run at the same time.")] = None,
     work: Annotated[Path | None, typer.Option(help="Folder for the parts; by default OUTPUT.parts.")] = None,
@@ -103,9 +103,9 @@ def tokens(
 ) -> None:
     """Count the tokens of a data set's rows with any tokenizer. Counts them in every other scheme, too."""
     from specdata.canvas import FORMATS
-    from specdata.dataset.costs import token_costs
     from specdata.dataset.figures import token_figure
     from specdata.dataset.manifest import read_manifest
+    from specdata.dataset.tokens import token_costs
     from specdata.files import new_file
     from specdata.hub import local_folder
     from specdata.text.tokenizer import LLAMA, SMOLLM2

@@ -1,12 +1,11 @@
-"""Parts of a build on other cores or machines, by datatrove: one task a shard, and a marker for each that is done.
+"""Who does the parts of a stage: this process, several of this machine, or a cluster by way of datatrove.
 
-What a task wrote to its log stands in ``logs/STAGE/logs`` of the work folder, and the markers in
-``logs/STAGE/completions``; a relaunch runs the tasks without a marker.
+Parts that are there are not made again, so that the same command goes on after any interruption. On a cluster each part
+is a task of datatrove, whose logs and markers of what is done lie in ``logs/STAGE`` of the work folder.
 """
 
 import functools
 import multiprocessing
-import multiprocessing.connection
 import os
 import shlex
 import subprocess
@@ -17,24 +16,21 @@ from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
 from pathlib import Path
 
+from tqdm import tqdm
+
 from specdata.dataset.work import LOGS
 from specdata.errors import SpecdataError
 
+PER_WORKER = 2500  # fewest spectra for which another process is started, since it reads 2,000 in the time that takes
 EXECUTORS = ("local", "slurm", "ray")
 _SLURM = {"partition": str, "time": str, "qos": str, "cpus_per_task": int, "mem_per_cpu_gb": int}
 
 
-def check(executor, slurm_options=None):
-    """Check that an executor is to be had.
-
-    Raises
-    ------
-    SpecdataError
-        If it is not installed, or lacks an option.
-    """
+def check(executor, slurm_options=None) -> None:
+    """Refuse an executor that is not installed, or options that do not go with it."""
     if executor not in EXECUTORS:
         raise SpecdataError(f"--executor {executor}: give one of {', '.join(EXECUTORS)}")
-    if find_spec("datatrove") is None:
+    if executor != "local" and find_spec("datatrove") is None:
         raise SpecdataError(f"--executor {executor}: needs datatrove; install specdata[scale]")
     if executor == "ray" and find_spec("ray") is None:
         raise SpecdataError("--executor ray: needs ray, which is not installed; pip install ray, or choose another")
@@ -44,19 +40,17 @@ def check(executor, slurm_options=None):
         raise SpecdataError("--executor slurm: needs --slurm-option partition=NAME; sinfo lists the partitions")
 
 
-def run(executor, folder, name, stage, tasks, *, workers, title, progress):
-    """Run all tasks of a stage that are not done, and wait for them.
+def run_local(folder, stage, count, *, workers=1, total, title, progress):
+    """Make the parts of a stage, in this process or in several.
 
     Parameters
     ----------
-    executor : {"local", "ray"}
     folder : Path
         The work folder.
-    name : str
-        Of the stage.
     stage : callable
-        Called as ``stage(folder, rank, tasks)``.
-    tasks, workers : int
+        Called as ``stage(folder, rank, count, advance=...)``.
+    count, workers, total : int
+        Parts, most processes, and spectra in all parts; fewer processes are started where there is little to do.
     title : str
         For the progress bar.
     progress : bool
@@ -64,89 +58,66 @@ def run(executor, folder, name, stage, tasks, *, workers, title, progress):
     Raises
     ------
     SpecdataError
-        If tasks are not done in the end, and why.
+        If a process was killed.
     """
-    (_run_ray if executor == "ray" else _run_local)(
-        folder, name, stage, tasks, workers or os.cpu_count(), title, progress
-    )
-
-
-def _pipeline(folder, name, stage):
-    """Arguments that all executors of datatrove have."""
-    from loguru import logger
-
-    logger.disable("datatrove")  # in this process: it would write between the progress bars
-    return {"pipeline": [functools.partial(_step, stage, folder)], "logging_dir": str(folder / LOGS / name)}
-
-
-def _step(stage, folder, data, rank, world_size):
-    """A step of a datatrove pipeline, which gets no documents and gives none."""
-    stage(folder, rank, world_size)
-
-
-def _run_local(folder, name, stage, tasks, workers, title, progress):
-    from datatrove.executor.local import LocalPipelineExecutor
-    from tqdm import tqdm
-
-    executor = LocalPipelineExecutor(tasks=tasks, **_pipeline(folder, name, stage))
-    ranks = executor.get_incomplete_ranks()
+    workers = min(workers, count, total // PER_WORKER)
+    if workers < 2:
+        with tqdm(total=total, unit=" spectra", desc=title, disable=not progress) as bar:
+            for rank in range(count):
+                stage(folder, rank, count, advance=bar.update)
+        return
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["specdata.dataset.build"])
-    # Its own `run` waits for ever for the task of a process that was killed; this pool says so.
+    context.set_forkserver_preload(["specdata.dataset.stages"])  # what takes long to import is there before the fork
     with (
-        tqdm(total=tasks, initial=tasks - len(ranks), unit=" shards", desc=title, disable=not progress) as bar,
-        ProcessPoolExecutor(min(workers, tasks), mp_context=context, initializer=_start_worker) as pool,
+        tqdm(total=count, unit=" parts", desc=title, disable=not progress) as bar,
+        ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool,
     ):
         try:
-            for future in as_completed([pool.submit(executor._run_for_rank, rank) for rank in ranks]):
+            for future in as_completed([pool.submit(stage, folder, rank, count) for rank in range(count)]):
                 future.result()
                 bar.update()
         except BrokenProcessPool:
-            _check_done(executor, folder, name, "a process was killed, perhaps for want of memory")
-            raise
+            raise SpecdataError(
+                "a worker process was killed, perhaps because memory ran out; give the same command again, which goes "
+                "on where this one stopped"
+            ) from None
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # what is under way comes to its end
+            pool.shutdown(cancel_futures=True)  # the parts under way come to their end
             raise
 
 
-def _start_worker():
-    """Be silent, for each task has a log file, and end when the command ends."""
-    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
-    parent = multiprocessing.parent_process().sentinel
+def _end_with_parent():
+    """End this worker when the command ends, even if that was killed."""
 
-    def follow():
-        multiprocessing.connection.wait([parent])
+    def wait():
+        multiprocessing.parent_process().join()
         os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+    threading.Thread(target=wait, daemon=True).start()
 
 
-def _run_ray(folder, name, stage, tasks, workers, title, progress):
+def run_ray(folder, stage, count, *, workers=None):
+    """Make the parts of a stage that are missing on a Ray cluster, and wait for them; arguments as for `run_local`."""
     from datatrove.executor.ray import RayPipelineExecutor
 
-    executor = RayPipelineExecutor(tasks=tasks, workers=workers, **_pipeline(folder, name, stage))
+    executor = RayPipelineExecutor(tasks=count, workers=workers or -1, **_pipeline(folder, stage))
     executor.run()
-    _check_done(executor, folder, name, "a task failed")
-
-
-def _check_done(executor, folder, name, why):
-    missing = executor.get_incomplete_ranks()
-    if missing:
+    if missing := executor.get_incomplete_ranks():
         raise SpecdataError(
-            f"{len(missing)} of {executor.world_size} shards are missing in the stage {name}, for {why} "
-            f"({folder / LOGS / name} has the logs); give the same command again, which does only those"
+            f"{len(missing)} of {count} parts of {stage.__name__} failed; see {folder / LOGS}, and give the same "
+            "command again, which does only those"
         )
 
 
-def submit_slurm(folder, stages, *, workers=None, options=None):
+def submit_slurm(folder, stages, *, workers=None, options):
     """Hand all stages to Slurm, as jobs of which each waits for the one before it.
 
     Parameters
     ----------
     folder : Path
         The work folder, on a disk that all nodes see.
-    stages : dict of str to (callable, int)
-        The stages by name, each with its number of tasks.
+    stages : dict of callable to int
+        The stages, each with its number of tasks.
     workers : int, optional
         Most tasks at the same time; by default Slurm decides.
     options : dict of str to str
@@ -161,18 +132,17 @@ def submit_slurm(folder, stages, *, workers=None, options=None):
 
     known = {"time": "24:00:00", "qos": ""}
     for key, value in options.items():
-        if key in _SLURM:
-            try:
-                known[key] = _SLURM[key](value)
-            except ValueError:
-                raise SpecdataError(f"--slurm-option {key}={value}: give a whole number") from None
+        try:
+            known |= {key: _SLURM[key](value)} if key in _SLURM else {}
+        except ValueError:
+            raise SpecdataError(f"--slurm-option {key}={value}: give a whole number") from None
     environment = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
     job = None
-    for name, (stage, tasks) in stages.items():
+    for stage, tasks in stages.items():
         job = SlurmPipelineExecutor(
-            tasks=tasks, depends=job, workers=workers or -1, job_name=f"specdata-{name}", env_command=environment,
-            sbatch_args={key: value for key, value in options.items() if key not in _SLURM},
-            **known, **_pipeline(folder, name, stage),
+            tasks=tasks, depends=job, workers=workers or -1, job_name=f"specdata-{stage.__name__}",
+            env_command=environment, sbatch_args={key: options[key] for key in options if key not in _SLURM},
+            **known, **_pipeline(folder, stage),
         )  # fmt: skip
     try:
         job.run()
@@ -180,3 +150,16 @@ def submit_slurm(folder, stages, *, workers=None, options=None):
         raise SpecdataError("--executor slurm: there is no sbatch here; go to a login node of the cluster") from None
     except subprocess.CalledProcessError as error:
         raise SpecdataError(f"--executor slurm: sbatch refused the job (exit code {error.returncode})") from None
+
+
+def _pipeline(folder, stage):
+    """Arguments that all executors of datatrove have."""
+    from loguru import logger
+
+    logger.disable("datatrove")  # in this process: it would write between the progress bars
+    return {"pipeline": [functools.partial(_step, stage, folder)], "logging_dir": str(folder / LOGS / stage.__name__)}
+
+
+def _step(stage, folder, data, rank, world_size):
+    """A step of a datatrove pipeline, which gets no documents and gives none."""
+    stage(folder, rank, world_size)

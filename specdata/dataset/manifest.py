@@ -2,18 +2,69 @@
 
 import hashlib
 import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
 
+import specdata
 from specdata.errors import SpecdataError
+from specdata.hub import public_name
 
 MANIFEST = "manifest.json"
 
 
-def files_revision(hashes):
+def make_manifest(recipe, plan, files, values, selection) -> dict:
+    """Put together all of a manifest but the table of tokens, without any path of this disk.
+
+    Parameters
+    ----------
+    recipe : specdata.dataset.recipe.DataRecipe
+    plan : dict
+        From `specdata.dataset.work.read_plan`.
+    files : dict of str to str
+        SHA-256 of each Parquet file by its path in the data set.
+    values : list of dict
+        For each Parquet file the numbers of values of each text config, see `specdata.dataset.parquet.write_parquet`.
+    selection : dict
+        How the source was selected, if it was.
+    """
+    content = recipe.model_dump()
+    source = content["source"]
+    for key in {"path", "catalogue"} & set(source):
+        source[key] = Path(source[key]).resolve().name
+    for key in ("cache", "skyserver_url", "sas_url"):
+        source.pop(key, None)
+    content["tokenizers"] = [public_name(name) for name in recipe.tokenizers]
+    configs = {}
+    for name, made in plan["configs"].items():
+        for part in (content["configs"][name]["grid"], content["configs"][name]["conversation"]):
+            if part:
+                part["tokenizer"] = public_name(part["tokenizer"])
+        for counted in ("fit", "limit"):
+            if counted in made:
+                made[counted]["tokenizer"] = public_name(made[counted]["tokenizer"])
+        keys = values[0][name]
+        configs[name] = made | {"values": {key: sum(found[name][key] for found in values) for key in keys}}
+    packages = ("astropy", "datasets", "numpy", "pyarrow")
+    manifest = {
+        "format": 2,
+        "revision": files_revision(files),
+        "recipe": content,
+        "counts": plan["counts"],
+        "redshift_bins": plan["redshift_bins"],
+        "versions": {"specdata": specdata.__version__, "python": platform.python_version()}
+        | {name: version(name) for name in packages},
+        "files": dict(sorted(files.items(), key=lambda item: item[0].split("/"))),
+    }
+    return manifest | ({"selection": selection} if selection else {}) | {"configs": configs}
+
+
+def files_revision(hashes) -> str:
     """Revision of a data set: SHA-256 over the names and hashes of its Parquet files, as the manifest lists them."""
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
-def read_manifest(folder, name):
+def read_manifest(folder, name) -> dict:
     """Read the manifest of a data set.
 
     Parameters

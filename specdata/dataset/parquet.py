@@ -1,85 +1,76 @@
 """The Parquet files of a data set."""
 
-import shutil
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from specdata.dataset import rows
 from specdata.errors import SpecdataError, one_line
 
-ROWS_PER_SHARD = 50_000
+ROWS_PER_FILE = 5000  # about 150 MB of spectra; the Hub advises against files of more than some hundred megabytes
 BATCH = 250  # rows of a row group: little memory while it is made, and small enough for the viewer to page through
 
 
-def output_shards(sizes):
-    """Divide splits into Parquet files.
+def split_into_files(sizes) -> list[dict]:
+    """Divide splits into Parquet files of nearly equal size.
 
     Parameters
     ----------
     sizes : dict of str to int
-        Rows of each split, which follow on each other.
+        Rows of each split; the splits follow on each other.
 
     Returns
     -------
     list of dict
         For each file its `name` and the rows from `start` to before `stop`.
     """
-    found, first = [], 0
+    files, first = [], 0
     for split, size in sizes.items():
-        count = -(-size // ROWS_PER_SHARD)
+        count = -(-size // ROWS_PER_FILE)
         for number in range(count):
-            name = f"{split}-{number:05d}-of-{count:05d}.parquet"
-            start, stop = first + number * ROWS_PER_SHARD, first + min(size, (number + 1) * ROWS_PER_SHARD)
-            found.append({"name": name, "start": start, "stop": stop})
+            start, stop = first + number * size // count, first + (number + 1) * size // count
+            files.append({"name": f"{split}-{number:05d}-of-{count:05d}.parquet", "start": start, "stop": stop})
         first += size
-    return found
+    return files
 
 
-def write_shard(folder, spool, index, objects, encodings, advance, *, there=None):
+def write_parquet(folder, spectra, objects, encodings, advance) -> dict:
     """Write one Parquet file of each config, a row group at a time.
 
     Parameters
     ----------
     folder : Path
         The files are named ``CONFIG.parquet`` there.
-    spool : specdata.dataset.spool.Spool
-    index : ndarray of int, shape (n,)
-        Its rows that go into the file, in order.
+    spectra : specdata.dataset.stages.StoredSpectra
+        The n rows of the file.
     objects : pyarrow.Array of str, length n
+        Their `object_id`.
     encodings : dict of str to (Encoding, ndarray)
         For each text config how it is written, and the scale of each of the n rows.
     advance : callable
         Called with the number of rows written, again and again.
-    there : Path, optional
-        A Parquet file that holds the config `spectra` of just these rows already: it is copied.
 
     Returns
     -------
     dict of str to dict
         For each text config the numbers of values written, interpolated, weighted by width and clipped.
     """
-    schema = rows.features("spectra").arrow_schema
+    schema = rows.schema("spectra")
     values = {config: dict.fromkeys(("all", "interpolated", "by_width", "clipped"), 0) for config in encodings}
-    writers = {} if there else {"spectra": _writer(folder / "spectra.parquet", schema)}
-    if there:
-        shutil.copyfile(there, folder / "spectra.parquet")
-    writers |= {c: _writer(folder / f"{c}.parquet", rows.features("text").arrow_schema) for c in encodings}
-    for start in range(0, len(index), BATCH):
+    writers = {"spectra": _writer(folder / "spectra.parquet", schema)}
+    writers |= {c: _writer(folder / f"{c}.parquet", rows.schema("text")) for c in encodings}
+    for start in range(0, len(spectra), BATCH):
         here = slice(start, start + BATCH)
-        spectra = spool.take(index[here]).append_column("object_id", objects[here])
-        spectra = spectra.select(schema.names).cast(schema)
-        if not there:
-            writers["spectra"].write_table(spectra)
+        table = spectra.take(here).append_column("object_id", objects[here]).select(schema.names).cast(schema)
+        writers["spectra"].write_table(table)
         for config, (encoding, scale) in encodings.items():
-            binned = rows.bin_rows(spectra, encoding.edges)
-            text, clipped = rows.text_table(spectra, binned, scale[here], encoding)
+            binned = rows.bin_rows(table, encoding.edges)
+            text, clipped = rows.text_table(table, binned, scale[here], encoding)
             writers[config].write_table(text)
-            found = binned.mask.size, binned.mask.sum(), binned.by_width.sum(), clipped.sum()
-            for key, n in zip(values[config], found, strict=True):
-                values[config][key] += int(n)
-        advance(len(spectra))
-        del spectra, binned, text  # before the next ones are there
+            counts = binned.mask.size, binned.mask.sum(), binned.by_width.sum(), clipped.sum()
+            for key, count in zip(values[config], counts, strict=True):
+                values[config][key] += int(count)
+        advance(len(table))
+        del table, binned, text  # before the next ones are there
         pa.default_memory_pool().release_unused()
     for writer in writers.values():
         writer.close()
@@ -107,13 +98,13 @@ def _writer(path, schema):
     )
 
 
-def shard_names(files, config, split):
+def split_files(files, config, split) -> list[str]:
     """Parquet files of a config and split, in order, out of those that a manifest lists."""
     return sorted(file for file in files if file.startswith(f"{config}/{split}-"))
 
 
-def open_shard(folder, name):
-    """Open one Parquet file of a data set; `pyarrow.parquet.ParquetFile`.
+def open_file(folder, name) -> pq.ParquetFile:
+    """Open one Parquet file of a data set.
 
     Raises
     ------
@@ -123,5 +114,6 @@ def open_shard(folder, name):
     try:
         return pq.ParquetFile(folder / name)
     except (OSError, pa.ArrowInvalid) as error:
-        reason = one_line(error)
-        raise SpecdataError(f"{name}: cannot be read ({reason}); build or download the data set again") from None
+        raise SpecdataError(
+            f"{name}: cannot be read ({one_line(error)}); build or download the data set again"
+        ) from None

@@ -7,7 +7,7 @@ import numpy as np
 from specdata import canvas, prompts
 from specdata.dataset import figures
 from specdata.dataset.manifest import read_manifest
-from specdata.dataset.parquet import open_shard, shard_names
+from specdata.dataset.parquet import open_file, split_files
 from specdata.errors import SpecdataError
 from specdata.files import new_file
 from specdata.hub import local_folder
@@ -91,7 +91,7 @@ def _find(folder, files, row):
     if colon:
         if before not in splits or not after.isdecimal():
             raise SpecdataError(f"row {row!r}: write SPLIT:NUMBER with one of {', '.join(splits)}, such as test:0")
-        size = sum(open_shard(folder, file).metadata.num_rows for file in shard_names(files, "spectra", before))
+        size = sum(open_file(folder, file).metadata.num_rows for file in split_files(files, "spectra", before))
         if int(after) >= size:
             raise SpecdataError(f"row {row!r}: {before} has {size} rows, 0 to {size - 1}")
         return before, int(after)
@@ -99,8 +99,8 @@ def _find(folder, files, row):
     observation = ("plate", "mjd", "fiberid") if len(parts) == 3 and all(map(str.isdecimal, parts)) else ()
     for split in splits:
         number = 0
-        for file in shard_names(files, "spectra", split):
-            table = open_shard(folder, file).read(columns=["specobjid", "plate", "mjd", "fiberid"])
+        for file in split_files(files, "spectra", split):
+            table = open_file(folder, file).read(columns=["specobjid", "plate", "mjd", "fiberid"])
             wanted = np.array(table["specobjid"].to_pylist()) == row
             if observation:
                 same = [table[name].to_numpy() == int(part) for name, part in zip(observation, parts, strict=True)]
@@ -113,8 +113,8 @@ def _find(folder, files, row):
 
 def _row(folder, files, config, split, number):
     """One row, read from the row group that it lies in."""
-    for name in shard_names(files, config, split):
-        file = open_shard(folder, name)
+    for name in split_files(files, config, split):
+        file = open_file(folder, name)
         for group in range(file.num_row_groups):
             size = file.metadata.row_group(group).num_rows
             if number < size:

@@ -1,6 +1,7 @@
 """The columns of each config of a data set: names, types, units, and how a row is filled."""
 
-from dataclasses import dataclass
+import functools
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -59,47 +60,37 @@ SPECTRA = {**IDENTITY, **METADATA, **PIXELS}
 TEXT = {**MESSAGES, **IDENTITY, **BINNED}
 
 
-def columns(config):
-    """Columns of a config: name to type and meaning."""
-    return SPECTRA if config == "spectra" else TEXT
-
-
-def features(config):
-    """Hugging Face `Features` of a config."""
+@functools.cache
+def schema(config) -> pa.Schema:
+    """Arrow schema of a config, with what `datasets` has to know of its types."""
 
     def feature(kind):
         if kind == "list of messages":
             return List({"role": Value("string"), "content": Value("string")})
-        if kind.startswith("list of "):
-            return List(Value(kind.removeprefix("list of ")))
-        return Value(kind)
+        return List(Value(kind.removeprefix("list of "))) if kind.startswith("list of ") else Value(kind)
 
-    return Features({name: feature(kind) for name, (kind, _) in columns(config).items()})
+    columns = SPECTRA if config == "spectra" else TEXT
+    return Features({name: feature(kind) for name, (kind, _) in columns.items()}).arrow_schema
 
 
-def spectra_batch(spectra):
-    """Rows of the `spectra` config, all but `object_id`, which takes knowledge of all rows.
+@functools.cache
+def _stored_schema():
+    """Schema of the `spectra` config without `object_id`, which takes knowledge of all rows."""
+    fields = schema("spectra").remove_metadata()
+    return fields.remove(fields.get_field_index("object_id"))
 
-    Parameters
-    ----------
-    spectra : list of Spectrum
 
-    Returns
-    -------
-    pyarrow.RecordBatch
-    """
-    schema = features("spectra").arrow_schema.remove_metadata()
-    schema = schema.remove(schema.get_field_index("object_id"))
+def spectra_batch(spectra) -> pa.RecordBatch:
+    """Rows of the `spectra` config, all but `object_id`, of a list of `Spectrum`."""
 
     def column(field):
         values = [getattr(spectrum, field.name) for spectrum in spectra]
-        return list_array(values, field.type) if field.name in PIXELS else pa.array(values, field.type)
+        return _list_array(values, field.type) if field.name in PIXELS else pa.array(values, field.type)
 
-    return pa.record_batch([column(field) for field in schema], schema=schema)
+    return pa.record_batch([column(field) for field in _stored_schema()], schema=_stored_schema())
 
 
-@dataclass(frozen=True, eq=False)
-class Pixels:
+class Pixels(NamedTuple):
     """Pixels of a stored spectrum, as `specdata.bin_spectrum` takes them."""
 
     loglam: np.ndarray
@@ -116,8 +107,7 @@ def stored_pixels(table):
         yield Pixels(loglam.astype(np.float64), flux, ivar, good_pixels(flux, ivar, and_mask))
 
 
-@dataclass(frozen=True, eq=False)
-class BinnedRows:
+class BinnedRows(NamedTuple):
     """Spectra on one grid, as a text config stores them: `flux`, `ivar` (float32) and `mask`, of shape (rows, n).
 
     `by_width` says where the pixels of a bin were weighted by their widths alone; see `specdata.bin_spectrum`.
@@ -129,13 +119,13 @@ class BinnedRows:
     by_width: np.ndarray
 
 
-def bin_rows(table, edges):
-    """Put rows of the `spectra` config on a grid; `BinnedRows`."""
+def bin_rows(table, edges) -> BinnedRows:
+    """Put rows of the `spectra` config on a grid."""
     binned = bin_spectra(stored_pixels(table), edges)
     return BinnedRows(**binned | {name: binned[name].astype(np.float32) for name in ("flux", "ivar")})
 
 
-def messages(series, spectra, encoding):
+def messages(series, spectra, encoding) -> list[dict]:
     """Prompt and completion of rows.
 
     Parameters
@@ -154,15 +144,14 @@ def messages(series, spectra, encoding):
     if not encoding.turns:
         return [prompts.build_row(text, z) for text, z in zip(series, spectra["z"].to_pylist(), strict=True)]
     span, rescaled = (encoding.edges[0], encoding.edges[-1]), encoding.normalisation != "none"
-    return [
-        prompts.build_row(
-            text, facts["z"], conversation.follow_up(facts, span, turns=encoding.turns, rescaled=rescaled)
-        )
-        for text, facts in zip(series, spectra.select(list(conversation.FACTS)).to_pylist(), strict=True)
-    ]
+    rows = []
+    for text, facts in zip(series, spectra.select(list(conversation.FACTS)).to_pylist(), strict=True):
+        turns = conversation.follow_up(facts, span, turns=encoding.turns, rescaled=rescaled)
+        rows.append(prompts.build_row(text, facts["z"], turns))
+    return rows
 
 
-def text_table(spectra, binned, scale, encoding):
+def text_table(spectra, binned, scale, encoding) -> tuple[pa.Table, np.ndarray]:
     """Rows of a text config.
 
     Parameters
@@ -181,22 +170,20 @@ def text_table(spectra, binned, scale, encoding):
     clipped : ndarray, shape (rows,)
         Values that lay outside the range of the scheme.
     """
-    schema = features("text").arrow_schema
+    fields = schema("text")
     series, clipped = encoding.encode(binned.flux, scale)
-    turns = pa.Table.from_pylist(
-        messages(series.to_pylist(), spectra, encoding), schema=pa.schema([schema.field(name) for name in MESSAGES])
-    )
+    turns = messages(series.to_pylist(), spectra, encoding)
+    turns = pa.Table.from_pylist(turns, schema=pa.schema([fields.field(name) for name in MESSAGES]))
     wavelength = np.broadcast_to(encoding.wavelength.astype(np.float32), binned.flux.shape)
     arrays = {"wavelength": wavelength, "flux": binned.flux, "ivar": binned.ivar, "mask": binned.mask}
     data = {name: turns[name] for name in MESSAGES} | {name: spectra[name] for name in IDENTITY}
     data["scale"] = pa.array(scale, pa.float32())
-    data |= {name: list_array(list(values), schema.field(name).type) for name, values in arrays.items()}
-    return pa.table(data, schema=schema), clipped
+    data |= {name: _list_array(list(values), fields.field(name).type) for name, values in arrays.items()}
+    return pa.table(data, schema=fields), clipped
 
 
-def list_array(arrays, kind):
+def _list_array(arrays, kind):
     """Arrays of any lengths as one Arrow list array."""
-    offsets = np.zeros(len(arrays) + 1, dtype=np.int32)
-    np.cumsum([len(values) for values in arrays], out=offsets[1:])
+    offsets = np.cumsum([0, *map(len, arrays)], dtype=np.int32)
     flat = np.concatenate(arrays) if arrays else np.empty(0)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, kind.value_type), type=kind)

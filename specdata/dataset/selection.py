@@ -12,7 +12,6 @@ SAME_OBJECT = 2.0  # arcsec; SDSS fibres are 2 or 3 arcsec wide
 
 CUTS = {
     "unreadable": "the file cannot be read as a spectrum",
-    "duplicate": "the same plate, mjd and fiberid came before",
     "class": "the pipeline's class is another one",
     "zwarning": "the redshift carries a warning",
     "z_range": "the redshift lies outside the range",
@@ -20,6 +19,7 @@ CUTS = {
     "coverage": "the wavelengths do not span the grid",
     "good_pixels": "too few good pixels inside the grid",
     "median_flux": "the median flux is not above zero",
+    "duplicate": "a spectrum of the same plate, mjd and fiberid came before",
 }
 
 

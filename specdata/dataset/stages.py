@@ -1,6 +1,6 @@
 """The stages of a build. Each reads what the one before it left in the work folder, and leaves its own.
 
-    read    each shard of the source: cut, and spool the spectra that pass     read/00000/, ...
+    read    each shard of the source: cut, and store the spectra that pass     read/00000/, ...
     plan    all shards: duplicates, sample, splits, token budgets              plan/  (specdata.dataset.plan)
     write   each Parquet file of the result, in all configs                    write/00000/, ...
 
@@ -8,134 +8,140 @@ A part that is there is not made again, so that any stage may be called again af
 hold does not depend on how many shards there are or on who makes them.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
-from specdata.dataset.listing import open_items
-from specdata.dataset.parquet import write_shard
-from specdata.dataset.plan import read_plan
-from specdata.dataset.previous import same_file
+from specdata.dataset.parquet import write_parquet
+from specdata.dataset.rows import spectra_batch
 from specdata.dataset.selection import reject
-from specdata.dataset.spool import Spool, SpoolWriter, write_table
-from specdata.dataset.work import load_job, new_part, part_names, read_listing
+from specdata.dataset.sources import open_source
+from specdata.dataset.work import load_job, read_plan, read_table, write_table
 from specdata.errors import SpecdataError
+from specdata.files import file_sha256, new_folder
 from specdata.spectra.binning import median_scale
 from specdata.text.encoding import Encoding
 
-_KEPT = {"position": pa.int64(), "name": pa.string(), "source": pa.string(), "z": pa.float64(), "ra": pa.float64()}
-_KEPT |= {"dec": pa.float64(), "is_mock": pa.bool_()}
-_REJECTED = {name: pa.string() for name in ("source", "cut", "reason", "name")} | {"position": pa.int64()}
+_FOUND = {name: pa.string() for name in ("source", "name", "cut", "reason")}
+_FOUND |= {"z": pa.float64(), "ra": pa.float64(), "dec": pa.float64(), "is_mock": pa.bool_()}
 
 
-def _nothing(_):
-    pass
+def judge(recipe, spectrum) -> tuple[str, str] | None:
+    """Say which cut a spectrum fails and why; None if it passes all."""
+    return _judge(recipe, spectrum)[0]
 
 
-def judge(recipe, spectrum):
-    """Say which cut a spectrum fails and why, or None."""
-    return _cut(recipe, spectrum)[0]
-
-
-def _cut(recipe, spectrum):
-    """What `judge` says, and the median flux of a spectrum that passes, by the span of a grid."""
+def _judge(recipe, spectrum):
+    """What `judge` says, and for a spectrum that passes the scale of each config."""
     spans = sorted({config.grid.span for config in recipe.configs.values()})
     failed = next((f for span in spans if (f := reject(spectrum, recipe.cuts, *span))), None)
     if failed:
         return failed, {}
     try:
-        return None, {span: median_scale(spectrum, *span) for span in spans}
+        median = {span: median_scale(spectrum, *span) for span in spans}
     except SpecdataError as error:
         return ("median_flux", str(error)), {}
+    configs = recipe.configs.items()
+    return None, {
+        f"scale.{name}": 1.0 if config.normalisation == "none" else median[config.grid.span] for name, config in configs
+    }
 
 
-def read_shard(work, rank=0, world_size=1, *, advance=_nothing):
-    """Read a shard of the source, cut, and keep the spectra in a file, so that memory does not grow with pixels.
+def read_shard(folder, rank, world_size=None, *, advance=lambda count: None):
+    """Read a shard of the source, cut, and store the spectra that pass, so that memory does not grow with pixels.
 
     Parameters
     ----------
-    work : Path
+    folder : Path
+        The work folder.
     rank : int
         Number of the shard.
     world_size : int
-        Not looked at: the job knows the number of shards.
+        Not used: the job knows how many shards there are.
     advance : callable
         Called with the number of spectra read, again and again.
     """
-    job, done = load_job(work), work / "read" / f"{rank:05d}"
-    if done.is_dir():
-        return
-    recipe, rejected = job.recipe, {name: [] for name in _REJECTED}
-    kept = {name: [] for name in _KEPT}
-    scale = {name: [] for name in recipe.configs}
-
-    def refuse(*values):
-        for column, value in zip(rejected.values(), (*values, position()), strict=True):
-            column.append(value)
-
-    def position():
-        return len(kept["z"]) + len(rejected["cut"])
+    job = load_job(folder)
+    done, found = job.parts("read")[rank], []
 
     def unreadable(path, error):
-        # The file's name stands beside the reason; the rest of its path is nobody's business.
-        refuse(Path(path).name, "unreadable", str(error).removeprefix(f"{path}: "), None)
+        # The file's name stands beside the reason; the folders above it are nobody's business.
+        reason = str(error).removeprefix(f"{path}: ")
+        found.append({"source": Path(path).name, "cut": "unreadable", "reason": reason})
         advance(1)
 
-    with new_part(done) as folder:
-        with SpoolWriter(folder / "spectra.arrow") as spool:
-            for spectrum in open_items(recipe, read_listing(work, *job.bounds(rank)), unreadable):
-                failed, median = _cut(recipe, spectrum)
+    if done.is_dir():
+        return
+    schema = pa.schema(_FOUND | {f"scale.{name}": pa.float32() for name in job.recipe.configs})
+    with new_folder(done) as part:
+        with pa.ipc.new_file(str(part / "spectra.arrow"), spectra_batch([]).schema) as spectra:
+            for spectrum in open_source(job.recipe, job.read_listing(rank), unreadable):
+                failed, scales = _judge(job.recipe, spectrum)
+                row = {name: getattr(spectrum, name) for name in ("source", "name", "z", "ra", "dec", "is_mock")}
                 if failed:
-                    refuse(spectrum.source, *failed, spectrum.name)
+                    row["cut"], row["reason"] = failed
                 else:
-                    for name, config in recipe.configs.items():
-                        scale[name].append(1.0 if config.normalisation == "none" else median[config.grid.span])
-                    found = {"position": position()}
-                    for name, values in kept.items():
-                        values.append(found[name] if name in found else getattr(spectrum, name))
-                    spool.write(spectrum)
+                    spectra.write_batch(spectra_batch([spectrum]))  # one a batch, to be read alone
+                found.append(row | scales)
                 advance(1)
-        schema = pa.schema(_KEPT | {f"scale.{name}": pa.float32() for name in scale})
-        write_table(folder / "kept.arrow", pa.table(kept | {f"scale.{n}": v for n, v in scale.items()}, schema=schema))
-        write_table(folder / "rejected.arrow", pa.table(rejected, schema=pa.schema(_REJECTED)))
+        write_table(part / "found.arrow", pa.Table.from_pylist(found, schema=schema))
 
 
-def write_shards(work, rank=0, world_size=1, *, advance=_nothing):
+class StoredSpectra:
+    """The spectra that `read_shard` stored, of all shards, as a table of which only the rows asked for are in memory.
+
+    Parameters
+    ----------
+    job : specdata.dataset.work.Job
+    rows : ndarray of int
+        The rows of this table: numbers of the spectra that were stored, counted through all shards.
+    """
+
+    def __init__(self, job, rows):
+        paths = [part / "spectra.arrow" for part in job.parts("read")]
+        # Not memory maps: the process's memory would grow with every page that was ever looked at.
+        self._files = [pa.ipc.open_file(pa.OSFile(str(path))) for path in paths]
+        self._starts = np.cumsum([0, *(file.num_record_batches for file in self._files)])
+        self._rows = np.asarray(rows)
+
+    def __len__(self):
+        return len(self._rows)
+
+    def take(self, index) -> pa.Table:
+        """Rows of the `spectra` config, without `object_id`, in the order of `index` and in one chunk."""
+        rows = self._rows[index]
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        places = zip(shards.tolist(), (rows - self._starts[shards]).tolist(), strict=True)
+        return pa.Table.from_batches([self._files[shard].get_batch(row) for shard, row in places]).combine_chunks()
+
+
+def write_files(folder, rank, world_size, *, advance=lambda count: None):
     """Write every `world_size`-th Parquet file of the plan, in all configs.
 
     Parameters
     ----------
-    work : Path
+    folder : Path
+        The work folder.
     rank, world_size : int
         Which: those whose number leaves `rank` when divided by `world_size`.
     advance : callable
         Called with the number of rows written, again and again.
     """
-    job, content = load_job(work), read_plan(work)
-    spool = Spool([work / "read" / name / "spectra.arrow" for name in part_names(job.shards)], content["starts"])
-    for number, output in list(enumerate(content["outputs"]))[rank::world_size]:
-        done = work / "write" / f"{number:05d}"
+    job, plan = load_job(folder), read_plan(folder)
+    sample = read_table(folder / "plan" / "sample.arrow")
+    files = list(zip(job.parts("write", len(plan["files"])), plan["files"], strict=True))
+    for done, file in files[rank::world_size]:
         if done.is_dir():
             continue
-        with pa.memory_map(str(work / "plan" / "rows.arrow")) as stream:
-            placed = pa.ipc.open_file(stream).read_all()
-            placed = placed.slice(output["start"], output["stop"] - output["start"]).combine_chunks()
-            encodings = {
-                name: (Encoding.from_dict(stored, name), placed[f"scale.{name}"].to_numpy())
-                for name, stored in content["configs"].items()
-            }
-            objects, index, there = placed["object_id"].chunk(0), placed["row"].to_numpy(), None
-            if job.recipe.source.kind == "dataset":
-                items = read_listing(work, 0, job.total)["item"].take(placed["position"])
-                there = same_file(job.recipe.source.path, items.to_pylist(), objects)
-            with new_part(done) as folder:
-                values = write_shard(folder, spool, index, objects, encodings, advance, there=there)
-                hashes = {path.stem: _sha256(path) for path in sorted(folder.glob("*.parquet"))}
-                (folder / "written.json").write_text(json.dumps({"values": values, "hashes": hashes}))
-
-
-def _sha256(path):
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        rows = sample.slice(file["start"], file["stop"] - file["start"]).combine_chunks()
+        spectra = StoredSpectra(job, rows["row"].to_numpy())
+        encodings = {
+            name: (Encoding.from_dict(made, name), rows[f"scale.{name}"].to_numpy())
+            for name, made in plan["configs"].items()
+        }
+        with new_folder(done) as part:
+            values = write_parquet(part, spectra, rows["object_id"].chunk(0), encodings, advance)
+            hashes = {path.stem: file_sha256(path) for path in sorted(part.glob("*.parquet"))}
+            (part / "written.json").write_text(json.dumps({"values": values, "hashes": hashes}), encoding="utf-8")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specdata.dataset.manifest import MANIFEST, files_revision, read_manifest
-from specdata.dataset.parquet import shard_names
+from specdata.dataset.parquet import split_files
 from specdata.errors import SpecdataError
 from specdata.files import file_sha256
 from specdata.hub import local_folder
@@ -73,7 +73,7 @@ def open_split(name, config, split, limit=None):
     if revision != files_revision(files):
         raise SpecdataError(f"{name}: the revision in {MANIFEST} is not that of its files; build or download it again")
     # By the manifest and not by the card, whose YAML anybody may have edited.
-    paths = {part: shard_names(files, config, part) for part in ("train", split)}
+    paths = {part: split_files(files, config, part) for part in ("train", split)}
     for path in (path for part in paths.values() for path in part):
         if file_sha256(folder / path) != files[path]:
             raise SpecdataError(f"{name}: {path} is not the file that its manifest names; build or download it again")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from specdata.dataset.manifest import MANIFEST, files_revision
-from specdata.dataset.parquet import open_shard, shard_names
+from specdata.dataset.parquet import open_file, split_files
 from specdata.errors import SpecdataError, one_line
 from specdata.evaluation import metrics
 from specdata.files import file_sha256
@@ -52,7 +52,7 @@ def check_dataset(folder, manifest, repo):
     for config in ("spectra", *manifest["configs"]):
         objects = {}
         for split, rows in counts["splits"].items():
-            shards = [open_shard(folder, name) for name in shard_names(files, config, split)]
+            shards = [open_file(folder, name) for name in split_files(files, config, split)]
             if sum(shard.metadata.num_rows for shard in shards) != rows:
                 raise SpecdataError(f"{folder}: {config}/{split} has other rows than its manifest says; build it again")
             largest = max(

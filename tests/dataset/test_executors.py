@@ -5,13 +5,14 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import stat
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import filelock
@@ -20,16 +21,18 @@ import pytest
 import yaml
 
 from specdata import SpecdataError
+from specdata.dataset import build as building
+from specdata.dataset import executors, stages
 from specdata.dataset.build import build
-from specdata.dataset.folder import folder_spectra
 from specdata.dataset.recipe import DataRecipe
-from specdata.dataset.stages import judge
+from specdata.dataset.sources import folder_paths, read_spectra
 from specdata.spectra.mock.spectrum import mock_spectra, write_spec_lite
 
 SPECDATA = Path(sys.executable).with_name("specdata")
+KILL = -signal.SIGKILL
 
 
-def recipe_of(source, **sections):
+def recipe_of(source):
     content = {
         "name": "mock-parts",
         "title": "Mocks in parts",
@@ -42,7 +45,10 @@ def recipe_of(source, **sections):
         },
         "tokenizers": [],
     }  # fmt: skip
-    return DataRecipe.model_validate(content | sections)
+    return DataRecipe.model_validate(content)
+
+
+MOCKS = recipe_of({"kind": "mock", "size": 60, "seed": 2})
 
 
 def hashes(folder):
@@ -79,13 +85,17 @@ def whole(files, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory):
-    """Mocks that take a second a shard, and what one process makes of them: recipe file, recipe, hashes."""
-    folder = tmp_path_factory.mktemp("slow")
-    recipe = recipe_of({"kind": "mock", "size": 160, "seed": 2})
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(exclude_none=True), sort_keys=False))
-    build(recipe, folder / "out", progress=False)
-    return folder / "recipe.yaml", recipe, hashes(folder / "out")
+def mocks(tmp_path_factory):
+    """What one process makes of `MOCKS`."""
+    output = tmp_path_factory.mktemp("mocks") / "out"
+    build(MOCKS, output, progress=False)
+    return hashes(output)
+
+
+@pytest.fixture
+def two_workers(monkeypatch):
+    """Start two processes however little there is to do."""
+    monkeypatch.setattr(executors, "PER_WORKER", 1)
 
 
 def test_parts_are_put_together_as_one_pass_would(files, whole, tmp_path):
@@ -94,9 +104,12 @@ def test_parts_are_put_together_as_one_pass_would(files, whole, tmp_path):
     assert hashes(tmp_path / "out") == whole
     # The one pass, written out.
     expected, seen = [], set()
-    for spectrum in folder_spectra(files, on_error=lambda path, _: expected.append([path.name, "unreadable"])):
-        failed = judge(recipe, spectrum)
-        if (failed is None or failed[0] == "median_flux") and spectrum.name in seen:
+    spectra = read_spectra(
+        folder_paths(files), on_error=lambda path, _: expected.append([path.name, "unreadable"])
+    )  # fmt: skip
+    for spectrum in spectra:
+        failed = stages.judge(recipe, spectrum)
+        if failed is None and spectrum.name in seen:
             failed = "duplicate", f"{spectrum.name} came before"
         if failed:
             expected.append([spectrum.source, *failed])
@@ -105,128 +118,126 @@ def test_parts_are_put_together_as_one_pass_would(files, whole, tmp_path):
     with (tmp_path / "out" / "rejected.csv").open(newline="") as stream:
         found = list(csv.reader(stream))[1:]
     assert [row[: len(wanted)] for row, wanted in zip(found, expected, strict=True)] == expected
-    assert [row[1] for row in found].count("duplicate") == 10 + 5 + 2
-    assert [row[1] for row in found].count("median_flux") == 4
+    assert [row[1] for row in found].count("duplicate") == 10 + 5
+    assert [row[1] for row in found].count("median_flux") == 6
     assert not list(tmp_path.glob("out.*"))
 
 
-def test_two_processes_make_the_same_bytes(files, whole, tmp_path):
-    recipe = recipe_of({"kind": "folder", "path": str(files)})
-    build(recipe, tmp_path / "out", shards=5, workers=2, progress=False)
+def test_two_processes_make_the_same_bytes(files, whole, tmp_path, two_workers, capfd):
+    build(recipe_of({"kind": "folder", "path": str(files)}), tmp_path / "out", shards=5, workers=2)
+    assert "5/5" in capfd.readouterr().err  # parts, where one process would count spectra
     assert hashes(tmp_path / "out") == whole
     assert not list(tmp_path.glob("out.*"))
 
 
-def grandchildren(process):
-    """Processes that work for a process, by way of the server that forks them."""
-    found = []
-    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-        found += Path(f"/proc/{child}/task/{child}/children").read_text().split()
-    return list(map(int, found))
+def die_once(folder, rank, count, **options):
+    """`read_shard`, whose process is killed at the third shard the first time."""
+    if rank == 2 and not (folder / "read" / "killed").exists():
+        (folder / "read" / "killed").mkdir()
+        os.kill(os.getpid(), signal.SIGKILL)
+    stages.read_shard(folder, rank, count, **options)
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.01)
-    return found
-
-
-def state(work):
-    """Inode and time of every part of the first stage, and of every marker and log of its tasks."""
-    paths = [path for pattern in ("read/?????", "logs/read/*/*") for path in work.glob(pattern)]
-    return {str(path.relative_to(work)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
-def test_a_worker_is_killed_and_the_relaunch_does_only_what_is_missing(slow, tmp_path, monkeypatch):
-    path, recipe, expected = slow
-    work = tmp_path / "out.parts"
-    command = [SPECDATA, "build", path, "--output", tmp_path / "out", "--executor=local", "--shards=4", "--workers=2"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: list(work.glob("logs/read/completions/*")) and len(list(work.glob("read/*.partial"))) == 2)
-        workers = grandchildren(process.pid)
-        os.kill(workers[0], signal.SIGKILL)
-        _, printed = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert "Traceback" not in printed
-    sentence = printed.splitlines()[-1]
-    assert "of 4 shards are missing in the stage read, for a process was killed" in sentence
-    assert sentence.endswith("give the same command again, which does only those")
+def test_a_worker_is_killed_and_the_relaunch_does_only_what_is_missing(mocks, tmp_path, two_workers, monkeypatch):
+    monkeypatch.setattr(building, "read_shard", die_once)
+    with pytest.raises(SpecdataError, match=r"a worker process was killed, .*; give the same command"):
+        build(MOCKS, tmp_path / "out", shards=4, workers=2, progress=False)
     assert not (tmp_path / "out").exists()
-
-    before, after = state(work), {}
-    done = {name.split("/")[1] for name in before if name.startswith("read/")}
-    assert 1 <= len(done) < 4
+    parts = {path: path.stat().st_ino for path in tmp_path.glob("out.parts/read/?????")}
+    assert tmp_path / "out.parts" / "read" / "00002" not in parts
+    make_plan = building.make_plan
 
     def look(folder, **options):
-        after.update(state(folder))
+        read = {path: path.stat().st_ino for path in folder.glob("read/?????")}
+        assert len(read) == 4
+        assert read | parts == read
         return make_plan(folder, **options)
 
-    from specdata.dataset.plan import make_plan
-
-    monkeypatch.setattr("specdata.dataset.build.make_plan", look)
-    build(recipe, tmp_path / "out", executor="local", workers=2, progress=False)
-    assert hashes(tmp_path / "out") == expected
-    marked = {name.split("/")[-1] for name in before if "completions" in name}
-    for number in marked:
-        for name in (f"read/{number}", f"logs/read/completions/{number}", f"logs/read/logs/task_{number}.log"):
-            assert after[name] == before[name]
-    for number in done:
-        assert after[f"read/{number}"] == before[f"read/{number}"]
-    assert {name for name in after if name.startswith("read/")} == {f"read/0000{i}" for i in range(4)}
-    assert not work.exists()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
-def test_the_command_is_killed_again_and_again(slow, tmp_path, monkeypatch):
-    path, recipe, expected = slow
-    work = tmp_path / "out.parts"
-    command = [SPECDATA, "build", path, "--output", tmp_path / "out", "--shards=4"]
-    for pattern, options in (
-        ("read/00001.*.partial/spectra.arrow", []),
-        ("read/00003.*.partial/spectra.arrow", ["--workers=2"]),
-        ("write/*.partial", []),
-    ):
-        with subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL) as process:
-            wait_for(lambda pattern=pattern: list(work.glob(pattern)))
-            workers = grandchildren(process.pid)
-            process.kill()
-        wait_for(lambda workers=workers: not any(Path(f"/proc/{worker}").exists() for worker in workers))
-        assert not (tmp_path / "out").exists()
-    # All was read by then, and is not read again.
-    monkeypatch.setattr(
-        "specdata.dataset.stages.open_items", lambda *_: pytest.fail("a shard that is there was read again")
-    )
-    build(recipe, tmp_path / "out", progress=False)
-    assert hashes(tmp_path / "out") == expected
+    monkeypatch.setattr(building, "make_plan", look)
+    build(MOCKS, tmp_path / "out", workers=2, progress=False)
+    assert hashes(tmp_path / "out") == mocks
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 
-def test_parts_of_something_else_are_refused(slow, tmp_path, monkeypatch):
-    _, recipe, expected = slow
-    monkeypatch.setattr("specdata.dataset.build.make_plan", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        build(recipe, tmp_path / "out", shards=2, progress=False)
-    monkeypatch.undo()
+def build_and_be_killed(output, where):
+    """Build `MOCKS` in a process that is killed at some place: the body of the processes of the next two tests."""
+    module, name, count = {
+        "reading": (stages, "spectra_batch", 20),
+        "writing": (stages, "write_parquet", 2),
+        "finishing": (building, "make_manifest", 1),
+        "by a worker": (None, None, None),
+    }[where]
+    if module is None:
+        executors.PER_WORKER, building.read_shard = 1, kill_the_command
+        build(MOCKS, output, shards=2, workers=2, progress=False)
+    original, calls = getattr(module, name), []
+
+    def function(*arguments):
+        calls.append(name)
+        if len(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+
+    setattr(module, name, function)
+    build(MOCKS, output, shards=4, progress=False)
+
+
+def kill_the_command(folder, rank, count):
+    os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)
+    threading.Event().wait()  # for ever, unless the worker ends with the command
+
+
+def killed(output, where):
+    code = f"import test_executors\ntest_executors.build_and_be_killed({str(output)!r}, {where!r})"
+    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    # The pipe stays open for as long as any process that the command started.
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, timeout=300, check=False
+    )
+    assert done.returncode == KILL, done.stderr
+
+
+def test_the_command_is_killed_again_and_again(mocks, tmp_path, monkeypatch):
+    for where in ("reading", "writing", "finishing"):
+        killed(tmp_path / "out", where)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["out.parts"]
+    # All was read by then, and is not read again.
+    monkeypatch.setattr(stages, "open_source", lambda *_: pytest.fail("a shard that is there was read again"))
+    build(MOCKS, tmp_path / "out", progress=False)
+    assert hashes(tmp_path / "out") == mocks
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+def test_workers_end_with_a_command_that_is_killed(tmp_path):
+    killed(tmp_path / "out", "by a worker")
+
+
+def interrupted(recipe, output, monkeypatch):
+    """Read in two shards, and go no further."""
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "make_plan", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(recipe, output, shards=2, progress=False)
+
+
+def test_parts_of_something_else_are_refused(mocks, tmp_path, monkeypatch):
+    interrupted(MOCKS, tmp_path / "out", monkeypatch)
     work = tmp_path / "out.parts"
     other = recipe_of({"kind": "mock", "size": 30, "seed": 3})
     with pytest.raises(SpecdataError, match=r"out\.parts: holds the parts of another recipe, source or version; del"):
         build(other, tmp_path / "out", progress=False)
     with pytest.raises(SpecdataError, match=r"--shards 3: .* was begun with 2 shards; give that"):
-        build(recipe, tmp_path / "out", shards=3, progress=False)
-    with filelock.FileLock(work / "lock"), pytest.raises(SpecdataError, match="another build is at work there; wait"):
-        build(recipe, tmp_path / "out", progress=False)
+        build(MOCKS, tmp_path / "out", shards=3, progress=False)
+    with filelock.FileLock(work / "build.lock"), pytest.raises(SpecdataError, match="another build works there; wait"):
+        build(MOCKS, tmp_path / "out", progress=False)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
     with pytest.raises(SpecdataError, match=r"thesis: is not a work folder of specdata; move it away"):
-        build(recipe, tmp_path / "out", work=tmp_path / "thesis", progress=False)
+        build(MOCKS, tmp_path / "out", work=tmp_path / "thesis", overwrite=True, progress=False)
     assert [entry.name for entry in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
-    first = state(work)
-    build(recipe, tmp_path / "out", progress=False)
-    assert set(first) == {"read/00000", "read/00001"}
-    assert hashes(tmp_path / "out") == expected
+    assert sorted(entry.name for entry in (work / "read").iterdir()) == ["00000", "00001"]
+    build(MOCKS, tmp_path / "out", progress=False)
+    assert hashes(tmp_path / "out") == mocks
     build(other, tmp_path / "out", work=tmp_path / "elsewhere", overwrite=True, progress=False)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "thesis"]
 
@@ -235,10 +246,7 @@ def test_a_source_that_has_changed_is_not_mixed_with_the_old_one(files, tmp_path
     folder = tmp_path / "files"
     shutil.copytree(files, folder)
     recipe = recipe_of({"kind": "folder", "path": str(folder)})
-    monkeypatch.setattr("specdata.dataset.build.make_plan", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        build(recipe, tmp_path / "out", shards=2, progress=False)
-    monkeypatch.undo()
+    interrupted(recipe, tmp_path / "out", monkeypatch)
     next(folder.glob("b/*.fits")).unlink()
     with pytest.raises(SpecdataError, match="holds the parts of another recipe, source or version"):
         build(recipe, tmp_path / "out", progress=False)
@@ -260,24 +268,20 @@ def test_a_source_that_has_changed_is_not_mixed_with_the_old_one(files, tmp_path
         ({"executor": "slurm", "slurm_options": {"partition": "cpu"}}, "there is no sbatch here; go to a login node"),
     ],
 )
-def test_an_executor_that_cannot_be_had_is_one_sentence(slow, tmp_path, options, sentence, monkeypatch):
+def test_an_executor_that_will_not_do_is_one_sentence(tmp_path, options, sentence, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SpecdataError, match=sentence):
-        build(slow[1], tmp_path / "out", progress=False, **options)
+        build(MOCKS, tmp_path / "out", progress=False, **options)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")
-def test_without_ray_one_sentence(slow, tmp_path):
-    with pytest.raises(SpecdataError, match="--executor ray: needs ray, which is not installed"):
-        build(slow[1], tmp_path / "out", executor="ray", progress=False)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
-@pytest.mark.filterwarnings("ignore")
-def test_ray_makes_the_same_bytes(slow, tmp_path):
-    build(slow[1], tmp_path / "out", executor="ray", shards=3, workers=2, progress=False)
-    assert hashes(tmp_path / "out") == slow[2]
+def test_ray_makes_the_same_bytes_or_is_asked_for_in_one_sentence(mocks, tmp_path):
+    if importlib.util.find_spec("ray") is None:
+        with pytest.raises(SpecdataError, match="--executor ray: needs ray, which is not installed"):
+            build(MOCKS, tmp_path / "out", executor="ray", progress=False)
+    else:
+        build(MOCKS, tmp_path / "out", executor="ray", shards=3, workers=2, progress=False)
+        assert hashes(tmp_path / "out") == mocks
 
 
 def test_jobs_of_slurm_wait_for_each_other_and_a_relaunch_submits_what_is_missing(files, whole, tmp_path):
@@ -293,39 +297,33 @@ def test_jobs_of_slurm_wait_for_each_other_and_a_relaunch_submits_what_is_missin
     command = [SPECDATA, "build", "recipe.yaml", "--output=out", "--executor=slurm", "--shards=2", "--workers=1"]
     command += ["--slurm-option=partition=cpu", "--slurm-option=mem_per_cpu_gb=3", "--slurm-option=account=astro"]
 
-    def launch(count):
+    def launch():
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert (
-            done.stdout
-            == "submitted  four jobs, the last of which makes out; if one fails, give the same command again\n"
-        )
-        wait_for(lambda: len(list(home.glob("*.ended"))) == count, 120)
+        assert done.stdout.startswith("submitted ")
 
-    (home / "fail").write_text("specdata-read 1\n")
-    launch(8)
-    scripts = [
-        (home / f"{n}.job").read_text() for n in (1, 3, 5, 7)
-    ]  # between them, datatrove's own to merge statistics
-    for line in ("--partition=cpu", "--mem-per-cpu=3G", "--account=astro", "--array=0-1%1", "--job-name=specdata-read"):
-        assert f"#SBATCH {line}\n" in scripts[0]
-    assert [(home / f"{n}.arguments").read_text().split("=")[-1] for n in (3, 5, 7)] == [
-        f"afterok:{n}" for n in (1, 3, 5)
-    ]
-    assert [(home / f"{n}.ended").read_text() for n in (1, 3, 5, 7)] == ["1", *["DependencyNeverSatisfied"] * 3]
+    def state():
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "out.parts").glob("logs/read_shard/*/*")}
+
+    (home / "fail").write_text("specdata-read_shard 1\n")
+    launch()
+    scripts = {n: (home / f"{n}.job").read_text() for n in (1, 3, 5, 7)}  # between them, datatrove merges statistics
+    for line in ("partition=cpu", "mem-per-cpu=3G", "account=astro", "array=0-1%1", "job-name=specdata-read_shard"):
+        assert f"#SBATCH --{line}\n" in scripts[1]
+    waited = [(home / f"{n}.arguments").read_text().split("=")[-1] for n in (3, 5, 7)]
+    assert waited == ["afterok:1", "afterok:3", "afterok:5"]
+    assert [(home / f"{n}.ended").read_text() for n in scripts] == ["1", *["DependencyNeverSatisfied"] * 3]
     parts = tmp_path / "out.parts"
     assert [path.name for path in (parts / "read").iterdir()] == ["00000"]
-    before = state(parts)
+    before = state()
 
     (home / "fail").unlink()
-    launch(16)
-    assert json.loads((parts / "logs" / "read" / "ranks_to_run.json").read_text()) == [1]
+    launch()
+    assert json.loads((parts / "logs" / "read_shard" / "ranks_to_run.json").read_text()) == [1]
     assert "#SBATCH --array=0-0%1\n" in (home / "9.job").read_text()
-    assert {name: at for name, at in state(parts).items() if name in before and "logs" in name} == {
-        name: at for name, at in before.items() if "logs" in name
-    }
+    assert before.items() <= state().items()
     assert hashes(tmp_path / "out") == whole
-    assert {entry.name for entry in parts.iterdir()} <= {"logs", "lock"}
+    assert {entry.name for entry in parts.iterdir()} == {"logs", "build.lock"}
     # Of what is left, a build of something else takes no notice.
     build(recipe, tmp_path / "out", overwrite=True, progress=False)
     assert hashes(tmp_path / "out") == whole

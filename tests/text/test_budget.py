@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specdata.dataset import rows
-from specdata.dataset.costs import fit_bins
 from specdata.dataset.recipe import Grid, TextConfig
+from specdata.dataset.tokens import fit_bins
 from specdata.errors import SpecdataError
 from specdata.spectra.mock.spectrum import mock_spectrum
 from specdata.text import budget
@@ -63,13 +63,13 @@ def test_the_bins_of_a_recipe_fit_the_longest_row_wherever_it_is(monkeypatch):
     spectra = pa.Table.from_batches([rows.spectra_batch([bright if i == 49 else plain for i in range(60)])])
     config = TextConfig(grid=Grid(start=3900, stop=9100, tokens=120), normalisation="none")
 
-    def fit(chosen):
-        return fit_bins(config, spectra, chosen, np.ones(60, np.float32), label="x", progress=False)
+    def fit(table):
+        return fit_bins(config, table, np.ones(len(table), np.float32), label="x", progress=False)
 
-    found = fit(np.arange(60))
+    found = fit(spectra)
     assert found["longest"] <= found["tokens"] == 120 < found["beyond"]
-    assert fit(np.array([49])) | {"rows": 60} == found
-    assert fit(np.arange(49))["bins"] > found["bins"]
-    monkeypatch.setattr("specdata.dataset.costs._count", lambda *args: np.array([200]))
+    assert fit(spectra.slice(49, 1)) | {"rows": 60} == found
+    assert fit(spectra.slice(0, 49))["bins"] > found["bins"]
+    monkeypatch.setattr("specdata.dataset.tokens._count_rows", lambda *args: np.array([200]))
     with pytest.raises(SpecdataError, match=r"configs.x.grid.tokens = 120: limit 120: with only 1 bin"):
-        fit(np.arange(60))
+        fit(spectra)

@@ -1,0 +1,172 @@
+"""What the rows of a data set cost in tokens: how many bins a number of tokens allows, and the card's table."""
+
+import functools
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from specdata import prompts
+from specdata.dataset import rows
+from specdata.dataset.parquet import BATCH, open_file, split_files
+from specdata.dataset.selection import SPLITS
+from specdata.errors import SpecdataError
+from specdata.serialize import SCHEMES
+from specdata.text.budget import most_bins
+from specdata.text.encoding import MOST_BINS, Encoding
+from specdata.text.tokenizer import load_tokenizer
+from specdata.text.tokens import TokenCost, count_chats, token_cost
+
+PAPER_LIMIT = 573  # tokens: "under 7 % of the 8K context", and 0.07 x 8192 = 573.4
+CONTEXT = 8192
+MOST_ROWS = 2000  # of the card's table, which needs every row written in every scheme
+
+
+def fit_bins(config, spectra, scale, *, label, progress=True) -> dict:
+    """Find the most bins of a text config with which no row is over the number of tokens that its grid asks for.
+
+    Parameters
+    ----------
+    config : specdata.dataset.recipe.TextConfig
+        `grid.tokens` is the limit, the chat template included, and `grid.tokenizer` counts.
+    spectra : specdata.dataset.stages.StoredSpectra or pyarrow.Table
+        Rows of the `spectra` config.
+    scale : ndarray
+        Of each row.
+    label : str
+        Name of the config, for the progress bar.
+    progress : bool
+
+    Returns
+    -------
+    dict
+        `bins`, `longest` and `beyond` as in `specdata.text.budget.Budget`; the `rows` that were counted, the limit
+        (`tokens`) and the `tokenizer`.
+
+    Raises
+    ------
+    SpecdataError
+        If not even one bin fits.
+    """
+    grid, tokenizer = config.grid, load_tokenizer(config.grid.tokenizer)
+    with tqdm(unit=" rows", desc=f"fit {label}", disable=not progress) as bar:
+
+        def count(index, bins):
+            return _count_rows(spectra, scale, index, tokenizer, Encoding.from_recipe(config, bins), bar)
+
+        try:
+            found = most_bins(count, np.arange(len(spectra)), grid.tokens, MOST_BINS)
+        except SpecdataError as error:
+            raise SpecdataError(f"configs.{label}.grid.tokens = {grid.tokens}: {error}") from None
+    return found._asdict() | {"rows": len(spectra), "tokens": grid.tokens, "tokenizer": grid.tokenizer}
+
+
+def check_longest(config, encoding, spectra, scale, *, label, progress=True) -> dict:
+    """Check that no conversation is longer than its config says; arguments as for `fit_bins`.
+
+    Returns
+    -------
+    dict
+        `longest`, the most tokens of any row; the `rows` that were counted, the limit (`tokens`) and the `tokenizer`.
+
+    Raises
+    ------
+    SpecdataError
+        If a row is longer.
+    """
+    limit = config.conversation
+    with tqdm(total=len(spectra), unit=" rows", desc=f"count {label}", disable=not progress) as bar:
+        tokenizer = load_tokenizer(limit.tokenizer)
+        longest = int(_count_rows(spectra, scale, np.arange(len(spectra)), tokenizer, encoding, bar).max())
+    if longest > limit.tokens:
+        raise SpecdataError(
+            f"configs.{label}.conversation.tokens = {limit.tokens}: a row has {longest} tokens of {limit.tokenizer}; "
+            "allow as many, ask for fewer turns, or give the grid fewer bins"
+        )
+    return {"longest": longest, "rows": len(spectra), "tokens": limit.tokens, "tokenizer": limit.tokenizer}
+
+
+def _count_rows(spectra, scale, index, tokenizer, encoding, bar):
+    """Tokens of each of some rows as they would be written, a batch at a time."""
+    tokens = []
+    for start in range(0, len(index), BATCH):
+        here = index[start : start + BATCH]
+        table = spectra.take(here)
+        text, _ = encoding.encode(rows.bin_rows(table, encoding.edges).flux, scale[here])
+        messages = rows.messages(text.to_pylist(), table, encoding)
+        tokens.append(count_chats(tokenizer, [row["prompt"] + row["completion"] for row in messages]))
+        bar.update(len(here))
+    return np.concatenate(tokens)
+
+
+def token_costs(
+    folder, manifest, tokenizers, *, limit=PAPER_LIMIT, context=CONTEXT, most_rows=MOST_ROWS, bins=None, progress=False
+) -> list[TokenCost]:
+    """Measure what rows of a data set cost, as they are and in every scheme.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the data set.
+    manifest : dict
+        Of the data set; its `files` and `configs`.
+    tokenizers : sequence of str
+        Names as for `specdata.text.tokenizer.load_tokenizer`.
+    limit, context : int
+        Tokens.
+    most_rows : int
+        Rows to look at: the first ones of each split in proportion, which are a fair sample.
+    bins : int, optional
+        Number of linear bins of the schemes; by default they are written on the grid of the first config.
+    progress : bool
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    list of TokenCost
+        For each tokenizer the text configs of the data set, then every scheme on one and the same grid.
+    """
+    for name in tokenizers:  # so that one that is missing is told at once
+        load_tokenizer(name)
+    first_rows = functools.partial(_first_rows, folder, manifest, most_rows)
+    samples, written = [], []  # name, number of bins, series and chats of each way to write the rows
+    for config, made in manifest["configs"].items():
+        text = [row for batch in first_rows(config, ["prompt", "completion"]) for row in batch.to_pylist()]
+        chats = [row["prompt"] + row["completion"] for row in text]
+        samples.append(
+            (f"config `{config}`", len(made["edges"]) - 1, [prompts.read_series(row["prompt"]) for row in text], chats)
+        )
+        written.append((made["scheme"], made["normalisation"], made["edges"]))
+    first = next(iter(manifest["configs"]))
+    base = Encoding.from_dict(manifest["configs"][first], first)
+    edges = base.edges if bins is None else np.linspace(base.edges[0], base.edges[-1], bins + 1)
+    scale = np.concatenate([batch["scale"].to_numpy() for batch in first_rows(first, ["scale"])])
+    flux, z = [], []
+    for batch in first_rows("spectra", [*rows.PIXELS, "z"]):
+        flux.append(rows.bin_rows(batch, edges).flux)
+        z += batch["z"].to_pylist()
+    for scheme in SCHEMES:
+        if (scheme, base.normalisation, edges.tolist()) not in written:
+            encoding = Encoding(edges=edges, normalisation=base.normalisation, scheme=scheme)
+            series = encoding.encode(np.concatenate(flux), scale)[0].to_pylist()
+            turns = [prompts.build_row(text, value) for text, value in zip(series, z, strict=True)]
+            chats = [row["prompt"] + row["completion"] for row in turns]
+            samples.append((f"scheme `{scheme}`", len(edges) - 1, series, chats))
+    todo = [(tokenizer, *sample) for tokenizer in tokenizers for sample in samples]
+    return [
+        token_cost(name, tokenizer, series, chats, n, context=context, limit=limit)
+        for tokenizer, name, n, series, chats in tqdm(todo, unit=" texts", desc="tokens", disable=not progress)
+    ]
+
+
+def _first_rows(folder, manifest, most_rows, config, columns):
+    """Yield batches of the first rows of each split, in proportion to its size."""
+    sizes = np.array([manifest["counts"]["splits"][split] for split in SPLITS])
+    ends = np.rint(np.cumsum(sizes) * min(1, most_rows / sizes.sum())).astype(int)
+    for split, wanted in zip(SPLITS, np.diff(ends, prepend=0).tolist(), strict=True):
+        for name in split_files(manifest["files"], config, split):
+            for batch in open_file(folder, name).iter_batches(batch_size=BATCH, columns=columns) if wanted else ():
+                yield pa.Table.from_batches([batch.slice(0, wanted)])
+                wanted -= min(wanted, len(batch))
+                if not wanted:
+                    break
