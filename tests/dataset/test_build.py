@@ -158,13 +158,13 @@ def test_a_number_of_tokens_instead_of_bins(tmp_path, scheme, tokenizer):
         rows = [row for split in load_dataset(str(tmp_path / name), "fitted").values() for row in split]
         return manifest, count_chats(load_tokenizer(tokenizer), [row["prompt"] + row["completion"] for row in rows])
 
-    manifest, tokens = made("out", tokens=200, tokenizer=tokenizer)
+    manifest, tokens = made("out", tokens=120, tokenizer=tokenizer)
     fit = manifest["configs"]["fitted"]["fit"]
     assert len(tokens) == fit["rows"] == manifest["counts"]["sampled"]
-    assert tokens.max() == fit["longest"] <= 200
-    assert f"{fit['bins']} is the largest number of bins" in (tmp_path / "out" / "README.md").read_text()
+    assert tokens.max() == fit["longest"] <= 120
+    assert f"With {fit['bins']} bins no row has more than 120 tokens" in (tmp_path / "out" / "README.md").read_text()
     # With one bin more, a row is too long.
-    assert made("more", bins=fit["bins"] + 1)[1].max() >= fit["beyond"] > 200
+    assert made("more", bins=fit["bins"] + 1)[1].max() >= fit["beyond"] > 120
 
 
 def test_a_number_of_tokens_without_room_for_one_bin(tmp_path):
