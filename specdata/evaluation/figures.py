@@ -5,7 +5,7 @@ import numpy as np
 from specdata.canvas import new_figure, save_figure
 
 
-def predicted_redshifts(path, z, z_pred, *, baseline, threshold, title):
+def predicted_redshifts(path, z, z_pred, *, baseline, threshold, title) -> None:
     """Draw predicted against true redshift, and what the nearest neighbours say on the same rows.
 
     Parameters
@@ -14,7 +14,7 @@ def predicted_redshifts(path, z, z_pred, *, baseline, threshold, title):
     z : ndarray, shape (n,)
         True redshift.
     z_pred : ndarray, shape (n,)
-        Predicted redshift; NaN for an answer that did not parse, which is drawn on the lower edge.
+        Predicted redshift; NaN where there is no answer, which is drawn on the lower edge.
     baseline : ndarray, shape (n,)
         Predictions of the nearest-neighbour baseline.
     threshold : float
@@ -33,7 +33,7 @@ def predicted_redshifts(path, z, z_pred, *, baseline, threshold, title):
     if not parsed.all():
         failed = z[~parsed]
         at_edge = axes.get_xaxis_transform()
-        label = f"no answer that parses ({len(failed)})"
+        label = f"no answer ({len(failed)})"
         axes.plot(failed, np.full(len(failed), 0.012), "x", color="#D55E00", ms=6, transform=at_edge, label=label)
     axes.set(xlabel="true redshift", ylabel="predicted redshift", title=title, xlim=(0, high), ylim=(0, high))
     axes.legend(frameon=False, fontsize=8, loc="upper left")
@@ -41,7 +41,7 @@ def predicted_redshifts(path, z, z_pred, *, baseline, threshold, title):
     save_figure(figure, path)
 
 
-def calibration(path, pit, *, title):
+def calibration(path, pit, *, title) -> None:
     """Draw how p(z) is calibrated: the histogram of PIT, and the share of rows inside central intervals.
 
     Parameters
@@ -74,27 +74,26 @@ def calibration(path, pit, *, title):
     save_figure(figure, path)
 
 
-def redshift_density(path, posterior, *, z_pred, z_file, title):
-    """Draw p(z) of one spectrum, with the answer and the credible intervals.
+def redshift_density(path, posterior, *, z_greedy, z_file, title) -> None:
+    """Draw p(z) of one spectrum, with the greedy answer and the credible intervals.
 
     Parameters
     ----------
     path : path-like
     posterior : specdata.posterior.RedshiftPosterior
-    z_pred : float or None
-        The model's own answer.
+    z_greedy : float or None
+        The model's greedy answer.
     z_file : float
         Redshift that the file gives.
     title : str
     """
     figure, (axes,) = new_figure(7, 4)
     inner, outer = posterior.interval(0.68), posterior.interval(0.95)
-    marks = [z_file, *outer] + ([] if z_pred is None else [z_pred])
+    marks = [z_file, *outer] + ([] if z_greedy is None else [z_greedy])
     low, high = min(*marks, posterior.quantile(0.001)), max(*marks, posterior.quantile(0.999))
     margin = max(0.15 * (high - low), 0.005)
     low, high = max(low - margin, 0.0), min(high + margin, max(*marks, posterior.z[-1]))
-    # As many answers in a step as leave about 300 steps.
-    few = max(1, round((high - low) / 300 / (posterior.z[1] - posterior.z[0])))
+    few = max(1, round((high - low) / 300 / (posterior.z[1] - posterior.z[0])))  # answers in one of about 300 steps
     cells = len(posterior.p) // few * few
     density = posterior.p[:cells].reshape(-1, few).mean(axis=1) / (posterior.z[1] - posterior.z[0])
     edges = np.append(posterior.z[:cells:few], posterior.z[cells - 1] + posterior.z[1]) - posterior.z[1] / 2
@@ -102,8 +101,8 @@ def redshift_density(path, posterior, *, z_pred, z_file, title):
         axes.axvspan(start, stop, color=colour, lw=0, label=f"{name}: {start:.4f} to {stop:.4f}")
     axes.stairs(density, edges, color="0.15", lw=1, baseline=None)
     axes.axvline(posterior.median, color="#0072B2", lw=1.4, label=f"median {posterior.median:.4f}")
-    if z_pred is not None:
-        axes.axvline(z_pred, color="#D55E00", lw=1.4, ls="--", label=f"answer {z_pred:.4f}")
+    if z_greedy is not None:
+        axes.axvline(z_greedy, color="#D55E00", lw=1.4, ls="--", label=f"greedy answer {z_greedy:.4f}")
     axes.axvline(z_file, color="#009E73", lw=1.4, ls=":", label=f"in the file {z_file:.4f}")
     axes.set(xlim=(low, high), xlabel="redshift z", ylabel="p(z)", title=title)
     axes.set_ylim(bottom=0)

@@ -1,28 +1,54 @@
-"""Scores of redshift predictions, each with its n and a 95 % bootstrap interval."""
+"""Scores of redshift predictions and of p(z), each with its n and a 95 % interval.
+
+Means and medians get a BCa bootstrap interval over the rows, rates the exact one of Clopper and Pearson.
+
+How often a BCa interval of 95 % holds the truth, as a slow test in `tests/evaluation/test_metrics.py` measures it with
+300 samples each: of the mean of normal errors, 100 rows, 95 %; of their NMAD, 96 %; of the mean error of 160 rows with
+20, 5 and 1 % of gross errors, forty times the others, 96, 95 and 78 %. A bootstrap does not know of an error that the
+sample lacks, as one in five of the last samples does; see the outlier fraction there, whose interval is exact.
+"""
 
 import numpy as np
 
 OUTLIER = 0.05  # |dz| above this is an outlier: far above what reads a line right, far below a line taken for another
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+PARSED = 0.9  # where fewer rows have an answer, scores over the answers alone would flatter and are left empty
+LEVELS = (0.68, 0.95)
+PIT_BINS = 10
+SUBSETS = 4
 NAMES = {
-    "mae": "mean absolute error, mean(abs(z_pred - z))",
-    "nmad": "1.4826 x median(abs(dz - median(dz))), dz = (z_pred - z) / (1 + z)",
-    "outlier_fraction": f"share of rows with abs(dz) > {OUTLIER}, or with no answer that parses",
-    "parse_rate": "share of rows whose answer parses",
+    "mae": "mean absolute error, mean(abs(z_pred - z)), over all rows",
+    "mae_share": "mean absolute error as a share of that of a constant, the median of the training split",
+    "bias": "mean(dz) over the rows with an answer, dz = (z_pred - z) / (1 + z); "
+    f"empty where they are fewer than {100 * PARSED:.0f} % of all",
+    "nmad": "1.4826 x median(abs(dz - median(dz))) over the rows with an answer; "
+    f"empty where they are fewer than {100 * PARSED:.0f} % of all",
+    "outlier_fraction": f"share of all rows with abs(dz) > {OUTLIER}, or without an answer",
+    "parse_rate": "share of all rows with an answer",
+}
+POSTERIOR_NAMES = {
+    "crps": "mean of the continuous ranked probability score, the integral of (F(x) - [x >= z])^2, in units of z",
+    "crps_share": "the same as a share of the constant's, whose score is its mean absolute error",
+    "coverage_68": "share of rows whose z lies in the central 68 % of p(z)",
+    "coverage_95": "share of rows whose z lies in the central 95 % of p(z)",
+    "answered": "mean probability of a redshift on the grid; all other probability counts as wrong in the scores above",
+    "beyond": "mean probability of a redshift above the grid",
+    "outside": "mean probability of a text that is no redshift",
+    "begun": "mean probability that the model begins an answer by itself",
 }
 
 
-def fill_failures(z_pred, z, z_range):
-    """Put the worst answer in place of one that did not parse.
+def fill_failures(z_pred, z, z_range) -> np.ndarray:
+    """Put the worst answer in place of a missing one.
 
-    An unparsed answer is a failure and is never dropped: it scores like the end of the training range that lies
+    A row without an answer is a failure and is never dropped: it scores like the end of the training range that lies
     furthest from the truth.
 
     Parameters
     ----------
     z_pred : ndarray, shape (n,)
-        NaN where the answer did not parse.
+        NaN where there is no answer.
     z : ndarray, shape (n,)
     z_range : tuple of float
         Smallest and largest redshift of the training split.
@@ -36,87 +62,169 @@ def fill_failures(z_pred, z, z_range):
     return np.where(np.isnan(z_pred), worst, z_pred)
 
 
-def mae(z_pred, z, axis=-1):
-    """Mean of abs(z_pred - z)."""
-    return np.mean(np.abs(z_pred - z), axis=axis)
-
-
-def nmad(z_pred, z, axis=-1):
-    """1.4826 x median(abs(dz - median(dz))) with dz = (z_pred - z) / (1 + z)."""
-    dz = (z_pred - z) / (1 + z)
+def nmad(dz, axis=-1) -> np.ndarray:
+    """1.4826 x median(abs(dz - median(dz)))."""
     return 1.4826 * np.median(np.abs(dz - np.median(dz, axis=axis, keepdims=True)), axis=axis)
 
 
-def score(z_pred, z, z_range, *, seed=0):
+def score(z_pred, z, z_range, z_constant=None, *, seed=0) -> dict[str, dict]:
     """All metrics of one set of predictions.
 
     Parameters
     ----------
     z_pred : array_like, shape (n,)
-        Predicted redshift, NaN where the answer did not parse.
+        Predicted redshift, NaN where there is no answer.
     z : array_like, shape (n,)
         True redshift.
     z_range : tuple of float
         See `fill_failures`.
+    z_constant : float, optional
+        What the constant predicts; without it there is no ``mae_share``.
     seed : int
         Of the bootstrap.
 
     Returns
     -------
     dict of str to dict
-        For each of `NAMES`: `value`, `low`, `high` (ends of the interval), `n`, and `interval`, which is
-        ``bootstrap`` (percentiles over rows) or, where a rate is exactly 0 or 1 and resampling cannot move it,
-        ``exact`` (Clopper and Pearson).
+        For each of `NAMES` what `specdata.results.Score` says.
     """
     z_pred, z = np.asarray(z_pred, dtype=np.float64), np.asarray(z, dtype=np.float64)
     parsed = ~np.isnan(z_pred)
     filled = fill_failures(z_pred, z, z_range)
-    outlier = ~parsed | (np.abs((filled - z) / (1 + z)) > OUTLIER)
-    rng = np.random.default_rng(seed)
+    dz = (filled - z) / (1 + z)
+    error = np.abs(filled - z)
+    enough = parsed.mean() >= PARSED
+    found = {"mae": interval(np.mean, error, seed=seed)}
+    if z_constant is not None:
+        found["mae_share"] = interval(_ratio, error, np.abs(z_constant - z), seed=seed)
+    for name, statistic in (("bias", np.mean), ("nmad", nmad)):
+        found[name] = interval(statistic, dz[parsed], seed=seed) if enough else _empty(int(parsed.sum()))
+    return found | {"outlier_fraction": rate(~parsed | (np.abs(dz) > OUTLIER)), "parse_rate": rate(parsed)}
+
+
+def compare(z_pred, z_other, z, z_range, *, seed=0) -> dict:
+    """Whether one set of predictions is better than another on the same rows.
+
+    Returns
+    -------
+    dict
+        `difference`, the first's mean absolute error minus the other's with its paired interval, and `verdict`:
+        ``better`` or ``worse`` where the interval leaves out zero, ``undecided`` elsewhere.
+    """
+    ours, others = (np.abs(fill_failures(np.asarray(one, dtype=float), z, z_range) - z) for one in (z_pred, z_other))
+    found = interval(np.mean, ours - others, seed=seed)
+    decided = found["interval"] != "none" and not found["low"] <= 0 <= found["high"]
+    return {"difference": found, "verdict": ("better" if found["value"] < 0 else "worse") if decided else "undecided"}
+
+
+def score_subsets(values, z_pred, z, z_range, z_constant) -> list[dict]:
+    """Metrics of a few equally large parts of the rows, in order of `values`; none of fewer than 10 rows.
+
+    Returns
+    -------
+    list of dict
+        `low` and `high`, the smallest and the largest value of the part, and its `metrics`.
+    """
+    order = np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())]  # NaN comes last
+    count = min(SUBSETS, len(order) // 10)
+    return [
+        {
+            "low": float(values[rows[0]]),
+            "high": float(values[rows[-1]]),
+            "metrics": score(z_pred[rows], z[rows], z_range, z_constant),
+        }
+        for rows in (np.array_split(order, count) if count > 1 else ())
+    ]
+
+
+def row_scores(posterior, z) -> dict[str, float]:
+    """What is kept of p(z) of one row with the true redshift `z`."""
+    found = posterior.summary()
+    for level in LEVELS:
+        name = f"{100 * level:.0f}"
+        found[f"low_{name}"], found[f"high_{name}"] = found.pop(f"interval_{name}")
+    return found | {"crps": posterior.crps(z), "pit": posterior.pit(z)}
+
+
+def score_posteriors(rows, z, z_constant, *, seed=0) -> dict:
+    """Scores of p(z) over rows, and how well it is calibrated.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Of `row_scores`.
+    z : ndarray, shape (n,)
+    z_constant : float
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict
+        `metrics`, for each of `POSTERIOR_NAMES`; `pit`, the counts of rows in `PIT_BINS` equal steps of the probability
+        integral transform, which are equal but for chance where p(z) is calibrated.
+    """
+    column = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
+    off_centre = np.abs(column["pit"] - 0.5)
+    means = ("answered", "beyond", "outside", "begun")
     return {
-        "mae": _bootstrap(mae, (filled, z), rng),
-        "nmad": _bootstrap(nmad, (filled, z), rng),
-        "outlier_fraction": _rate(outlier, rng),
-        "parse_rate": _rate(parsed, rng),
+        "metrics": {
+            "crps": interval(np.mean, column["crps"], seed=seed),
+            "crps_share": interval(_ratio, column["crps"], np.abs(z_constant - z), seed=seed),
+            **{f"coverage_{100 * level:.0f}": rate(off_centre <= level / 2) for level in LEVELS},
+            **{name: interval(np.mean, column[name], seed=seed) for name in means},
+        },
+        "pit": np.histogram(column["pit"], bins=PIT_BINS, range=(0, 1))[0].tolist(),
     }
 
 
-def mean_score(values, rng):
-    """Mean of a number of each row, with its interval; as an entry of what `score` returns."""
-    return _bootstrap(np.mean, (np.asarray(values, dtype=np.float64),), rng)
+def interval(statistic, *data, seed=0) -> dict:
+    """A statistic over rows with its bootstrap interval; where there are several arrays, their rows stay together.
 
+    Parameters
+    ----------
+    statistic : callable
+        Of arrays and an `axis`.
+    *data : ndarray, shape (n,)
 
-def rate_score(flags, rng):
-    """Share of rows that something is true of, with its interval; as an entry of what `score` returns."""
-    return _rate(np.asarray(flags), rng)
+    Returns
+    -------
+    dict
+        As `specdata.results.Score` says: BCa, or the plain percentiles where BCa is not defined.
+    """
+    import warnings
 
-
-def _bootstrap(statistic, data, rng):
     from scipy.stats import bootstrap
 
-    value, n = float(statistic(*data)), len(data[0])
+    value, n = float(statistic(*data, axis=-1)), len(data[0])
     if n < 2:
         return {"value": value, "low": value, "high": value, "n": n, "interval": "none"}
-    result = bootstrap(
-        data,
-        statistic,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=100,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=rng,
-    )
-    low, high = map(float, result.confidence_interval)
-    return {"value": value, "low": low, "high": high, "n": n, "interval": "bootstrap"}
+    options = {"paired": True, "vectorized": True, "n_resamples": RESAMPLES, "batch": 100, "axis": -1}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # what BCa says where all resamples are alike
+        for method in ("BCa", "percentile"):
+            rng = np.random.default_rng(seed)
+            result = bootstrap(data, statistic, confidence_level=CONFIDENCE, method=method, rng=rng, **options)
+            low, high = map(float, result.confidence_interval)
+            if np.isfinite([low, high]).all():
+                break
+    return {"value": value, "low": low, "high": high, "n": n, "interval": method.lower()}
 
 
-def _rate(flags, rng):
+def rate(flags) -> dict:
+    """Share of rows that something is true of, with its exact interval; as `specdata.results.Score` says."""
     from scipy.stats import binomtest
 
-    if 0 < flags.sum() < len(flags):
-        return _bootstrap(np.mean, (flags.astype(np.float64),), rng)
-    exact = binomtest(int(flags.sum()), len(flags)).proportion_ci(CONFIDENCE, method="exact")
-    ends = {"low": float(exact.low), "high": float(exact.high)}
-    return {"value": float(flags.mean()), **ends, "n": len(flags), "interval": "exact"}
+    exact = binomtest(int(np.sum(flags)), len(flags)).proportion_ci(CONFIDENCE, method="exact")
+    return {
+        "value": float(np.mean(flags)), "low": float(exact.low), "high": float(exact.high), "n": len(flags),
+        "interval": "exact",
+    }  # fmt: skip
+
+
+def _ratio(ours, others, axis=-1):
+    return np.mean(ours, axis=axis) / np.mean(others, axis=axis)
+
+
+def _empty(n):
+    return {"value": None, "low": None, "high": None, "n": n, "interval": "none"}

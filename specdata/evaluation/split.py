@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from specdata.dataset.manifest import MANIFEST, files_revision, read_manifest
-from specdata.dataset.parquet import split_files
+from specdata.dataset.parquet import open_file, split_files
 from specdata.errors import SpecdataError
 from specdata.files import file_sha256
 from specdata.hub import local_folder
+from specdata.inference.trained import Trained, choose_config
 from specdata.text.encoding import Encoding
 
 
@@ -18,6 +21,8 @@ class Split:
     Attributes
     ----------
     rows, train : datasets.Dataset
+    snmedian : ndarray, shape (rows,)
+        Median signal-to-noise ratio per pixel of each spectrum; NaN where unknown.
     name, config, split, revision : str
         What the rows are; the revision is that of the manifest.
     n_in_split : int
@@ -28,51 +33,52 @@ class Split:
 
     rows: object
     train: object
+    snmedian: np.ndarray
     name: str
     config: str
     split: str
     revision: str
     n_in_split: int
-    encoding: object
+    encoding: Encoding
 
 
-def open_split(name, config, split, limit=None):
+def open_split(name, config=None, split="test", *, limit=None, trained: Trained | None = None) -> Split:
     """Open a split of a data set for evaluation.
 
     Parameters
     ----------
     name : str
         A folder of `specdata build`, or its Hub name.
-    config, split : str
+    config : str, optional
+        A text config; by default the one that the adapter was trained on, or the only one.
+    split : str
     limit : int, optional
         Number of rows to take from the start.
-
-    Returns
-    -------
-    Split
+    trained : specdata.inference.trained.Trained, optional
+        What the adapter was trained on, where that is known.
 
     Raises
     ------
     SpecdataError
-        If the data set has no manifest, no such config or split, if its files are not those of the manifest, or if an
-        object of the split is also trained on.
+        If the data set has no manifest, no such config or split, or the adapter was trained on another config; if its
+        files are not those of the manifest, or if an object of the split is also trained on.
     """
     from datasets import load_dataset
 
-    folder = local_folder(name, "dataset")
-    manifest = read_manifest(folder, name)
-    files, counts, revision = manifest["files"], manifest["counts"]["splits"], manifest["revision"]
-    configs = list(manifest["configs"])
-    if config not in configs:
-        raise SpecdataError(f"config {config!r}: {name} has the text configs {', '.join(configs)}")
-    splits = [split for split, n in counts.items() if n and split != "train"]
-    if split not in splits:
-        raise SpecdataError(f"split {split!r}: to be scored on there are {', '.join(splits)}")
+    if split == "train":
+        raise SpecdataError("split 'train': a model is not scored on the rows it learned from; use validation or test")
     if limit is not None and limit < 1:
         raise SpecdataError(f"limit {limit}: give at least 1 row")
+    folder = local_folder(name, "dataset")
+    manifest = read_manifest(folder, name)
+    config = choose_config(name, manifest, config, trained)
+    files, counts, revision = manifest["files"], manifest["counts"]["splits"], manifest["revision"]
+    splits = [split for split, n in counts.items() if n and split != "train"]
+    if split not in splits:
+        raise SpecdataError(f"split {split!r}: {name} has the splits {', '.join(splits)} to score on")
     if revision != files_revision(files):
         raise SpecdataError(f"{name}: the revision in {MANIFEST} is not that of its files; build or download it again")
-    # By the manifest and not by the card, whose YAML anybody may have edited.
+    # The manifest says which files belong to a split; the card, which `load_dataset` follows, may have been edited.
     paths = {part: split_files(files, config, part) for part in ("train", split)}
     for path in (path for part in paths.values() for path in part):
         if file_sha256(folder / path) != files[path]:
@@ -88,9 +94,14 @@ def open_split(name, config, split, limit=None):
             "build the data set again"
         )
     taken = rows.select(range(min(limit or len(rows), len(rows))))
+    signal = {}
+    for file in split_files(files, "spectra", split):
+        columns = open_file(folder, file).read(columns=["specobjid", "snmedian"]).to_pydict()
+        signal |= dict(zip(columns["specobjid"], columns["snmedian"], strict=True))
     return Split(
         rows=taken,
         train=train,
+        snmedian=np.array([signal.get(row, np.nan) for row in taken["specobjid"]], dtype=np.float64),
         name=manifest["recipe"]["name"] if Path(name).is_dir() else str(name),
         config=config,
         split=split,

@@ -1,4 +1,4 @@
-"""One session with a model: it predicts the redshift of a spectrum first, and then talks about the galaxy."""
+"""A conversation with a model, which first predicts the redshift of a spectrum and then talks about the galaxy."""
 
 import json
 from importlib.metadata import version
@@ -22,8 +22,8 @@ class Session:
     ----------
     prediction : specdata.inference.reader.Prediction
     messages : list of dict
-        All turns, the spectrum and the model's answer to it first. What its file says of the galaxy is not among them:
-        the model sees the text of the flux alone.
+        All turns; the first are the spectrum and the model's answer to it. The model sees the text of the flux alone,
+        and nothing else from the file.
     """
 
     def __init__(self, reader, path):
@@ -31,8 +31,8 @@ class Session:
         self.prediction = reader.predict(path)
         self.messages = [*self.prediction.prompt, {"role": "assistant", "content": self.prediction.answer}]
 
-    def ask(self, question, *, max_new_tokens=256, on_text):
-        """Ask a question and have it answered.
+    def ask(self, question, *, max_new_tokens=256, on_text) -> str:
+        """Ask a question and return the answer.
 
         Parameters
         ----------
@@ -44,23 +44,23 @@ class Session:
         Returns
         -------
         str
-            The answer; where Ctrl-C cut it short, as far as it went.
+            The answer, or the part of it that was there when Ctrl-C stopped it.
         """
         pieces = []
 
-        def heard(text):
+        def receive(text):
             pieces.append(text)
             on_text(text)
 
         asked = [*self.messages, {"role": "user", "content": question}]
         try:
-            answer = self._reader.generator.reply(asked, max_new_tokens=max_new_tokens, on_text=heard)
+            answer = self._reader.generator.reply(asked, max_new_tokens=max_new_tokens, on_text=receive)
         except KeyboardInterrupt:
             answer = "".join(pieces)
         self.messages = [*asked, {"role": "assistant", "content": answer.strip()}]
         return self.messages[-1]["content"]
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """The session as it is stored."""
         return {
             "format": 1,
@@ -74,8 +74,8 @@ class Session:
             | {name: version(name) for name in ("peft", "torch", "transformers")},
         }
 
-    def write(self, path):
-        """Write the session as JSON, or to be read as Markdown; `path` ends in one of `FORMATS`."""
+    def write(self, path) -> None:
+        """Write the session as JSON or as Markdown, by the path's end."""
         if path.suffix.lower() == ".json":
             path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
         elif path.suffix.lower() == ".md":
@@ -91,12 +91,15 @@ class Session:
         return head + (f"{warnings}\n" if warnings else "") + "".join(turns)
 
 
-def describe(prediction):
+def describe(prediction) -> str:
     """The prediction with its interval, as one sentence."""
     posterior = prediction.posterior
-    answer = "The answer is no redshift" if prediction.z is None else f"z = {prediction.z:.4f}"
+    if posterior.estimate is None:
+        return f"No estimate: only {100 * posterior.answered:.1f} % of the probability is on a redshift."
     (low, high), (lowest, highest) = posterior.interval(0.68), posterior.interval(0.95)
+    answer = "no redshift" if prediction.z_greedy is None else f"{prediction.z_greedy:.4f}"
     return (
-        f"{answer}; p(z) has the median {posterior.median:.4f}, 68 % from {low:.4f} to {high:.4f}, 95 % from "
-        f"{lowest:.4f} to {highest:.4f}, and {100 * posterior.outside:.1f} % on what is no redshift."
+        f"z = {posterior.estimate:.4f}, the median of p(z), with 68 % from {low:.4f} to {high:.4f}, 95 % from "
+        f"{lowest:.4f} to {highest:.4f}, and {100 * (1 - posterior.answered):.1f} % on no such redshift; the greedy "
+        f"answer is {answer}."
     )

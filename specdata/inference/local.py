@@ -1,8 +1,10 @@
-"""A causal language model, with or without a LoRA adapter, that answers prompts greedily."""
+"""A causal language model, with or without a LoRA adapter: its greedy answers to prompts, and p(z)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
+from specdata.posterior import RedshiftPosterior, redshift_posteriors
 
 MAX_NEW_TOKENS = 24  # "Redshift: [0.1234]" and the end of the turn take 12 to 16 with one token a digit
 
@@ -21,8 +23,8 @@ class Generator:
 
     Attributes
     ----------
-    dtype : str
-        What it computes in, such as ``bfloat16``.
+    device, dtype : str
+        Where and in what it computes, such as ``cuda`` and ``bfloat16``.
     revision : str or None
         Commit of a base model from the Hub; None for a local one.
     """
@@ -35,8 +37,9 @@ class Generator:
         try:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
-            reason = one_line(error)
-            raise SpecdataError(f"device {device}: not to be had here ({reason}); try cpu or leave it out") from None
+            raise SpecdataError(
+                f"device {device}: cannot be used here ({one_line(error)}); give another or leave it out"
+            ) from None
         # bfloat16 is what these models are trained in, but CPUs without units for it compute it a hundred times slower.
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
         has_tokenizer = adapter is not None and (Path(adapter) / "tokenizer_config.json").is_file()
@@ -44,9 +47,8 @@ class Generator:
             self._tokenizer = AutoTokenizer.from_pretrained(adapter if has_tokenizer else model)
             loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
         except (OSError, ValueError) as error:
-            reason = one_line(error)
-            raise SpecdataError(f"model {model}: cannot be loaded ({reason})") from None
-        self.dtype = str(dtype).removeprefix("torch.")
+            raise SpecdataError(f"model {model}: cannot be loaded ({one_line(error)}); give another") from None
+        self.device, self.dtype = torch.device(device).type, str(dtype).removeprefix("torch.")
         self.revision = _loaded_commit(model)
         if adapter is not None:
             from peft import PeftModel
@@ -54,14 +56,15 @@ class Generator:
             try:
                 loaded = PeftModel.from_pretrained(loaded, adapter)
             except (OSError, ValueError, RuntimeError) as error:
-                reason = one_line(error)
-                raise SpecdataError(f"adapter {adapter}: does not load on {model} ({reason})") from None
+                raise SpecdataError(
+                    f"adapter {adapter}: does not load on {model} ({one_line(error)}); give the model that it is for"
+                ) from None
         self._model = loaded.to(device).eval()
         self._tokenizer.padding_side = "left"
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
 
-    def answer(self, prompts, *, max_new_tokens):
+    def answer(self, prompts, *, max_new_tokens=MAX_NEW_TOKENS) -> list[str]:
         """Continue prompts greedily.
 
         Parameters
@@ -77,8 +80,8 @@ class Generator:
         """
         return self._generate(list(prompts), max_new_tokens)
 
-    def reply(self, conversation, *, max_new_tokens, on_text):
-        """Continue one conversation greedily, telling each piece of text as soon as it is there.
+    def reply(self, conversation, *, max_new_tokens, on_text) -> str:
+        """Continue one conversation greedily, and hand on each piece of text as soon as it is there.
 
         Parameters
         ----------
@@ -112,11 +115,9 @@ class Generator:
         streamer.on_finalized_text = lambda text, stream_end=False: on_text(text)
         return self._generate([conversation], max_new_tokens, streamer=streamer)[0]
 
-    def posterior(self, prompt, **options):
-        """p(z) after a prompt; see `specdata.posterior.redshift_posterior`."""
-        from specdata.posterior import redshift_posterior
-
-        return redshift_posterior(self._model, self._tokenizer, prompt, **options)
+    def posteriors(self, prompts, **options) -> Iterator[tuple[int, RedshiftPosterior]]:
+        """p(z) after each of several prompts; see `specdata.posterior.redshift_posteriors`."""
+        return redshift_posteriors(self._model, self._tokenizer, prompts, **options)
 
     def _generate(self, conversations, max_new_tokens, **options):
         import torch

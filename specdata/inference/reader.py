@@ -1,22 +1,24 @@
-"""A spectrum's file to a redshift with its interval: written as the adapter was trained, answered, p(z) read off."""
+"""A spectrum's file to a redshift with its interval: written as the adapter was trained, p(z) read from the model."""
 
 import csv
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from specdata import prompts
 from specdata.dataset import rows
-from specdata.dataset.manifest import read_manifest
 from specdata.errors import SpecdataError
 from specdata.hub import local_folder, public_name, weights_revision
 from specdata.inference.local import MAX_NEW_TOKENS, Generator
+from specdata.inference.trained import load_encoding
+from specdata.posterior import RedshiftPosterior
 from specdata.results import RESULTS, load_results
 from specdata.spectra.binning import median_scale
 from specdata.spectra.specfile import read_spectrum
-from specdata.text.encoding import Encoding
+from specdata.spectra.spectrum import Spectrum
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,69 +30,34 @@ class Prediction:
     spectrum : specdata.spectra.spectrum.Spectrum
     prompt : list of dict
         One user message.
+    posterior : specdata.posterior.RedshiftPosterior
+        Its `estimate` is the predicted redshift.
     answer : str
         The model's greedy answer, as it is.
-    z : float or None
+    z_greedy : float or None
         The redshift in it, None if it does not parse.
-    posterior : specdata.posterior.RedshiftPosterior
     warnings : list of str
-        What speaks against the prediction, a sentence each.
+        Reasons to doubt the prediction, a sentence each.
     """
 
-    spectrum: object
+    spectrum: Spectrum
     prompt: list
+    posterior: RedshiftPosterior
     answer: str
-    z: float | None
-    posterior: object
+    z_greedy: float | None
     warnings: list = field(default_factory=list)
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """The numbers that are stored, without the spectrum and p(z) themselves."""
         found = self.spectrum
         return {
-            "file": found.source, "name": found.name, "class": found.spectype, "z_file": found.z, "answer": self.answer,
-            "z": self.z, **self.posterior.summary(), "warnings": self.warnings,
+            "file": found.source, "name": found.name, "class": found.spectype, "z_file": found.z,
+            **self.posterior.summary(), "answer": self.answer, "z_greedy": self.z_greedy, "warnings": self.warnings,
         }  # fmt: skip
 
 
-def load_encoding(adapter, dataset=None, config=None):
-    """How the spectra have to be written for an adapter.
-
-    Parameters
-    ----------
-    adapter : Path
-        Folder of the adapter; `specdata card` has put the evaluation's ``results.json`` there, which says it.
-    dataset : str, optional
-        The data set that it was trained on, a folder or a Hub name, which says it, too.
-    config : str, optional
-        The text config that it was trained on; needed where the data set has more than one way to write a spectrum.
-
-    Returns
-    -------
-    specdata.text.encoding.Encoding
-    """
-    if dataset is None:
-        if config is not None:
-            raise SpecdataError(f"--config {config}: is a config of a data set; give --dataset, too, or leave it out")
-        hint = "give --dataset and --config of its training, or the folder that `specdata card` made"
-        stored = load_results(adapter, hint)["encoding"]
-        return Encoding.from_dict(stored, "adapter")
-    manifest = read_manifest(local_folder(dataset, "dataset"), dataset)
-    found = {name: Encoding.from_dict(stored, name) for name, stored in manifest["configs"].items()}
-    if config is None:
-        ways = {(one.edges.tobytes(), one.normalisation, one.scheme) for one in found.values()}
-        if len(ways) > 1:
-            raise SpecdataError(
-                f"{dataset}: has the text configs {', '.join(found)}; say by --config which was trained"
-            )
-        config = next(iter(found))
-    if config not in found:
-        raise SpecdataError(f"config {config!r}: {dataset} has the text configs {', '.join(found)}")
-    return found[config]
-
-
-def encode_spectrum(spectrum, encoding):
-    """Write a spectrum as the build does, to the letter.
+def encode_spectrum(spectrum, encoding) -> tuple[str, list[str]]:
+    """Write a spectrum exactly as a data set build does.
 
     Parameters
     ----------
@@ -122,9 +89,7 @@ def encode_spectrum(spectrum, encoding):
     texts, clipped = encoding.encode(binned.flux, np.float32([scale]))
     warnings, missing = [], int(binned.mask.sum())
     if spectrum.spectype != "GALAXY":
-        warnings.append(
-            f"the pipeline's class is {spectrum.spectype}; the model knows galaxies alone, and answers anyway"
-        )
+        warnings.append(f"the pipeline's class is {spectrum.spectype}, and the model has seen galaxies only")
     if spectrum.zwarning:
         warnings.append(f"zwarning is {spectrum.zwarning}, so the file's own redshift is in doubt")
     if missing:
@@ -144,7 +109,7 @@ class Reader:
     model : str, optional
         Base model; by default the one that the adapter names.
     dataset, config : str, optional
-        See `load_encoding`.
+        See `specdata.inference.trained.load_encoding`.
     device : str, optional
 
     Attributes
@@ -154,7 +119,7 @@ class Reader:
     adapter, model : str
         Names, without the folders that they lie in.
     warnings : list of str
-        What speaks against this pair of model and adapter.
+        Reasons to doubt this pair of model and adapter, a sentence each.
     """
 
     def __init__(self, adapter, model=None, *, dataset=None, config=None, device=None):
@@ -163,23 +128,22 @@ class Reader:
             named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
         except (OSError, ValueError, KeyError, TypeError):
             raise SpecdataError(f"{adapter}: has no adapter_config.json; give the folder of a LoRA adapter") from None
+        model = str(model or named)
         self.encoding = load_encoding(folder, dataset, config)
-        self.generator = Generator(str(model or named), folder, device=device)
-        self.adapter, self.model = public_name(adapter), public_name(model or named)
-        self.warnings = self._other_base(folder, str(model or named))
+        self.generator = Generator(model, folder, device=device)
+        self.adapter, self.model = public_name(adapter), public_name(model)
+        self.warnings, self._z_max = [], 1
+        if (folder / RESULTS).is_file():
+            results = load_results(folder)
+            self._z_max = results.get("posterior", {}).get("z_max", 1)
+            found, scored = self.generator.revision or weights_revision(model), results["model"]["base_revision"]
+            if len(found) == len(scored) and found != scored:  # a Hub commit and a hash of files cannot be compared
+                self.warnings = [
+                    f"the base model has revision {found[:12]}, and the adapter was scored on {scored[:12]}"
+                ]
 
-    def _other_base(self, folder, model):
-        """A warning if these are not the weights that the adapter was evaluated on."""
-        if not (folder / RESULTS).is_file():
-            return []
-        expected = load_results(folder)["model"]["base_revision"]
-        found = self.generator.revision or weights_revision(model)
-        if len(found) != len(expected) or found == expected:  # a Hub commit and a hash of files cannot be compared
-            return []
-        return [f"the base model has revision {found[:12]}, and the adapter was evaluated on {expected[:12]}"]
-
-    def predict(self, path):
-        """Read one file; `Prediction`."""
+    def predict(self, path) -> Prediction:
+        """Read one file."""
         spectrum = read_spectrum(path)
         series, warnings = encode_spectrum(spectrum, self.encoding)
         prompt = prompts.build_row(series, 0.0)["prompt"]
@@ -187,22 +151,15 @@ class Reader:
         return Prediction(
             spectrum=spectrum,
             prompt=prompt,
+            posterior=next(self.generator.posteriors([prompt], z_max=self._z_max))[1],
             answer=answer,
-            z=prompts.parse_redshift(answer),
-            posterior=self.generator.posterior(prompt),
+            z_greedy=prompts.parse_redshift(answer),
             warnings=warnings,
         )
 
 
-def write_predictions(path, predictions):
-    """Write what `Prediction.to_dict` gives for several spectra, as JSON or, one row each, as CSV.
-
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.json`` or ``.csv``.
-    predictions : list of dict
-    """
+def write_predictions(path: Path, predictions) -> None:
+    """Write the dicts of several predictions as JSON or, one row each, as CSV; the end of the path says which."""
     if path.suffix.lower() == ".json":
         path.write_text(json.dumps(predictions, indent=2) + "\n", encoding="utf-8")
         return

@@ -11,8 +11,7 @@ import yaml
 
 from specdata.cards import render
 from specdata.errors import SpecdataError, one_line
-from specdata.evaluation import calibration
-from specdata.evaluation.metrics import NAMES
+from specdata.evaluation.metrics import NAMES, POSTERIOR_NAMES
 from specdata.files import new_folder
 from specdata.hub import weights_revision
 from specdata.results import CALIBRATION, load_results
@@ -92,7 +91,7 @@ def write_adapter(
             results=results,
             dataset=results["dataset"],
             names=NAMES,
-            posterior_names=calibration.NAMES,
+            posterior_names=POSTERIOR_NAMES,
             settings={
                 key: value for key in _RECIPE_KEYS if (value := content.get(key, _DEFAULTS.get(key))) is not None
             },

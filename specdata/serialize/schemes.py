@@ -197,16 +197,17 @@ class FixedScheme(Scheme):
         self._words = np.array([*(f"{code:0{width}d}" for code in range(10**width)), self._missing], dtype=f"S{width}")
 
     def decode_batch(self, texts) -> np.ndarray:
-        """See `Scheme.decode_batch`; equally long texts are read at once, forty times as fast as one by one."""
+        """See `Scheme.decode_batch`; equally long texts are read at once, which is ten times as fast."""
         texts = text_list(texts)
         joined, lengths = "".join(texts), {len(text) for text in texts}
         if len(lengths) == 1 and joined and joined.isascii() and not lengths.pop() % self.width:
             words = np.frombuffer(joined.encode(), np.uint8).reshape(len(texts), -1, self.width)
             digits = words - ord("0")  # what stands before "0" wraps around to something large
-            missing = (words == np.frombuffer(self._missing.encode(), np.uint8)).all(axis=-1)
-            if (digits[~missing] <= 9).all():
-                codes = digits @ 10.0 ** np.arange(self.width - 1, -1, -1)
-                return self._values(np.where(missing, np.nan, codes))
+            codes = sum(digits[..., place] * 10.0 ** (self.width - 1 - place) for place in range(self.width))
+            odd = (digits > 9).any(axis=-1)
+            if (words[odd] == np.frombuffer(self._missing.encode(), np.uint8)).all():
+                codes[odd] = np.nan
+                return self._values(codes)
         return super().decode_batch(texts)  # finds what is wrong, and its position
 
     def _values(self, codes):

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import load_dataset
+from test_results import example_results
 
-from specdata import SpecdataError, prompts
+from specdata import prompts
 from specdata.inference.chat import Session
-from specdata.inference.reader import Reader, encode_spectrum, load_encoding
-from specdata.results import FORMAT, save_results
+from specdata.inference.reader import Reader, encode_spectrum
+from specdata.inference.trained import load_encoding
+from specdata.results import save_results
 from specdata.spectra.mock.spectrum import mock_spectra, write_spec_lite
 from specdata.spectra.specfile import read_spectrum
 
@@ -28,15 +30,7 @@ def finished(taught_adapter, mock_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "adapter"
     shutil.copytree(taught_adapter, folder)
     encoding = load_encoding(taught_adapter, str(mock_data), "paper").to_dict()
-    counts = dict.fromkeys(("n", "n_in_split", "n_train", "n_mock", "n_mock_train"), 1)
-    names = {"name": "mock-tiny", "revision": "0" * 64, "config": "paper", "split": "test"}
-    revisions = {"base_revision": "0" * 64, "adapter_revision": "1" * 64}
-    results = {
-        "format": FORMAT, "task": "redshift", "dataset": names | counts, "encoding": encoding, "metrics": {},
-        "model": {"base": "taught-llama", "adapter": "lora"} | revisions, "distinct_answers": 1, "baselines": {},
-        "settings": {}, "versions": {},
-    }  # fmt: skip
-    save_results(folder, results)
+    save_results(folder, example_results() | {"encoding": encoding})
     return folder
 
 
@@ -62,7 +56,9 @@ def test_a_conversation_from_a_pipe(finished, files, tmp_path):
     assert done.returncode == 0, done.stderr
     out = done.stdout
     assert "assistant  Redshift: [0.2468]" in out
-    assert "z = 0.2468; p(z) has the median 0.24" in out
+    assert "z = 0.24" in out
+    assert ", the median of p(z), with 68 % from 0.24" in out
+    assert "the greedy answer is 0.2468." in out
     assert "user       What type of galaxy is it?\nassistant  " in out
     assert "user       Where is H-alpha?\nassistant  " in out
     assert "Not this" not in out
@@ -74,7 +70,7 @@ def test_a_conversation_from_a_pipe(finished, files, tmp_path):
     assert talk["messages"][2]["content"] == "What type of galaxy is it?"
     assert talk["messages"][3]["content"] in out  # as it was streamed
     found = talk["prediction"]
-    assert found["z"] == 0.2468
+    assert found["z_greedy"] == 0.2468
     assert found["interval_95"][0] <= found["interval_68"][0] <= found["median"] <= found["interval_68"][1]
     assert str(finished.parent) not in (tmp_path / "talk.json").read_text()
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
@@ -138,7 +134,7 @@ def test_at_a_terminal(finished, files, tmp_path):
     os.close(master)
     written = (tmp_path / "talk.md").read_text()
     assert "**user**\n\nIs it near?\n\n**assistant**\n" in written
-    assert "z = 0.2468; p(z) has the median" in written
+    assert "the median of p(z), with 68 % from" in written
 
 
 def test_a_file_is_written_as_the_build_does(tmp_path):
@@ -189,12 +185,13 @@ def test_predict_makes_a_table_and_leaves_out_what_it_cannot_read(
     assert done.returncode == 2
     assert "1 of 3 spectra were left out: no.fits: " in done.stderr
     assert "predict: 100%" in done.stderr
-    assert "the pipeline's class is STAR; the model knows galaxies alone" in done.stdout
+    assert "the pipeline's class is STAR, and the model has seen galaxies only" in done.stdout
     with (tmp_path / "out.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["file"] for row in rows] == [files[0].name, spec_files["star"].name]
     for row in rows:
-        assert row["z"] == "0.2468"
+        assert row["z_greedy"] == "0.2468"
+        assert float(row["estimate"]) == pytest.approx(0.2468, abs=0.01)
         ends = [float(row[f"interval_{n}"]) for n in ("95_low", "68_low", "68_high", "95_high")]
         assert ends == sorted(ends)
         assert row["file"] in done.stdout
@@ -209,8 +206,8 @@ def test_predict_makes_a_table_and_leaves_out_what_it_cannot_read(
 
 def test_what_the_posterior_says_agrees_with_the_answer(finished, taught_model, files):
     found = Reader(finished, str(taught_model)).predict(files[0])
-    assert found.posterior.mode == found.z == 0.2468
-    assert found.posterior.inside > 0.5
+    assert found.posterior.mode == pytest.approx(found.z_greedy) == pytest.approx(0.2468)
+    assert found.posterior.answered > 0.5
     assert np.isclose(found.posterior.p.sum(), 1)
 
 
@@ -225,9 +222,17 @@ DATASET = [*FILE, *ADAPTER, "--dataset", "{data}"]
         (["--spectrum", "no.fits", *FINISHED], "no.fits: this is not a FITS file"),
         (["--spectrum", "gone.fits", *FINISHED], "gone.fits: "),
         ([*FILE, *ADAPTER], "has no results.json of specdata; give --dataset and --config"),
-        (DATASET, "has the text configs paper, packed, chat; say by --config which was trained"),
+        (DATASET, "has the text configs paper, packed, chat; say by --config, or by the --recipe of the training"),
         ([*DATASET, "--config", "x"], "config 'x': {data} has the text configs paper, packed"),
-        ([*FILE, *ADAPTER, "--config", "paper"], "is a config of a data set; give --dataset, too, or leave it out"),
+        ([*FILE, *ADAPTER, "--config", "paper"], "has no results.json of specdata; give --dataset and --config of its"),
+        (
+            [*FILE, *FINISHED, "--config", "packed"],
+            "config 'packed': the adapter was trained on 'paper', says",
+        ),
+        (
+            [*FILE, *FINISHED, "--dataset", "{data}", "--config", "packed"],
+            "'packed': the adapter was trained on 'paper'",
+        ),
         ([*FILE, "--adapter", "{data}"], "has no adapter_config.json; give the folder of a LoRA adapter"),
         ([*FILE, *FINISHED, "--model", "{wide}"], "does not load on"),
         (["--spectrum", "{short}", *FINISHED], " A, but the adapter reads 3840 to 9160 A; give a spectrum that covers"),
@@ -264,7 +269,6 @@ def wide(tmp_path_factory, tokenizer):
 
 
 def test_another_base_model_is_told(finished, tiny_model, taught_model, files):
-    with pytest.raises(SpecdataError, match="--config paper: is a config of a data set"):
-        Reader(finished, str(taught_model), config="paper")
+    assert Reader(finished, str(taught_model), config="paper").encoding.scheme == "paper"
     reader = Reader(finished, str(tiny_model))
-    assert "and the adapter was evaluated on 000000000000" in reader.warnings[0]
+    assert "and the adapter was scored on 000000000000" in reader.warnings[0]

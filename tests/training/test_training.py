@@ -79,7 +79,8 @@ def trained(tmp_path_factory, tiny_model, mock_data, workplace):
 def evaluated(trained, tiny_model, mock_data, tmp_path_factory):
     training = trained["recipes/smollm2-135m/redshift-demo.yaml"]
     output = tmp_path_factory.mktemp("evaluated") / "out"
-    evaluate(str(tiny_model), str(mock_data), output, adapter=str(training), limit=8, progress=False)
+    options = {"recipe": ROOT / DEMO, "limit": 4, "progress": False}
+    evaluate(str(tiny_model), str(mock_data), output, adapter=str(training), **options)
     return training, output
 
 
@@ -147,7 +148,7 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert card.data.base_model == "org/tiny"
     assert {r.metric_type: r.metric_value for r in card.data.eval_results} == {
-        name: score["value"] for name, score in results["metrics"].items()
+        name: score["value"] for name, score in results["metrics"].items() if score["value"] is not None
     }
     assert all(r.dataset_revision == results["dataset"]["revision"] for r in card.data.eval_results)
     assert "Trained and scored on mocks" in card.text
@@ -232,5 +233,6 @@ def test_an_adapter_of_another_model_is_refused(evaluated, mock_data, tmp_path):
     LlamaForCausalLM(LlamaConfig(vocab_size=49152, **shape)).save_pretrained(tmp_path / "wide")
     with pytest.raises(SpecdataError, match="does not load on"):
         evaluate(
-            str(tmp_path / "wide"), str(mock_data), tmp_path / "out", adapter=str(evaluated[0]), progress=False
+            str(tmp_path / "wide"), str(mock_data), tmp_path / "out", adapter=str(evaluated[0]), config="paper",
+            progress=False,
         )  # fmt: skip

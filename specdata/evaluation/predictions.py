@@ -1,0 +1,92 @@
+"""What a model says to each row of a split, kept beside the output as it comes, so that a stopped run can go on."""
+
+import hashlib
+import json
+
+from tqdm import tqdm
+
+from specdata.evaluation.metrics import row_scores
+from specdata.inference.local import MAX_NEW_TOKENS, Generator
+
+
+def predict_rows(
+    model, adapter, prompts, z, journal, identity, *, z_max, batch_size, device=None, progress=True
+) -> tuple[list[dict], dict]:
+    """Read p(z) and greedy answers of all rows, as far as an earlier run did not.
+
+    Parameters
+    ----------
+    model : str
+        Base model, a folder or a Hub name.
+    adapter : Path or None
+    prompts : sequence of list of dict
+    z : ndarray, shape (n,)
+        True redshifts.
+    journal : Path
+        File that each result is added to.
+    identity : dict
+        What the results depend on; those of an earlier run with another identity are not used.
+    z_max : int or None
+        p(z) is read from 0 to here; None leaves it out.
+    batch_size : int
+        Most rows that are read together.
+    device : str, optional
+    progress : bool
+
+    Returns
+    -------
+    rows : list of dict
+        Of each row the `answer`, and the `posterior` of `specdata.evaluation.metrics.row_scores`.
+    made_by : dict
+        The base model's `commit` (None for a local folder), `device` and `dtype`.
+    """
+    wanted = ["answer"] if z_max is None else ["posterior", "answer"]
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    head, found = _read(journal, len(prompts))
+    if head.get("key") == key and all(name in row for name in wanted for row in found):
+        return found, head["made_by"]
+    generator = Generator(model, adapter, device=device)
+    made_by = {"commit": generator.revision, "device": generator.device, "dtype": generator.dtype}
+    if head != {"key": key, "made_by": made_by}:  # another run, or the base model's branch moved on
+        found = [{} for _ in prompts]
+    with (
+        journal.open("w", encoding="utf-8") as stream,
+        tqdm(total=len(wanted) * len(prompts), unit=" rows", desc="evaluate", disable=not progress) as bar,
+    ):
+
+        def keep(number, **values):
+            found[number] |= values
+            stream.write(json.dumps({"row": number} | values) + "\n")
+            stream.flush()
+            bar.update(len(values))
+
+        stream.write(json.dumps({"key": key, "made_by": made_by}) + "\n")
+        for number, row in enumerate(found):  # of the earlier run, without a line that was cut short
+            if row:
+                keep(number, **row)
+        left = {name: [number for number, row in enumerate(found) if name not in row] for name in wanted}
+        if "posterior" in left:
+            asked = [prompts[number] for number in left["posterior"]]
+            for at, posterior in generator.posteriors(asked, z_max=z_max, batch_size=batch_size):
+                number = left["posterior"][at]
+                keep(number, posterior=row_scores(posterior, z[number]))
+        for start in range(0, len(left["answer"]), batch_size):
+            batch = left["answer"][start : start + batch_size]
+            answers = generator.answer([prompts[number] for number in batch], max_new_tokens=MAX_NEW_TOKENS)
+            for number, answer in zip(batch, answers, strict=True):
+                keep(number, answer=answer)
+    return found, made_by
+
+
+def _read(journal, n):
+    """First line of a journal and what it holds of each of n rows; as if it were empty where it is damaged."""
+    head, found = {}, [{} for _ in range(n)]
+    try:
+        lines = journal.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last line's end was cut short
+        head = dict(json.loads(lines[0]))
+        for line in lines[1:]:
+            values = json.loads(line)
+            found[values.pop("row")] |= values
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}, [{} for _ in range(n)]
+    return head, found

@@ -1,0 +1,144 @@
+"""Which text config an adapter was trained on, and the refusal of another: its prompts would be of another kind."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from specdata.dataset.manifest import read_manifest
+from specdata.errors import SpecdataError, one_line
+from specdata.hub import local_folder
+from specdata.results import RESULTS, load_results
+from specdata.text.encoding import Encoding
+
+RECIPE = "recipe.yaml"  # of the training, in the folder that `specdata card` makes
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What is known of an adapter's training: a text config by name, how that is written, and where it stands."""
+
+    config: str
+    encoding: Encoding | None
+    source: str
+
+
+def find_trained(folder=None, recipe=None, overrides=None) -> Trained | None:
+    """Find out what an adapter was trained on.
+
+    Parameters
+    ----------
+    folder : path-like, optional
+        Folder of the adapter. `specdata card` has put the recipe and the evaluation's results there; what `trl sft`
+        leaves does not say it.
+    recipe : path-like, optional
+        The recipe that it was trained with, which counts before what the folder holds.
+    overrides : dict, optional
+        Settings that the command line of ``trl sft`` changed.
+
+    Returns
+    -------
+    Trained or None
+        None where it is not known.
+    """
+    folder = Path(folder) if folder is not None else None
+    if recipe is not None:
+        return _of_recipe(recipe, overrides or {})
+    if folder is not None and (folder / RESULTS).is_file():
+        results = load_results(folder)
+        config = results["dataset"]["config"]
+        return Trained(config, Encoding.from_dict(results["encoding"], config), str(folder / RESULTS))
+    if folder is not None and (folder / RECIPE).is_file():
+        return _of_recipe(folder / RECIPE, {})
+    return None
+
+
+def check_config(config, trained) -> None:
+    """Refuse a text config that is not the one an adapter was trained on; nothing is refused where that is not known.
+
+    Raises
+    ------
+    SpecdataError
+    """
+    if trained is not None and config != trained.config:
+        raise SpecdataError(
+            f"config {config!r}: the adapter was trained on {trained.config!r}, says {trained.source}; use "
+            "that, for it cannot read prompts that are written in another way"
+        )
+
+
+def choose_config(name, manifest, config=None, trained=None) -> str:
+    """Choose the text config of a data set that suits an adapter.
+
+    Parameters
+    ----------
+    name : str
+        What the user calls the data set.
+    manifest : dict
+    config : str, optional
+        The one that the user asks for.
+    trained : Trained, optional
+
+    Raises
+    ------
+    SpecdataError
+        If the data set does not have it, if it is not what the adapter was trained on, or if several would do.
+    """
+    found = {key: Encoding.from_dict(stored, key) for key, stored in manifest["configs"].items()}
+    listed = f"{name} has the text configs {', '.join(found)}"
+    chosen = config or (trained.config if trained else None)
+    if chosen is None and len({_way(encoding) for encoding in found.values()}) > 1:
+        raise SpecdataError(f"{listed}; say by --config, or by the --recipe of the training, which one to use")
+    chosen = chosen or next(iter(found))
+    if chosen not in found:
+        raise SpecdataError(f"config {chosen!r}: {listed}")
+    if trained is None or trained.encoding is None:
+        check_config(chosen, trained)
+    elif _way(found[chosen]) != _way(trained.encoding):  # whatever its name is in this data set
+        if chosen != trained.config:
+            check_config(chosen, trained)
+        raise SpecdataError(
+            f"config {chosen!r}: {name} writes it in another way than the adapter's training data, with other bins, "
+            f"scheme or normalisation than {trained.source} says; use a data set that is written the same"
+        )
+    return chosen
+
+
+def load_encoding(adapter, dataset=None, config=None) -> Encoding:
+    """How the spectra have to be written for an adapter.
+
+    Parameters
+    ----------
+    adapter : Path
+        Folder of the adapter.
+    dataset : str, optional
+        The data set that it was trained on, a folder or a Hub name; needed where the folder has no results.
+    config : str, optional
+        The text config that it was trained on.
+    """
+    if dataset is not None:
+        manifest = read_manifest(local_folder(dataset, "dataset"), dataset)
+        config = choose_config(dataset, manifest, config, find_trained(adapter))
+        return Encoding.from_dict(manifest["configs"][config], config)
+    hint = "give --dataset and --config of its training, or the folder that `specdata card` made"
+    results = load_results(adapter, hint)
+    if config is not None:
+        check_config(config, find_trained(adapter))
+    return Encoding.from_dict(results["encoding"], results["dataset"]["config"])
+
+
+def _way(encoding):
+    """What two encodings have in common if they write a spectrum in the same way."""
+    return encoding.edges.tobytes(), encoding.normalisation, encoding.scheme
+
+
+def _of_recipe(path, overrides):
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) | overrides
+        mixture = content.get("datasets")  # the first of a mixture has the spectra
+        config = mixture[0].get("name") if mixture else content.get("dataset_config")
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError, LookupError) as error:
+        raise SpecdataError(f"{path}: is not a recipe of trl sft ({one_line(error)})") from None
+    if not config:
+        raise SpecdataError(f"{path}: names no text config; give dataset_config, or name in the first of datasets")
+    return Trained(str(config), None, str(path))

@@ -1,0 +1,94 @@
+"""The schema of `results.json`: as it ships, as it is enforced, and what a missing or foreign value says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from specdata import SpecdataError
+from specdata import results as module
+from specdata.results import FORMAT, Results, check_results, load_results, save_results
+
+SCORE = {"value": 0.1, "low": 0.05, "high": 0.2, "n": 9, "interval": "bca"}
+REVISION = "0" * 64
+
+
+def example_results():
+    counts = dict.fromkeys(("n", "n_in_split", "n_train", "n_mock", "n_mock_train"), 9)
+    return {
+        "format": FORMAT,
+        "task": "redshift",
+        "dataset": {"name": "mock-tiny", "revision": REVISION, "config": "paper", "split": "test"} | counts,
+        "model": {
+            "base": "org/base", "base_revision": REVISION, "adapter": None, "adapter_revision": "none",
+            "device": "cpu", "dtype": "float32",
+        },
+        "encoding": {"edges": [3800.0, 9200.0], "normalisation": "median", "scheme": "paper"},
+        "estimate": "median of p(z)",
+        "metrics": {"mae": dict(SCORE)},
+        "greedy": {"metrics": {"mae": dict(SCORE)}, "distinct_answers": 3},
+        "baselines": {"constant": {"z": 0.2, "metrics": {}, "difference": dict(SCORE), "verdict": "worse"}},
+        "subsets": {"z": [{"low": 0.0, "high": 0.1, "metrics": {}}], "snmedian": []},
+        "posterior": {"metrics": {}, "pit": [0] * 10, "z_max": 1, "step": 1e-4, "tail": 1e-3},
+        "settings": {},
+        "versions": {},
+    }  # fmt: skip
+
+
+def test_the_schema_that_ships_is_that_of_the_code():
+    shipped = Path(module.__file__).with_name("results.schema.json")
+    text = json.dumps(Results.model_json_schema(), indent=1) + "\n"
+    assert shipped.read_text() == text, f"write Results.model_json_schema() with indent=1 to {shipped}"
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    save_results(tmp_path, example_results())
+    assert load_results(tmp_path) == example_results()
+    without = example_results()
+    del without["posterior"]
+    save_results(tmp_path, without)
+    assert load_results(tmp_path) == without
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda r: r["metrics"]["mae"].update(low=None), r"metrics: mae: low has no value; evaluate again"),
+        (lambda r: r["metrics"]["mae"].pop("n"), r"metrics: mae: n has no value; evaluate again"),
+        (lambda r: r["metrics"]["mae"].update(value=float("nan")), r"metrics: mae: value is nan"),
+        (lambda r: r["dataset"].pop("revision"), r"dataset: revision has no value; evaluate again"),
+        (lambda r: r["dataset"].update(reversion="x"), r"dataset: reversion is x \(Extra inputs"),
+        (lambda r: r.update(estimate="mean"), r"estimate is mean"),
+        (lambda r: r["baselines"]["constant"].update(verdict="best"), r"baselines: constant: verdict is best"),
+    ],
+)
+def test_a_value_that_is_missing_or_wrong_is_named(spoil, said, tmp_path):
+    results = example_results()
+    spoil(results)
+    with pytest.raises(SpecdataError, match=f"here: {said}"):
+        check_results(results, "here")
+    with pytest.raises(SpecdataError, match=said):
+        save_results(tmp_path, results)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_score_is_a_score():
+    results = example_results()
+    results["metrics"]["nmad"] = {"value": None, "low": None, "high": None, "n": 2, "interval": "none"}
+    check_results(results, "here")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "has no results.json of specdata; evaluate it"),
+        ("[]", "has no results.json of specdata; evaluate it"),
+        ("{", "has no results.json of specdata; evaluate it"),
+        ('{"format": 1}', "is of format 1, and this specdata reads 2; evaluate it"),
+    ],
+)
+def test_a_folder_without_results_of_this_version(text, said, tmp_path):
+    if text is not None:
+        (tmp_path / "results.json").write_text(text)
+    with pytest.raises(SpecdataError, match=said):
+        load_results(tmp_path, "evaluate it")
