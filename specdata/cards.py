@@ -1,12 +1,15 @@
 """Cards are Jinja templates; a value that a template wants and does not get is an error."""
 
+import importlib.metadata
+import math
+
 import jinja2
 
 from specdata.errors import SpecdataError
 from specdata.files import shipped
 
 
-def render(template, **values):
+def render(template, **values) -> str:
     """Fill a card template of ``cards/``.
 
     Parameters
@@ -23,12 +26,14 @@ def render(template, **values):
     Raises
     ------
     SpecdataError
-        If a value is missing or None: a card never has a placeholder.
+        If a value is missing, None or not a finite number: a card never has a placeholder.
     """
 
     def present(value):
         if value is None or isinstance(value, jinja2.Undefined):
             raise jinja2.UndefinedError("a value is missing")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise jinja2.UndefinedError(f"a value is {value}")
         return value
 
     environment = jinja2.Environment(
@@ -44,3 +49,12 @@ def render(template, **values):
         return environment.get_template(template).render(**values)
     except (jinja2.UndefinedError, TypeError, ValueError) as error:  # a number's format of None is a TypeError
         raise SpecdataError(f"card {template}: {error}; a card with a missing value is not written") from None
+
+
+def project_url() -> str | None:
+    """Address of this project as the metadata of the installed package states it, None if it states none."""
+    try:
+        urls = importlib.metadata.metadata("specdata").get_all("Project-URL") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return next((url.partition(",")[2].strip() for url in urls), None)

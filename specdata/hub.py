@@ -2,13 +2,21 @@
 
 import contextlib
 import hashlib
+import re
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
-from specdata.files import file_sha256
+from specdata.files import file_sha256, find_recipe
 from specdata.retries import retry_after
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+def check_hub_name(name, what, option) -> None:
+    """Refuse a local name where one of the Hub has to stand."""
+    if not _HUB_NAME.fullmatch(name):
+        raise SpecdataError(f"{what} {name!r} is not a name of the Hub: give {option} ORG/NAME")
 
 
 @contextlib.contextmanager
@@ -21,37 +29,31 @@ def hub_errors(what):
         yield
     except HfHubHTTPError as error:
         said = error.server_message or next((line for line in str(error).splitlines() if line.strip()), "")
-        code = error.response.status_code
+        code, wait = error.response.status_code, retry_after(error.response.headers)
+        hint = "give the same command again" if code == 429 or code >= 500 else "mend that and give the command again"
         if code == 429:
-            wait = retry_after(error.response.headers)
-            hint = f"give the same command again {f'in {wait:.0f} s' if wait else 'later'}"
-        else:
-            hint = "give the same command again" if code >= 500 else "mend that and give the same command again"
+            hint += f" in {wait:.0f} s" if wait else " later"
         raise SpecdataError(f"{what}: the Hub answers {code} ({' '.join(said.split())[:200]}); {hint}") from error
     except HFValidationError as error:
         raise SpecdataError(f"{what}: is not a name of the Hub, such as ORG/NAME ({error})") from None
     except (httpx2.HTTPError, ConnectionError) as error:
-        reason = one_line(error)
-        raise SpecdataError(f"{what}: the Hub was not reached ({reason}); give the same command again") from error
+        raise SpecdataError(
+            f"{what}: the Hub was not reached ({one_line(error)}); give the same command again"
+        ) from error
 
 
-def token_user(*, write=False):
-    """Who the token belongs to.
+def token_user(*, write=False) -> str:
+    """Name of the user to whom the token belongs.
 
     Parameters
     ----------
     write : bool
-        Also refuse a token that only reads.
-
-    Returns
-    -------
-    str
-        Name of the user.
+        Also refuse a token that may only read.
 
     Raises
     ------
     SpecdataError
-        If there is no token, the Hub does not take it, or it only reads where `write` is set.
+        If there is no token, the Hub does not accept it, or it may only read where `write` is set.
     """
     from huggingface_hub import HfApi, constants, get_token
     from huggingface_hub.errors import HfHubHTTPError
@@ -65,19 +67,18 @@ def token_user(*, write=False):
         except HfHubHTTPError as error:
             if error.response.status_code != 401:
                 raise
-            raise SpecdataError(f"the Hub at {constants.ENDPOINT} does not take the token: {LOG_IN}") from None
+            raise SpecdataError(f"the Hub at {constants.ENDPOINT} does not accept the token: {LOG_IN}") from None
     access = user.get("auth", {}).get("accessToken", {})
     if write and access.get("role") == "read":
-        name = access.get("displayName", "in use")
         raise SpecdataError(
-            f"the token {name!r} of {user['name']} only reads: make one with the role write on "
-            f"{constants.ENDPOINT}/settings/tokens and {LOG_IN}"
+            f"the token {access.get('displayName', 'in use')!r} of {user['name']} may only read: make one with the "
+            f"role write on {constants.ENDPOINT}/settings/tokens and {LOG_IN}"
         )
     return user["name"]
 
 
-def check_access(name, repo_type="model"):
-    """Check that a repository is there and may be downloaded from, as a gated base model may not by everybody.
+def check_access(name, repo_type="model") -> None:
+    """Check that a repository exists and may be downloaded from; a gated base model may not by everybody.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def check_access(name, repo_type="model"):
     Raises
     ------
     SpecdataError
-        If it is not there, or is gated and the token has no access.
+        If it does not exist, or is gated and the token has no access.
     """
     from huggingface_hub import HfApi, constants, get_token
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
@@ -113,8 +114,8 @@ def check_access(name, repo_type="model"):
             ) from None
 
 
-def check_write(repo, repo_type):
-    """Check that a repository may be written to, or made where there is none.
+def check_write(repo, repo_type) -> bool:
+    """Check that the token may write to a repository, or make it.
 
     Parameters
     ----------
@@ -125,12 +126,12 @@ def check_write(repo, repo_type):
     Returns
     -------
     bool
-        Whether it is there.
+        Whether the repository exists.
 
     Raises
     ------
     SpecdataError
-        If the token may not, or the name is taken by a repository of another kind.
+        If the token may not, or a repository of another kind has that name.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
@@ -149,13 +150,13 @@ def check_write(repo, repo_type):
                 f"{repo}: the token of {user} may not write there; ask its owner for the role write, give the token "
                 "that right, or choose another --repo"
             ) from None
-        for other in ("model", "dataset", "space"):
-            if other != repo_type and HfApi().repo_exists(repo, repo_type=other):
-                raise SpecdataError(f"{repo}: is a {other} on the Hub, and no {repo_type}; choose another --repo")
+        for other in {"model", "dataset", "space"} - {repo_type}:
+            if HfApi().repo_exists(repo, repo_type=other):
+                raise SpecdataError(f"{repo}: is a {other} on the Hub, not a {repo_type}; choose another --repo")
     return False
 
 
-def preflight(names, *, repo=None, repo_type="model"):
+def preflight(names, *, repo=None, repo_type="model") -> list:
     """Check everything of the Hub that a training or a publication will need.
 
     Parameters
@@ -174,7 +175,7 @@ def preflight(names, *, repo=None, repo_type="model"):
     Raises
     ------
     SpecdataError
-        For the first that is not as it must be.
+        For the first requirement that is not met.
     """
     from huggingface_hub import get_token
 
@@ -191,32 +192,30 @@ def preflight(names, *, repo=None, repo_type="model"):
 
 
 def _needs(item):
-    """What a recipe needs of the Hub, or the model of that name: pairs of kind and name."""
+    """Kind and name of everything that a recipe needs of the Hub; for what is no recipe, the model of that name."""
     import yaml
 
-    from specdata.files import find_recipe
-
-    path = Path(item)
-    if path.suffix not in (".yaml", ".yml"):
-        try:
-            path = find_recipe(item)
-        except SpecdataError:
-            return [("model", item)]
     try:
-        content = yaml.safe_load(find_recipe(path).read_text(encoding="utf-8"))
+        path = find_recipe(item)
+    except SpecdataError:
+        if Path(item).suffix in (".yaml", ".yml"):
+            raise
+        return [("model", item)]
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         sets = [content.get("dataset_name"), *(part.get("path") for part in content.get("datasets") or [])]
         return [("model", content["model_name_or_path"]), *(("dataset", name) for name in sets if name)]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError):
         raise SpecdataError(f"{item}: is not a recipe of trl sft, which names a model_name_or_path") from None
 
 
-def local_folder(name, repo_type):
-    """Path of a folder, downloaded from the Hub if `name` is not a local one.
+def local_folder(name, repo_type) -> Path:
+    """Path of a folder of that name, or else of a download from the Hub.
 
     Raises
     ------
     SpecdataError
-        If it is neither here nor on the Hub.
+        If there is neither, or the token may not download it.
     """
     if Path(name).is_dir():
         return Path(name)
@@ -234,16 +233,15 @@ def local_folder(name, repo_type):
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         if isinstance(error, RepositoryNotFoundError):  # or one that is gated: say what would help
             check_access(str(name), repo_type)
-        reason = one_line(error)
-        raise SpecdataError(f"{name}: no such folder, and not to be had from the Hub ({reason})") from None
+        raise SpecdataError(f"{name}: no such folder, and no download from the Hub ({one_line(error)})") from None
 
 
-def public_name(name):
-    """A Hub name as it is; of a local path the last part only, for the folders above it are nobody's business."""
+def public_name(name) -> str:
+    """A Hub name as it is; of a local path only the last part, for the folders above it concern nobody else."""
     return Path(name).resolve().name if Path(name).exists() else str(name)
 
 
-def weights_revision(folder):
+def weights_revision(folder) -> str:
     """SHA-256 over the weight files of a local model or adapter folder.
 
     Raises

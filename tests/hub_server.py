@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import re
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -35,16 +36,17 @@ class Fault:
     """What goes wrong with requests whose method and path match, `times` times.
 
     `kind` is a status such as 500 or 429, ``cut`` (the connection is reset after `after` bytes of the request),
-    ``lost`` (the request is carried out and the connection is reset before the answer) or ``slow`` (`pause` seconds
-    before the request and before each piece of it).
+    ``lost`` (the request is carried out and the connection is reset before the answer) or ``held``: a request that has
+    arrived raises the count of `arrived`, and is carried out when `go` is set.
     """
 
     pattern: str
     kind: object
     times: int = 1
     after: int = 0
-    pause: float = 0.0
     retry_after: int | None = None
+    arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    go: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass
@@ -93,19 +95,17 @@ def running_hub(folder):
     hub = Hub(Storage(folder))
     hub.tokens = {name: hub.user(name, orgs=["org"]) for name in ("alice", "bob")}
     hub.tokens |= {"reader": hub.user("reader", "read", orgs=["org"]), "mallory": hub.user("mallory")}
-    config = uvicorn.Config(
-        _faulty(hub, _application(hub)), host="127.0.0.1", port=0, log_level="error", lifespan="off"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+    server = uvicorn.Server(uvicorn.Config(_faulty(hub, _application(hub)), log_level="error", lifespan="off"))
+    # Clients may connect as soon as the socket listens, and are answered when the server runs.
+    listening = socket.create_server(("127.0.0.1", 0))
+    hub.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    hub.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:
         yield hub
     finally:
+        for fault in hub.faults:
+            fault.go.set()
         server.should_exit = server.force_exit = True
         thread.join()
 
@@ -123,8 +123,6 @@ def _faulty(hub, application):
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if fault and fault.kind == "slow":
-                await asyncio.sleep(fault.pause)
             if fault and fault.kind == "cut" and seen > fault.after:
                 transport.abort()
                 return {"type": "http.disconnect"}
@@ -147,8 +145,9 @@ def _faulty(hub, application):
                 answer = JSONResponse({"error": "it is broken today"}, fault.kind, headers)
                 await answer(scope, receive, noted_send)
                 return
-        if fault and fault.kind == "slow":
-            await asyncio.sleep(fault.pause)
+        if fault and fault.kind == "held":
+            fault.arrived.release()
+            await asyncio.to_thread(fault.go.wait)
         with contextlib.suppress(ConnectionError):
             await application(scope, faulty_receive, noted_send)
 

@@ -95,7 +95,7 @@ def print_build(manifest: dict, output: Path) -> None:
 def tokens(
     dataset: _Dataset,
     tokenizer: Annotated[list[str] | None, typer.Option(help="A name, Hub id, folder or file; repeatable.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Tokens that a row may have.")] = 573,
+    limit: Annotated[int | None, typer.Option(min=1, help="Tokens that a row may have; else the recipe's.")] = None,
     context: Annotated[int, typer.Option(min=1, help="Tokens of the model's context.")] = 8192,
     bins: Annotated[int | None, typer.Option(min=1, max=10_000, help="Linear bins instead of the data set's.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows to look at, the first of each split.")] = 100_000,

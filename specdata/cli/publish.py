@@ -51,7 +51,7 @@ app.add_typer(publish, name="publish")
 _Folder = Annotated[Path, typer.Argument(help="The folder that specdata made.")]
 _Repo = Annotated[str, typer.Option(help="Repository on the Hub: ORG/NAME. It is made if it does not exist.")]
 _Private = Annotated[bool, typer.Option("--private", help="Make a new repository private.")]
-_Tag = Annotated[str | None, typer.Option(help="Name of this version, such as v1.0; by default made of its content.")]
+_Tag = Annotated[str | None, typer.Option(help="Name of this version, such as v1.0, beside one made of its content.")]
 _Message = Annotated[str | None, typer.Option(help="Message of the commit.")]
 _Collection = Annotated[str | None, typer.Option(help="Title of a collection of ORG; made if it does not exist.")]
 _Allow = Annotated[list[str] | None, typer.Option(help="Text that only looks like a secret or a path; repeatable.")]
@@ -68,7 +68,7 @@ def dataset(
 
     done = publish_dataset(
         folder, repo, private=private, tag=tag, message=message, collection=collection, allow=allow, dry_run=dry_run,
-        show=_print_changes,
+        show=_print_planned,
     )  # fmt: skip
     _print_published(done)
 
@@ -85,25 +85,25 @@ def adapter(
 
     done = publish_adapter(
         folder, repo, dataset=dataset, base_model=base_model, private=private, tag=tag, message=message,
-        collection=collection, allow=allow, dry_run=dry_run, show=_print_changes,
+        collection=collection, allow=allow, dry_run=dry_run, show=_print_planned,
     )  # fmt: skip
     _print_published(done)
 
 
-def _print_changes(planned) -> None:
-    """Print the files of a publication, and which of them are new, changed or the same as on the Hub."""
-    changes = planned.changes
-    groups = {"new": changes.added, "changed": changes.changed, "as it is": changes.same}
-    rows = sorted((upload.path, upload.size, what) for what, uploads in groups.items() for upload in uploads)
-    print(f"{planned.repo} ({'data set' if planned.repo_type == 'dataset' else 'adapter'}), version {planned.tag}")
-    for path, size, what in rows:
-        print(f"  {what:<9} {size:>15,}  {path}")
-    for path in changes.removed:
-        print(f"  {'removed':<9} {'':>15}  {path}")
-    sent = [upload.size for upload in changes.added + changes.changed]
-    print(f"  {len(sent)} of {len(rows)} files to send, {sum(sent):,} bytes; no secret and no local path was found")
+def _print_planned(planned) -> None:
+    """Print the files of a publication, and which of them are on the Hub already."""
+    kind = "data set" if planned.kind == "dataset" else "adapter"
+    print(f"{planned.repo} ({kind}), version {', '.join(planned.tags)}")
+    sizes = {path: len(c) if isinstance(c, bytes) else c.stat().st_size for path, c in planned.uploads.items()}
+    for path, size in sorted(sizes.items()):
+        print(f"  {'on the Hub' if path in planned.present else 'new':<10} {size:>15,}  {path}")
+    for path in planned.removed:
+        print(f"  {'removed':<10} {'':>15}  {path}")
+    print(f"  {len(sizes)} files, {sum(sizes.values()):,} bytes; no secret and no local path was found")
+    if planned.present:
+        print("  of the files on the Hub, only those that have changed are sent")
     for path in planned.left_out:
-        print(f"  stays here: {path}")
+        print(f"  not published: {path}")
     for note in planned.notes:
         print(f"  note: {note}")
 
@@ -114,7 +114,9 @@ def _print_published(done) -> None:
     if done.commit is None:
         print("nothing was sent: this was a dry run")
         return
-    place = f"{constants.ENDPOINT}/{'datasets/' if done.repo_type == 'dataset' else ''}{done.repo}"
-    print(f"{'published' if done.made else 'no change'}  {place}, commit {done.commit[:7]}, tag {done.tag}")
+    place = f"{constants.ENDPOINT}/{'datasets/' if done.kind == 'dataset' else ''}{done.repo}"
+    print(
+        f"{'published' if done.is_new else 'no change'}  {place}, commit {done.commit[:7]}, tag {', '.join(done.tags)}"
+    )
     if done.collection:
         print(f"collection {done.collection}")

@@ -120,7 +120,7 @@ def finish(folder) -> dict:
     dict
         The manifest.
     """
-    from specdata.dataset.card import write_card
+    from specdata.dataset.card import dataset_card, draw_figures
     from specdata.dataset.tokens import token_costs
 
     job, plan = load_job(folder), read_plan(folder)
@@ -139,7 +139,8 @@ def finish(folder) -> dict:
     costs = token_costs(data, manifest, recipe.tokenizers) if recipe.tokenizers else []
     costs = [replace(cost, tokenizer=public_name(cost.tokenizer)) for cost in costs]
     manifest["tokens"] = [asdict(cost) for cost in costs]
-    write_card(data, manifest, costs)
+    manifest["figures"] = draw_figures(data, manifest)
+    (data / "README.md").write_text(dataset_card(data, manifest, recipe.name), encoding="utf-8")
     (data / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     with new_folder(job.output, **_replaceable(recipe, job.output, job.overwrite)) as final:
         for entry in data.iterdir():

@@ -4,20 +4,22 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from specdata import serialize
-from specdata.cards import render
+from specdata.cards import project_url, render
 from specdata.dataset import figures, rows
 from specdata.dataset.selection import CUTS, SPLITS
+from specdata.files import file_sha256
 from specdata.prompts import INSTRUCTION
 from specdata.spectra.lines import INSTRUMENTS, LINES, TELLURIC
 from specdata.text.conversation import MAGNITUDE, MOST_EXPOSURES
 from specdata.text.encoding import SOFTENING
-from specdata.text.tokens import cost_table
+from specdata.text.tokens import TokenCost, cost_table
 
 _EXAMPLES = 4
 # Each scheme in a card reader's words; `specdata.serialize` has the grammar.
 SCHEME_WORDS = {
-    "paper": "`4|5|6` is 4.56, values are separated by ` , `, `-4|5|6` is negative, `NaN` stands for a missing value",
-    "csv": "`456` is 4.56, values are separated by commas, `-456` is negative, `NaN` stands for a missing value",
+    "paper": "`4|5|6` is 4.56, `-4|5|6` is negative, `NaN` stands for a missing value, and a comma between two spaces "
+    "separates the values: `4|5|6 , 7|5|4`",
+    "csv": "`456` is 4.56, `-456` is negative, `NaN` stands for a missing value, and commas separate the values",
     "packed": "three digits a value without separators, `656` is 4.56 and `200` is 0: value = (code - 200) / 100, so "
     "that the error is at most 0.005; `NaN` stands for a missing value",
 }
@@ -25,65 +27,96 @@ SCHEME_WORDS = {
 RESTORE = {"median": "value * row['scale']", "asinh": f"{SOFTENING} * np.sinh(value) * row['scale']", "none": "value"}
 
 
-def write_card(folder, manifest, costs):
-    """Write ``README.md`` and the figures into a data set folder.
+def draw_figures(folder, manifest) -> dict:
+    """Draw the figures of a data set from its Parquet files.
 
     Parameters
     ----------
     folder : Path
-        Holds the Parquet files.
     manifest : dict
         See `specdata.dataset.build.build`.
-    costs : list of TokenCost
-        What the rows cost, for the table; it may be empty.
+
+    Returns
+    -------
+    dict
+        SHA-256 of each figure by its path in the folder, for the manifest.
     """
-    recipe, counts = manifest["recipe"], manifest["counts"]
-    first = next(iter(manifest["configs"]))
-    tables = {split: sorted(folder.glob(f"{first}/{split}-*.parquet")) for split in SPLITS}
-    redshifts = {split: _column(paths, "z") for split, paths in tables.items()}
+    recipe, counts, first = manifest["recipe"], manifest["counts"], next(iter(manifest["configs"]))
+    tables, redshifts = _redshifts(folder, first)
     (folder / "figures").mkdir()
-    edges = [row["z_min"] for row in manifest["redshift_bins"]] + [manifest["redshift_bins"][-1]["z_max"]]
-    kind = "mock galaxies" if counts["mock"] else "galaxies"
-    title = f"{recipe['name']}: {counts['sampled']:,} {kind}"
-    figures.redshift_histogram(folder / "figures" / "redshifts.png", redshifts, edges=edges, title=title)
-    examples = _spread_over_redshift(tables["train"], redshifts["train"])
-    edges = manifest["configs"][first]["edges"]
-    plain = manifest["configs"][first]["normalisation"] == "none"
-    unit = r"flux ($10^{-17}$ erg/s/cm$^2$/Å)" if plain else "flux / median flux"
-    figures.example_spectra(folder / "figures" / "examples.png", examples, edges=edges, title=_grid(edges), unit=unit)
-    if costs:
-        figures.token_figure(folder / "figures" / "tokens.png", costs, title=f"{recipe['name']}: what a sample costs")
-    text = render(
+    bins = manifest["redshift_bins"]
+    title = f"{recipe['name']}: {counts['sampled']:,} {'mock galaxies' if counts['mock'] else 'galaxies'}"
+    paths = [folder / "figures" / name for name in ("redshifts.png", "examples.png", "tokens.png")]
+    edges = [row["z_min"] for row in bins] + [bins[-1]["z_max"]]
+    figures.redshift_histogram(paths[0], redshifts, edges=edges, title=title)
+    examples, made = _spread_over_redshift(tables["train"], redshifts["train"]), manifest["configs"][first]
+    unit = r"flux ($10^{-17}$ erg/s/cm$^2$/Å)" if made["normalisation"] == "none" else "flux / median flux"
+    figures.example_spectra(paths[1], examples, edges=made["edges"], title=_grid(made["edges"]), unit=unit)
+    if manifest["tokens"]:
+        costs = [TokenCost(**cost) for cost in manifest["tokens"]]
+        figures.token_figure(paths[2], costs, title=f"{recipe['name']}: tokens of a sample")
+    return {f"figures/{path.name}": file_sha256(path) for path in paths if path.exists()}
+
+
+def dataset_card(folder, manifest, name, *, tag=None) -> str:
+    """Render the card of a data set from its manifest and its Parquet files.
+
+    Parameters
+    ----------
+    folder : Path
+    manifest : dict
+    name : str
+        Under which the data set is loaded: a folder, or its name on the Hub.
+    tag : str, optional
+        For a card on the Hub, the tag of this version, which the examples load.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    SpecdataError
+        If a value is missing.
+    """
+    configs, counts = manifest["configs"], manifest["counts"]
+    first = next(iter(configs))
+    redshifts = np.concatenate(list(_redshifts(folder, first)[1].values()))
+    split = "test" if counts["splits"].get("test") else "train"
+    return render(
         "dataset.md",
+        name=name,
+        tag=tag,
+        first=first,
+        file=next((file for file in manifest["files"] if file.startswith(f"{first}/{split}-")), None),
         manifest=manifest,
-        recipe=recipe,
+        recipe=manifest["recipe"],
         counts=counts,
         cuts=CUTS,
         columns={"spectra": rows.SPECTRA}
-        | {
-            name: rows.TEXT | (rows.CONVERSATION if "turns" in config else {})
-            for name, config in manifest["configs"].items()
-        },
+        | {config: rows.TEXT | (rows.CONVERSATION if "turns" in made else {}) for config, made in configs.items()},
         conversation={
-            "instruments": INSTRUMENTS,
-            "telluric": TELLURIC,
-            "lines": LINES,
-            "times": MOST_EXPOSURES,
+            "instruments": INSTRUMENTS, "telluric": TELLURIC, "lines": LINES, "times": MOST_EXPOSURES,
             "magnitude": MAGNITUDE,
         },
-        grids={name: _grid(config["edges"]) for name, config in manifest["configs"].items()},
+        grids={config: _grid(made["edges"]) for config, made in configs.items()},
         schemes=serialize.SCHEMES,
         scheme_words=SCHEME_WORDS,
         instruction=INSTRUCTION,
         restore=RESTORE,
-        rows_counted=costs[0].rows if costs else 0,
-        token_table=cost_table(costs),
+        token_table=cost_table([TokenCost(**cost) for cost in manifest["tokens"]]),
         size_category=_size_category(counts["sampled"]),
-        examples={name: _example(folder, name) for name in manifest["configs"]},
+        examples={config: _example(folder, config) for config in configs},
         short=[row for row in manifest["redshift_bins"] if row["taken"] < row["asked"]],
-        z_span=[float(f(np.concatenate(list(redshifts.values())))) for f in (np.min, np.max)],
-    )
-    (folder / "README.md").write_text(text, encoding="utf-8")
+        z_span=[float(redshifts.min()), float(redshifts.max())],
+        project=project_url(),
+    )  # fmt: skip
+
+
+def _redshifts(folder, config):
+    """Parquet files and redshifts of each split."""
+    tables = {split: sorted(folder.glob(f"{config}/{split}-*.parquet")) for split in SPLITS}
+    return tables, {split: _column(paths, "z") for split, paths in tables.items()}
 
 
 def _column(paths, name):

@@ -125,7 +125,7 @@ def token_figure(path, costs, *, title):
     ----------
     path : path-like
     costs : list of specdata.text.tokens.TokenCost
-        In the order of the bars, from the top; all with the same limit.
+        In the order of the bars, from the top.
     title : str
     """
     from matplotlib.patches import Patch
@@ -134,8 +134,7 @@ def token_figure(path, costs, *, title):
     groups = [[cost for cost in costs if cost.tokenizer == tokenizer] for tokenizer in tokenizers]
     sizes = [len(group) + 1.1 for group in groups]
     figure, panels = new_figure(8, 0.42 * sum(sizes) + 1.1, rows=len(groups), heights=sizes)
-    limit = costs[0].limit
-    end = 1.45 * max(limit, *(cost.maximum for cost in costs))  # the words stand to the right of the marks
+    end = 1.45 * max(max(cost.limit, cost.maximum) for cost in costs)  # the words stand to the right of the marks
     for axes, tokenizer, group in zip(panels, tokenizers, groups, strict=True):
         rows = range(len(group))
         fits = [cost.over_limit == 0 for cost in group]
@@ -146,12 +145,14 @@ def token_figure(path, costs, *, title):
         axes.plot(low + high, [*rows, *rows], "|", color="0.15", ms=9, mew=1.4, label="min and max")
         percentile = [cost.percentile_99 for cost in group]
         axes.plot(percentile, rows, "D", color="0.15", ms=4, mfc="white", label="99 % of the rows")
-        axes.axvline(limit, color="0.15", lw=1, ls="--", zorder=0, label=f"limit {limit:,}")
+        limits = [cost.limit for cost in group]
+        axes.vlines(limits, [row - 0.5 for row in rows], [row + 0.5 for row in rows], color="0.15", lw=1, ls="--",
+                    zorder=0, label="limit " + " or ".join(f"{limit:,}" for limit in sorted(set(limits))))  # fmt: skip
         for row, cost in enumerate(group):
             over = f", {cost.over_limit:,} rows over" if cost.over_limit else ""
             axes.annotate(
                 f"{cost.per_value:.2f} a value{over}",
-                (max(cost.maximum, limit if cost.maximum > 0.7 * limit else 0), row),
+                (max(cost.maximum, cost.limit if cost.maximum > 0.7 * cost.limit else 0), row),
                 xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5, color="0.15",
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
             )  # fmt: skip

@@ -100,7 +100,7 @@ def _count_rows(spectra, scale, index, tokenizer, encoding, bar):
 
 
 def token_costs(
-    folder, manifest, tokenizers, *, limit=PAPER_LIMIT, context=CONTEXT, most_rows=MOST_ROWS, bins=None, progress=False
+    folder, manifest, tokenizers, *, limit=None, context=CONTEXT, most_rows=MOST_ROWS, bins=None, progress=False
 ) -> list[TokenCost]:
     """Measure what rows of a data set cost, as they are and in every scheme.
 
@@ -112,7 +112,9 @@ def token_costs(
         Of the data set; its `files` and `configs`.
     tokenizers : sequence of str
         Names as for `specdata.text.tokenizer.load_tokenizer`.
-    limit, context : int
+    limit : int, optional
+        Tokens that a row may have; by default what the recipe allows its config, and otherwise 573, the paper's limit.
+    context : int
         Tokens.
     most_rows : int
         Rows to look at: the first ones of each split in proportion, which are a fair sample.
@@ -129,13 +131,13 @@ def token_costs(
     for name in tokenizers:  # so that one that is missing is told at once
         load_tokenizer(name)
     first_rows = functools.partial(_first_rows, folder, manifest, most_rows)
-    samples, written = [], []  # name, number of bins, series and chats of each way to write the rows
+    samples, written = [], []  # name, number of bins, series, chats and limit of each way to write the rows
     for config, made in manifest["configs"].items():
         text = [row for batch in first_rows(config, ["prompt", "completion"]) for row in batch.to_pylist()]
         chats = [row["prompt"] + row["completion"] for row in text]
-        samples.append(
-            (f"config `{config}`", len(made["edges"]) - 1, [prompts.read_series(row["prompt"]) for row in text], chats)
-        )
+        series = [prompts.read_series(row["prompt"]) for row in text]
+        allowed = limit or (made.get("limit") or made.get("fit") or {}).get("tokens", PAPER_LIMIT)
+        samples.append((f"config `{config}`", len(made["edges"]) - 1, series, chats, allowed))
         written.append((made["scheme"], made["normalisation"], made["edges"]))
     first = next(iter(manifest["configs"]))
     base = Encoding.from_dict(manifest["configs"][first], first)
@@ -151,11 +153,11 @@ def token_costs(
             series = encoding.encode(np.concatenate(flux), scale)[0].to_pylist()
             turns = [prompts.build_row(text, value) for text, value in zip(series, z, strict=True)]
             chats = [row["prompt"] + row["completion"] for row in turns]
-            samples.append((f"scheme `{scheme}`", len(edges) - 1, series, chats))
+            samples.append((f"scheme `{scheme}`", len(edges) - 1, series, chats, limit or PAPER_LIMIT))
     todo = [(tokenizer, *sample) for tokenizer in tokenizers for sample in samples]
     return [
-        token_cost(name, tokenizer, series, chats, n, context=context, limit=limit)
-        for tokenizer, name, n, series, chats in tqdm(todo, unit=" texts", desc="tokens", disable=not progress)
+        token_cost(name, tokenizer, series, chats, n, context=context, limit=allowed)
+        for tokenizer, name, n, series, chats, allowed in tqdm(todo, unit=" texts", desc="tokens", disable=not progress)
     ]
 
 

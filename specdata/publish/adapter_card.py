@@ -1,30 +1,28 @@
-"""The adapter's folder: its weights, its card, its results and figure, and nothing else of the training run."""
+"""The folder of an adapter: weights, results and figures, what its card is made of, and nothing else of a training."""
 
 import contextlib
 import json
 import math
-import re
 import shutil
 from pathlib import Path
 
 import yaml
 
-from specdata.cards import render
+from specdata.cards import project_url, render
 from specdata.errors import SpecdataError, one_line
 from specdata.evaluation.metrics import NAMES, POSTERIOR_NAMES
 from specdata.files import new_folder
-from specdata.hub import weights_revision
+from specdata.hub import check_hub_name, hub_errors, weights_revision
+from specdata.publish.contents import CARD, CONFIG, RECIPE, TOKENIZER, WEIGHTS
 from specdata.results import CALIBRATION, load_results
 from specdata.results import CONTENTS as EVALUATION
 
-# What makes an adapter: weights, config, and the tokenizer that it was trained with. No checkpoints, no optimizer
-# state, no training_args.bin (a pickle), no placeholder card.
-_KEPT = ("adapter_model.safetensors", "adapter_config.json", "tokenizer*", "special_tokens_map.json", "*.jinja")
-CONTENTS = (*_KEPT, "README.md", "recipe.yaml", *EVALUATION, ".gitattributes", ".cache")
-# What `trl sft` takes for a key that a recipe leaves out.
+CARD_DATA = "card.json"  # what no other file of the folder says
+CONTENTS = (WEIGHTS, CONFIG, *TOKENIZER, CARD, CARD_DATA, RECIPE, *EVALUATION, ".gitattributes", ".cache")
+# Values that `trl sft` takes for keys that a recipe leaves out.
 _DEFAULTS = {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "learning_rate": 2e-5, "num_train_epochs": 3,
              "per_device_train_batch_size": 8}  # fmt: skip
-_RECIPE_KEYS = (
+_SHOWN = (
     "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
     "lr_scheduler_type", "warmup_steps", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "max_length",
     "dtype", "seed",
@@ -32,26 +30,24 @@ _RECIPE_KEYS = (
 
 
 def write_adapter(
-    training, results_folder, recipe, output, *, base_model=None, note=None, overrides=None, overwrite=False
-):
+    training, results_folder, recipe, output, *, base_model=None, note="", overrides=None, overwrite=False
+) -> None:
     """Gather a trained adapter, its results and its card in one folder, ready for the Hub.
 
     Parameters
     ----------
-    training : path-like
-        Output folder of ``trl sft``.
-    results_folder : path-like
-        Output folder of `specdata.evaluation.evaluate.evaluate` for this very adapter.
+    training, results_folder : path-like
+        Output folders of ``trl sft``, and of `specdata.evaluation.evaluate.evaluate` for this very adapter.
     recipe : path-like
         The recipe that it was trained with.
     output : path-like
         Folder to make.
     base_model : str, optional
         Hub name of the base model; needed where a local copy of it was used.
-    note : str, optional
+    note : str
         A paragraph that the card begins with.
     overrides : dict of str to str, optional
-        Settings that took the place of the recipe's on the command line of ``trl sft``, as they were written there.
+        Settings that the command line of ``trl sft`` gave in place of the recipe's, as they were written there.
     overwrite : bool
 
     Raises
@@ -61,45 +57,93 @@ def write_adapter(
         this recipe.
     """
     training, results_folder = Path(training), Path(results_folder)
-    config = _json(training / "adapter_config.json")
-    results = load_results(results_folder)
+    config, results = _json(training / CONFIG), load_results(results_folder)
     if results["model"]["adapter_revision"] != weights_revision(training):
         raise SpecdataError(f"{results_folder}: holds results of another adapter than {training}; evaluate again")
-    content = _recipe(recipe, overrides or {})
-    checked = _check_recipe(content, recipe, config, training, results["dataset"]["n_train"])
-    base_model = base_model or results["model"]["base"]
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", base_model):
-        raise SpecdataError(
-            f"base model {base_model!r} is not a Hub name: give --base-model, such as meta-llama/Llama-3.1-8B-Instruct"
-        )
-    with new_folder(output, marker="adapter_config.json", contents=CONTENTS, overwrite=overwrite) as folder:
-        for pattern in _KEPT:
-            for file in sorted(training.glob(pattern)):
-                shutil.copyfile(file, folder / file.name)
-        # `trl sft` wrote where the base model lay on its disk; others need its name.
-        config["base_model_name_or_path"] = base_model
-        (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        for name in EVALUATION:
-            if name != CALIBRATION or "posterior" in results:
-                shutil.copyfile(results_folder / name, folder / name)
-        shutil.copyfile(recipe, folder / "recipe.yaml")
-        text = render(
-            "adapter.md",
-            base_model=base_model,
-            folder=Path(output).name,
-            config=config,
-            results=results,
-            dataset=results["dataset"],
-            names=NAMES,
-            posterior_names=POSTERIOR_NAMES,
-            settings={
-                key: value for key in _RECIPE_KEYS if (value := content.get(key, _DEFAULTS.get(key))) is not None
-            },
-            overrides=overrides or {},
-            checked=checked,
-            note=note or "",
-        )
-        (folder / "README.md").write_text(text, encoding="utf-8")
+    settings = _settings(recipe, overrides or {})
+    card_data = {
+        "note": note,
+        "overrides": overrides or {},
+        "checked": _check_settings(settings, recipe, config, training, results["dataset"]["n_train"]),
+        "licence": licence(base) if (base := Path(config["base_model_name_or_path"])).is_dir() else None,
+    }
+    # `trl sft` wrote where the base model lay on its disk; others need its name.
+    config["base_model_name_or_path"] = base_model or results["model"]["base"]
+    check_hub_name(config["base_model_name_or_path"], "base model", "--base-model")
+    with new_folder(output, marker=CONFIG, contents=CONTENTS, overwrite=overwrite) as folder:
+        sources = [training / name for name in (WEIGHTS, *TOKENIZER) if name == WEIGHTS or (training / name).exists()]
+        sources += [results_folder / name for name in EVALUATION if name != CALIBRATION or "posterior" in results]
+        for source in sources:
+            shutil.copyfile(source, folder / source.name)
+        shutil.copyfile(recipe, folder / RECIPE)
+        for name, content in ((CONFIG, config), (CARD_DATA, card_data)):
+            (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (folder / CARD).write_text(adapter_card(folder, Path(output).name), encoding="utf-8")
+
+
+def adapter_card(folder, name, *, hub=None) -> str:
+    """Render the card of an adapter from the files in its folder.
+
+    Parameters
+    ----------
+    folder : Path
+        See `write_adapter`.
+    name : str
+        Under which the adapter is loaded: a folder, or its name on the Hub.
+    hub : dict, optional
+        For a card on the Hub, names there: of the `dataset` and the `base_model`, of the `tokenizer`; the `licence` of
+        the base model, see `licence`; and the `rank` that vLLM needs.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    SpecdataError
+        If a file or a value is missing.
+    """
+    config, results, card_data = _json(folder / CONFIG), load_results(folder), _json(folder / CARD_DATA)
+    settings = _DEFAULTS | _settings(folder / RECIPE, card_data.get("overrides") or {})
+    local = {
+        "dataset": results["dataset"]["name"], "base_model": config["base_model_name_or_path"], "tokenizer": name,
+        "licence": card_data.get("licence"),
+    }  # fmt: skip
+    names = local | {key: value for key, value in (hub or {}).items() if value is not None}
+    return render(
+        "adapter.md",
+        name=name,
+        on_hub=hub is not None,
+        config=config,
+        results=results,
+        scored=results["dataset"],
+        metrics=NAMES,
+        posterior_metrics=POSTERIOR_NAMES,
+        settings={key: settings[key] for key in _SHOWN if settings.get(key) is not None},
+        project=project_url(),
+        **{key: card_data.get(key) for key in ("note", "overrides", "checked")},
+        **names,
+    )
+
+
+def licence(base_model) -> dict | None:
+    """Read the licence of a base model from its card, on the Hub or in its folder.
+
+    Returns
+    -------
+    dict or None
+        `license`, `license_name` and `license_link` as far as the card states them; None if it states nothing.
+    """
+    from huggingface_hub import ModelCard
+    from huggingface_hub.errors import EntryNotFoundError
+
+    with hub_errors(base_model):
+        try:
+            source = Path(base_model) / CARD if Path(base_model).is_dir() else base_model
+            stated = ModelCard.load(source, ignore_metadata_errors=True).data.to_dict()
+        except (EntryNotFoundError, FileNotFoundError, ValueError):
+            return None
+    return {key: stated[key] for key in ("license", "license_name", "license_link") if stated.get(key)} or None
 
 
 def _json(path):
@@ -109,7 +153,8 @@ def _json(path):
         raise SpecdataError(f"{path}: is missing or not JSON; train or evaluate again") from None
 
 
-def _recipe(path, overrides):
+def _settings(path, overrides):
+    """Settings of a recipe of `trl sft` and of its command line."""
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -127,9 +172,9 @@ def _value(text):
     return {"true": True, "false": False}.get(text.lower(), text.split() if " " in text else text)
 
 
-def _check_recipe(content, path, config, training, rows):
-    """Compare what the recipe says with what the training left behind, and return the keys that could be compared."""
-    said = _DEFAULTS | content
+def _check_settings(settings, path, config, training, rows):
+    """Compare the settings with what the training left behind, and return the keys that could be compared."""
+    said = _DEFAULTS | settings
     found = {"lora_r": config["r"], "lora_alpha": config["lora_alpha"], "lora_dropout": config["lora_dropout"]}
     modules = said.get("lora_target_modules", "all-linear")
     modules = [modules] if isinstance(modules, str) else modules
@@ -139,20 +184,19 @@ def _check_recipe(content, path, config, training, rows):
     if states:  # a recipe may save no checkpoint
         state = _json(states[-1])
         found["per_device_train_batch_size"] = state["train_batch_size"]
-        # The last checkpoint may lie before the end, and the log may miss the peak of the learning rate.
-        epochs = state["epoch"] * state["max_steps"] / state["global_step"]
-        rate = max((entry["learning_rate"] for entry in state["log_history"] if "learning_rate" in entry), default=0)
         if said.get("max_steps", -1) > 0:
             found["max_steps"] = state["max_steps"]
-        else:
+        else:  # the last checkpoint may lie before the end
+            epochs = state["epoch"] * state["max_steps"] / state["global_step"]
             near = abs(epochs - said["num_train_epochs"]) <= 0.05 * said["num_train_epochs"]
             found["num_train_epochs"] = said["num_train_epochs"] if near else round(epochs, 2)
-        if rate:
+        if rate := max((entry.get("learning_rate", 0) for entry in state["log_history"]), default=0):
+            # The log may miss the peak of the learning rate.
             near = 0.2 * float(said["learning_rate"]) < rate < 1.001 * float(said["learning_rate"])
             found["learning_rate"] = said["learning_rate"] if near else rate
-        # With rows of more tokens than the recipe lets through, it was another limit, or other data.
+        # If rows had more tokens than the recipe allows, the training had another limit or other data. Of a mixture,
+        # the first data set has the spectra; without shares the number of the other rows is not known.
         seen = [(e["num_tokens"], e["epoch"]) for e in state["log_history"] if "num_tokens" in e and e.get("epoch")]
-        # Of a mixture, the first data set has the spectra; without shares the others' rows are not known.
         shares = [part.get("fraction") for part in said.get("datasets") or [{"fraction": 1}]]
         rows = rows * sum(shares) / shares[0] if all(shares) else math.inf
         tokens = seen[-1][0] / (seen[-1][1] * rows) if seen else 0

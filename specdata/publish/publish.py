@@ -2,66 +2,44 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from specdata.dataset.card import dataset_card
 from specdata.dataset.manifest import MANIFEST, read_manifest
 from specdata.errors import SpecdataError
-from specdata.hub import check_access, check_write
-from specdata.publish.checks import check_adapter, check_apart, check_dataset, check_hub_name
-from specdata.publish.collection import add_to_collection
-from specdata.publish.commit import (
-    State,
-    check_owner,
-    check_tag,
-    commit,
-    compare,
-    make_repository,
-    name_commit,
-    read_state,
-)
-from specdata.publish.contents import ADAPTER_OWNS, DATASET_OWNS, adapter_contents, dataset_card, dataset_contents
-from specdata.publish.lora import check_lora
+from specdata.hub import check_access, check_hub_name, check_write, hub_errors
+from specdata.publish.adapter_card import adapter_card, licence
+from specdata.publish.checks import check_adapter, check_dataset, check_not_trained_on
+from specdata.publish.commit import Repository, add_to_collection, commit, outdated, read_repository
+from specdata.publish.compatible import check_lora, same_tokenizer
+from specdata.publish.contents import CARD, CONFIG, OWNED, adapter_files, dataset_files, left_out
 from specdata.publish.scan import scan
-from specdata.publish.tokenizer import same_tokenizer
 from specdata.results import load_results
 
 PAPER = "2508.10075"
-_TAG = re.compile(r"(?!.*\.\.)(?!.*\.lock$)[\w][\w.+-]*")
+_MARKERS = {"dataset": MANIFEST, "model": CONFIG}  # show that a repository was published by specdata
+_TAG = re.compile(r"(?!main$)(?!.*\.\.)(?!.*\.lock$)\w[\w.+-]*")
 
 
 @dataclass(frozen=True)
-class Published:
-    """What a publication did, or would do.
-
-    Attributes
-    ----------
-    repo, repo_type, tag : str
-    changes : specdata.publish.commit.Changes
-    left_out : list of str
-        Files of the folder that stay here.
-    notes : list of str
-        What the user should know.
-    commit : str or None
-        The commit that holds everything; None where nothing was sent.
-    made : bool
-        Whether it is a new commit.
-    collection : str or None
-        Its address.
-    """
+class Publication:
+    """What is to be published, and after that what came of it."""
 
     repo: str
-    repo_type: str
-    tag: str
-    changes: object
-    left_out: list
-    notes: list
-    commit: str | None = None
-    made: bool = False
-    collection: str | None = None
+    kind: str  # "dataset" or "model"
+    uploads: dict  # content as bytes or as the path of a local file, by path in the repository
+    left_out: list  # files of the folder that are not published
+    notes: list  # what the user should know
+    tags: list  # names of this version; the first is made of the content
+    present: frozenset = frozenset()  # files in the repository before
+    removed: list = ()  # those of them that are removed
+    commit: str | None = None  # holds everything; None after a dry run
+    is_new: bool = False  # whether that commit was made now
+    collection: str | None = None  # its address
 
 
-def publish_dataset(folder, repo, *, tag=None, show=None, **options):
+def publish_dataset(folder, repo, *, dry_run=False, **options) -> Publication:
     """Publish a data set of `specdata.dataset.build.build`.
 
     Parameters
@@ -69,11 +47,11 @@ def publish_dataset(folder, repo, *, tag=None, show=None, **options):
     folder : path-like
     repo : str
         ``ORG/NAME``.
-    tag : str, optional
-        Name of this version, by default ``data-`` and its revision.
-    show : callable, optional
-        Called with a `Published` that says what will be done, before it is.
+    dry_run : bool
+        Check, scan and list everything, and send nothing.
     **options
+        tag : str
+            A further name of this version.
         private : bool
             Make a private repository.
         message : str
@@ -82,36 +60,31 @@ def publish_dataset(folder, repo, *, tag=None, show=None, **options):
             Title of a collection that it is put into; see `specdata.publish.commit.add_to_collection`.
         allow : sequence of str
             See `specdata.publish.scan.scan`.
-        dry_run : bool
-            Send nothing.
-
-    Returns
-    -------
-    Published
+        show : callable
+            Called with the `Publication` before anything is sent.
 
     Raises
     ------
     SpecdataError
-        If the token may not, the repository is another one, the data set is not what its card says, or it holds
-        something that is nobody's business.
+        If the token may not, anything in the folder does not agree with the rest, a secret or a local path was found,
+        somebody else publishes meanwhile, or the Hub cannot be reached.
     """
     folder = Path(folder)
-    _check_names(folder, repo, tag)
-    there = _ask(repo, "dataset", options)
+    _check_first(folder, repo, "dataset", options, dry_run)
     manifest = read_manifest(folder, folder)
+    files = dataset_files(folder, manifest)
     check_dataset(folder, manifest, repo)
-    default = f"data-{manifest['revision'][:12]}"
-    uploads, left_out = dataset_contents(folder, manifest, repo, tag or default)
-    scan(uploads, namespace=repo.partition("/")[0], allow=options.get("allow") or ())
-    message = f"{manifest['recipe']['name']}: {manifest['counts']['sampled']:,} spectra, revision {default[5:]}"
-    return _publish(
-        repo, "dataset", uploads, left_out, [], there, show, options, tag=tag, default=default, message=message,
-        owns=DATASET_OWNS, marker=MANIFEST, items=[(repo, "dataset")],
-        named=lambda name: [dataset_card(folder, manifest, repo, name), *uploads[1:]],
-    )  # fmt: skip
+    name, revision = manifest["recipe"]["name"], manifest["revision"][:12]
+    uploads = {CARD: dataset_card(folder, manifest, repo, tag=f"data-{revision}").encode(), **files}
+    notes = []
+    if (folder / CARD).read_text(encoding="utf-8") != dataset_card(folder, manifest, name):
+        notes.append(f"the changes in {CARD} are not published: the card on the Hub is made of {MANIFEST} and the rows")
+    planned = Publication(repo, "dataset", uploads, left_out(folder, uploads), notes, [f"data-{revision}"])
+    message = f"{name}: {manifest['counts']['sampled']:,} spectra, revision {revision}"
+    return _send(planned, message, [(repo, "dataset")], dry_run, **options)
 
 
-def publish_adapter(folder, repo, *, dataset=None, base_model=None, tag=None, show=None, **options):
+def publish_adapter(folder, repo, *, dataset=None, base_model=None, dry_run=False, **options) -> Publication:
     """Publish an adapter of `specdata.publish.adapter_card.write_adapter`.
 
     Parameters
@@ -121,105 +94,103 @@ def publish_adapter(folder, repo, *, dataset=None, base_model=None, tag=None, sh
         ``ORG/NAME``.
     dataset, base_model : str, optional
         Names on the Hub of the data set and the base model; needed where local copies of them were used.
-    tag, show, **options
-        As for `publish_dataset`; the tag is by default ``adapter-`` and the hash of the weights.
-
-    Returns
-    -------
-    Published
+    dry_run, **options
+        As for `publish_dataset`.
 
     Raises
     ------
     SpecdataError
-        As for `publish_dataset`, and if the base model is gated and not to be had, the data set on the Hub is not the
-        one that was scored on, or training rows were scored.
+        As for `publish_dataset`, and if the base model is gated and the token has no access, the data set on the Hub is
+        not the one that was scored on, training rows were scored, or vLLM would not load the adapter.
     """
     folder = Path(folder)
-    _check_names(folder, repo, tag)
-    there = _ask(repo, "model", options)
+    _check_first(folder, repo, "model", options, dry_run)
     results = load_results(folder, "publish the folder that `specdata card` makes")
     scored = check_adapter(folder, results, repo)
-    needed = check_lora(folder)
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    dataset, base_model = dataset or results["dataset"]["name"], base_model or config["base_model_name_or_path"]
+    rank = check_lora(folder)
+    dataset = dataset or results["dataset"]["name"]
+    base_model = base_model or json.loads((folder / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
     check_hub_name(base_model, "base model", "--base-model")
     check_hub_name(dataset, "data set", "--dataset")
     check_access(base_model)
     check_access(dataset, "dataset")
-    check_apart(dataset, results["dataset"], scored)
+    check_not_trained_on(scored, dataset, results["dataset"])
     same = same_tokenizer(folder, base_model)
-    names = {"dataset": dataset, "base_model": base_model, "rank": needed}
-    uploads, left_out = adapter_contents(folder, results, config, repo, **names, same_tokenizer=same)
-    scan(uploads, namespace=repo.partition("/")[0], allow=options.get("allow") or ())
-    notes = [f"vLLM: --enable-lora --max-lora-rank {needed}"]
+    names = {"dataset": dataset, "base_model": base_model, "tokenizer": base_model if same else repo}
+    card = adapter_card(folder, repo, hub=names | {"rank": rank, "licence": licence(base_model)})
+    uploads = {CARD: card.encode(), **adapter_files(folder, results, repo, names)}
+    notes = [f"vLLM: --enable-lora --max-lora-rank {rank}"]
     if same:
-        notes.append(f"the tokenizer is that of {base_model} and stays here")
-    ours, constant = results["metrics"]["mae"]["value"], results["baselines"]["constant"]["metrics"]["mae"]["value"]
-    if ours >= constant:
-        notes.append("this adapter is no better than a constant in MAE, and its card says so")
-    default = f"adapter-{results['model']['adapter_revision'][:12]}"
-    score = f"MAE {ours:.4f} on {results['dataset']['n']} rows"
-    return _publish(
-        repo, "model", uploads, left_out, notes, there, show, options, tag=tag, default=default,
-        message=f"LoRA adapter of {base_model}, {score}", owns=ADAPTER_OWNS, marker="adapter_config.json",
-        items=[(dataset, "dataset"), (repo, "model")],
-    )  # fmt: skip
+        notes.append(f"the tokenizer is that of {base_model} and is not published again")
+    if results["baselines"]["constant"]["verdict"] != "better":
+        notes.append("the MAE of this adapter is not clearly lower than that of a constant, and its card says so")
+    tag = f"adapter-{results['model']['adapter_revision'][:12]}"
+    planned = Publication(repo, "model", uploads, left_out(folder, uploads), notes, [tag])
+    message = f"LoRA adapter of {base_model}, MAE {results['metrics']['mae']['value']:.4f}"
+    return _send(planned, message, [(dataset, "dataset"), (repo, "model")], dry_run, **options)
 
 
-def _check_names(folder, repo, tag):
+def _check_first(folder, repo, kind, options, dry_run):
+    """Refuse wrong arguments, and a token that may not publish; a dry run needs none."""
     if not folder.is_dir():
-        raise SpecdataError(f"{folder}: is no folder; give the one that specdata made")
+        raise SpecdataError(f"{folder}: is not a folder; give one that specdata made")
     check_hub_name(repo, "repository", "--repo")
-    if tag is not None and not _TAG.fullmatch(tag):
-        raise SpecdataError(f"--tag {tag}: is no name for a tag; write one such as v1.0")
+    if options.get("tag") and not _TAG.fullmatch(options["tag"]):
+        raise SpecdataError(f"--tag {options['tag']}: cannot be the name of a tag; write one such as v1.0")
+    if not dry_run:
+        check_write(repo, kind)
 
 
-def _ask(repo, repo_type, options):
-    """Whether the repository is there, after a look at what the token may; a dry run needs none."""
-    return None if options.get("dry_run") else check_write(repo, repo_type)
+def _send(
+    planned, own_message, items, dry_run, *, tag=None, private=False, message=None, collection=None, allow=(), show=None
+):
+    """Scan, list and publish; options as for `publish_dataset`."""
+    from huggingface_hub import HfApi
 
-
-def _publish(repo, repo_type, uploads, left_out, notes, there, show, options, *, tag, default, message, owns, marker,
-             items, named=None):  # fmt: skip
-    """Compare with what is there, show it, and send what is not.
-
-    `named` gives the uploads under another tag, which their card names.
-    """
+    repo, kind, owner = planned.repo, planned.kind, planned.repo.partition("/")[0]
+    scan(planned.uploads, owner=owner, allow=allow or ())
     try:
-        state = read_state(repo, repo_type)
+        there = read_repository(repo, kind)
     except SpecdataError as error:
-        if not options.get("dry_run"):
+        if not dry_run:
             raise
-        state, notes = State(None, {}, {}, False), [*notes, f"not compared with what is there: {error}"]
-    check_owner(repo, state, marker)
-    name = tag or default
-    if tag is None and named:  # without a wish, what is there under a tag of its own is left as it is
-        at_head = [other for other, oid in state.tags.items() if oid == state.head]
-        name = next((other for other in at_head if not compare(named(other), state, owns)), default)
-        uploads = named(name)
-    changes = compare(uploads, state, owns)
-    if tag is not None:
-        check_tag(repo, state, changes, tag)
-    if options.get("private") and state.head is not None and not state.private:
+        there = Repository(repo, kind)
+        planned.notes.append(f"the repository could not be looked at: {error}")
+    others = [path for path in there.files if path not in (".gitattributes", CARD) and not path.startswith("LICENSE")]
+    if others and _MARKERS[kind] not in there.files:
+        raise SpecdataError(
+            f"{repo}: holds {min(others)} and no {_MARKERS[kind]}, so it was not published by specdata; choose another "
+            "--repo"
+        )
+    if there.tags.get(tag, there.head) != there.head:
+        raise SpecdataError(
+            f"{repo}: the tag {tag} names an earlier commit, {there.tags[tag][:7]}, and a tag is never moved; choose "
+            "another --tag"
+        )
+    if private and there.head is not None and not there.private:
         raise SpecdataError(
             f"{repo}: is public already; make it private on its page on the Hub, or leave out --private"
         )
-    planned = Published(repo, repo_type, name, changes, left_out, notes)
+    removed = outdated(there.files, planned.uploads, OWNED[kind])
+    tags = [*planned.tags, *([tag] if tag else [])]
+    planned = replace(planned, present=there.files, removed=removed, tags=tags)
     if show is not None:
         show(planned)
-    if options.get("dry_run"):
+    if dry_run:
         return planned
-    if state.head is None:
-        state = make_repository(repo, repo_type, options.get("private"))
-        changes = compare(uploads, state, owns)
-    oid, made = state.head, bool(changes)
-    if made:
-        oid = commit(repo, repo_type, uploads, changes, state, options.get("message") or message, owns)
-    if name not in state.tags:  # a tag of our own making names the content, and stays where that came up
-        name_commit(repo, repo_type, oid, name)
+    with hub_errors(repo):
+        if there.head is None:
+            HfApi().create_repo(repo, repo_type=kind, private=private or None, exist_ok=True)
+            there = read_repository(repo, kind)
+        oid = commit(there, planned.uploads, message or own_message, OWNED[kind])
+        for name in set(tags) - set(there.tags):
+            HfApi().create_tag(repo, tag=name, revision=oid, repo_type=kind)
+    if there.tags.get(tag, oid) != oid:
+        raise SpecdataError(
+            f"{repo}: published as commit {oid[:7]}, but the tag {tag} names commit {there.head[:7]} and is never "
+            "moved; give the same command again with another --tag"
+        )
     address = None
-    if options.get("collection"):
-        space = repo.partition("/")[0]
-        items = [*items, (PAPER, "paper")]
-        address = add_to_collection(options["collection"], space, items, private=bool(options.get("private")))
-    return Published(repo, repo_type, name, planned.changes, left_out, notes, oid, made, address)
+    if collection:
+        address = add_to_collection(collection, owner, [*items, (PAPER, "paper")], private=private)
+    return replace(planned, commit=oid, is_new=oid != there.head, collection=address)

@@ -1,7 +1,9 @@
-"""Secrets and local paths in what is about to be published, looked for in its real content."""
+"""Secrets, local paths and files of a wrong kind in what is about to be published, looked for in the real content."""
 
 import functools
 import getpass
+import itertools
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
+from specdata.publish.compatible import safetensors_header
 
 # Regular expressions that Python's `re` and Arrow's RE2 read alike.
 SECRETS = {
@@ -22,63 +25,63 @@ SECRETS = {
     "a token of Slack": r"\bxox[abprs]-[A-Za-z0-9-]{20,}",
     "a password in an address": r"[a-z]+://[^/\s:@'\"]+:[^/\s:@'\"]+@[A-Za-z0-9]",
 }
-# Not the path of an address: what stands before the slash tells.
+# What stands before the slash tells a local path from the path of an address.
 _ROOTS = "home|Users|root|mnt|media|scratch|work|tmp|var|opt|lustre|gpfs|nfs|private|Volumes|workspace|data|u"
 PATHS = {
     "a local path": rf"(?:^|[^\w/.:~%-])((?:file:(?://)?)?(?:/(?:{_ROOTS})/[^\s\"'<>|,;)\]`]+))",
     "a path of Windows": r"(?:^|[^\w])([A-Za-z]:\\\\?\w[^\s\"'<>|,;)\]`]+)",
     "a path in a home folder": r"(?:^|[\s\"'=(\[`])(~[\w.-]*/[^\s\"'<>|,;)\]`]+)",
 }
-# Login names that are words, or nobody's.
+# Login names that are common words, or belong to nobody in particular.
 _GENERIC = {"root", "user", "users", "admin", "ubuntu", "runner", "jovyan", "galaxy", "guest", "test", "paper", "data"}
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt")  # which hold pieces of paths
+_PNG_TEXT, _PNG_IMAGE = (b"tEXt", b"iTXt"), (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"pHYs", b"tRNS", b"gAMA", b"sRGB")
 
 
-def scan(uploads, *, namespace="", allow=()):
-    """Refuse secrets, absolute paths and the name of the user who publishes.
+def scan(uploads, *, owner="", allow=()) -> None:
+    """Refuse secrets, absolute paths, the name of the user who publishes, and files that are not what their names say.
 
-    Text is read line by line; of Parquet files every string is, also those inside of lists; of weights the header, of
-    pictures the text that they carry.
+    Text is read line by line; of Parquet files every string is read, also those inside lists; of weights the header, of
+    pictures the text in them.
 
     Parameters
     ----------
-    uploads : iterable of specdata.publish.contents.Upload
-    namespace : str
+    uploads : dict of str to (bytes or Path)
+        Content by path in the repository.
+    owner : str
         Owner of the repository, whose name may stand in the files.
     allow : iterable of str
-        Texts that are no secret, although they look like one to this function.
+        Texts that look like secrets or local paths and are none.
 
     Raises
     ------
     SpecdataError
-        For the first that is found: the file, the place, and what it is.
+        For the first one that is found; it says the file, the place and what was found.
     """
-    allow = set(allow)
-    rules = SECRETS | PATHS | _personal(namespace)
-    for upload in tqdm(uploads, desc="scan", unit=" files", leave=False):
-        found = _parquet_finds if upload.path.endswith(".parquet") else _text_finds
-        for where, what, text in found(upload, rules):
-            if text in allow:
-                continue
-            shown = f"{text[:8]}…" if what in SECRETS else text[:100]
-            raise SpecdataError(
-                f"{upload.path}, {where}: holds {what}, {shown}; take it out, or add --allow with that text if the "
-                "world may read it"
-            )
+    rules = SECRETS | PATHS | _personal(owner)
+    for path, content in tqdm(uploads.items(), desc="scan", unit=" files", leave=False):
+        found = _parquet_finds(path, content, rules) if path.endswith(".parquet") else _text_finds(path, content, rules)
+        for where, what, text in found:
+            if text not in allow:
+                shown = f"{text[:8]}…" if what in SECRETS else text[:100]
+                raise SpecdataError(
+                    f"{path}, {where}: holds {what}, {shown}; take it out, or add --allow with that text if everybody "
+                    "may read it"
+                )
 
 
-def _personal(namespace):
-    """The login name and home folder of who publishes, as patterns."""
-    names = {}
-    home = str(Path.home())
-    if home.count("/") >= 1 and len(home) > 1:
-        names["the path of your home folder"] = rf"({re.escape(home)}/[^\s\"'<>|,;)\]`]*)"
+def _personal(owner):
+    """The home folder and the login name of the user who publishes, as patterns."""
+    rules = {"the path of your home folder": rf"({re.escape(str(Path.home()))}/[^\s\"'<>|,;)\]`]*)"}
+    if str(Path.home()) == "/":
+        rules = {}
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container without an account
-        return names
-    if len(user) >= 4 and user.lower() not in _GENERIC | {namespace.lower()}:
-        names["your login name"] = rf"(?:^|[^\w])({re.escape(user)})(?:$|[^\w])"
-    return names
+        return rules
+    if len(user) >= 4 and user.lower() not in _GENERIC | {owner.lower()}:
+        rules["your login name"] = rf"(?:^|[^\w])({re.escape(user)})(?:$|[^\w])"
+    return rules
 
 
 @functools.cache
@@ -87,64 +90,74 @@ def _compiled(pattern):
 
 
 def _finds(text, rules):
-    """Yield where in a text, what and which part of it each rule finds."""
+    """Yield the line, the rule and the part of a text that each rule finds."""
     for what, pattern in rules.items():
         for match in _compiled(pattern).finditer(text):
             start = match.start(1) if match.re.groups else match.start()
             yield f"line {text.count(chr(10), 0, start) + 1}", what, match[1] if match.re.groups else match[0]
 
 
-def _text_finds(upload, rules):
-    content = upload.head() if upload.path.endswith(".safetensors") else upload.read()
-    if upload.path.endswith(".png"):
-        content = _png_text(content)
-    if Path(upload.path).name in ("tokenizer.json", "vocab.json", "merges.txt"):  # a vocabulary holds pieces of paths
+def _text_finds(path, content, rules):
+    if path.endswith(".safetensors"):
+        content = safetensors_header(content)
+    elif not isinstance(content, bytes):
+        content = content.read_bytes()
+    try:
+        text = (_png_text(content) if path.endswith(".png") else content).decode("utf-8")
+        if path.endswith((".json", ".safetensors")):
+            json.loads(text)
+    except (ValueError, OverflowError) as error:
+        raise SpecdataError(f"{path}: is not what its name says ({one_line(error)}); make the folder again") from None
+    if Path(path).name in _VOCABULARIES:
         rules = {what: rule for what, rule in rules.items() if what in SECRETS}
-    yield from _finds(content.decode("utf-8", errors="replace"), rules)
+    yield from _finds(text, rules)
 
 
 def _png_text(content):
-    """What a PNG file says beside its picture, a line a piece."""
-    found, at = [], 8
-    while at + 8 <= len(content):
+    """The text in a PNG file, a line for each piece; a file with anything but a picture and text is an error."""
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise ValueError("no PNG")
+    found, at, kind = [], 8, b""
+    while at < len(content):
         size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
-        if kind in (b"tEXt", b"iTXt", b"eXIf"):
+        if kind in _PNG_TEXT:
             found.append(content[at + 8 : at + 8 + size].replace(b"\0", b" "))
+        elif kind not in _PNG_IMAGE:
+            raise ValueError(f"a PNG with a part {kind!r}, which is no picture and no plain text")
         at += 12 + size
-    return b"\n".join(found)
+    if kind != b"IEND" or at != len(content):
+        raise ValueError("a PNG that is cut, or that something follows")
+    return b"\n".join(found).decode("latin-1").encode()
 
 
-def _parquet_finds(upload, rules):
-    """Look at every string of a Parquet file, and at the metadata of its schema."""
-    file = pq.ParquetFile(upload.source)
+def _parquet_finds(path, content, rules):
+    """Search every string of a Parquet file, and the metadata of its schema."""
+    try:
+        file = pq.ParquetFile(content)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SpecdataError(f"{path}: cannot be read ({one_line(error)}); make the folder again") from None
     for value in (file.schema_arrow.metadata or {}).values():
         yield from _finds(value.decode("utf-8", errors="replace"), rules)
-    names = [field.name for field in file.schema_arrow if _has_strings(field.type)]
-    row = 0
+    for field in file.schema_arrow:
+        if "binary" in str(field.type):
+            raise SpecdataError(f"{path}: column {field.name} has the type {field.type}, which is not searched")
+    names, row = [field.name for field in file.schema_arrow if "string" in str(field.type)], 0
     for batch in file.iter_batches(batch_size=10_000, columns=names):
-        for name in names:
-            values = _strings(batch[name])
-            for what, pattern in rules.items():
-                hits = pc.filter(values, pc.match_substring_regex(values, f"(?m){pattern}"))
-                if len(hits):
-                    for _, what_, text in _finds(hits[0].as_py(), {what: pattern}):
-                        yield f"column {name}, rows from {row}", what_, text
+        for name, (what, pattern) in itertools.product(names, rules.items()):
+            for values in _strings(batch[name]):
+                hits = values.filter(pc.match_substring_regex(values, f"(?m){pattern}"))
+                for _, _, text in _finds(hits[0].as_py(), {what: pattern}) if len(hits) else ():
+                    yield f"column {name}, rows from {row}", what, text
         row += len(batch)
 
 
-def _has_strings(kind):
-    if pa.types.is_list(kind):
-        return _has_strings(kind.value_type)
-    if pa.types.is_struct(kind):
-        return any(_has_strings(field.type) for field in kind)
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
 def _strings(array):
-    """All strings of an array, also those inside of lists and structs, each once."""
-    if pa.types.is_list(array.type):
-        return _strings(array.flatten())
-    if pa.types.is_struct(array.type):
-        parts = [_strings(part) for part in array.flatten() if _has_strings(part.type)]
-        return pa.concat_arrays([part.cast(pa.string()) for part in parts])
-    return pc.unique(pc.drop_null(array))
+    """Arrays of the strings in an array, also of those inside lists, structs, maps and dictionaries."""
+    if pa.types.is_dictionary(array.type):
+        return [array.dictionary_decode()]
+    if pa.types.is_map(array.type):
+        return [*_strings(array.keys), *_strings(array.items)]
+    if pa.types.is_nested(array.type):
+        parts = array.flatten()
+        return [found for part in (parts if isinstance(parts, list) else [parts]) for found in _strings(part)]
+    return [array.drop_null()] if "string" in str(array.type) else []

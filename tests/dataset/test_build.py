@@ -248,7 +248,7 @@ def test_shortage_is_reported_and_sizes_stay_honest(tmp_path):
     assert [row["asked"] for row in manifest["redshift_bins"]] == [100] * 5
     assert sum(row["taken"] for row in manifest["redshift_bins"]) == 60
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "5 of the 5 bins ran short" in card
+    assert "5 of the 5 redshift bins held too few" in card
     assert "| train | 36 | 300 |" in card
 
 

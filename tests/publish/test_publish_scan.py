@@ -3,14 +3,14 @@
 import getpass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specdata import SpecdataError
-from specdata.publish.contents import Upload, dataset_contents
 from specdata.publish.scan import scan
 
 TOKEN = "hf_" + "aB3" * 12  # in two parts, or scanners of code would take it for one
@@ -33,9 +33,8 @@ TOKEN = "hf_" + "aB3" * 12  # in two parts, or scanners of code would take it fo
     ],
 )
 def test_text_is_searched_line_by_line(text, what):
-    uploads = [Upload("recipe.yaml", f"first line\n{text}\n".encode())]
     with pytest.raises(SpecdataError) as found:
-        scan(uploads)
+        scan({"recipe.yaml": f"first line\n{text}\n".encode()})
     assert str(found.value).startswith("recipe.yaml, line 2: holds ")
     assert what in str(found.value)
     assert TOKEN not in str(found.value)
@@ -49,77 +48,88 @@ def test_text_is_searched_line_by_line(text, what):
         "`hf_hub_download`", "email@host.org",
     ],
 )  # fmt: skip
-def test_what_is_no_secret_is_let_through(text):
-    scan([Upload("README.md", text.encode())])
+def test_text_without_a_secret_passes(text):
+    scan({"README.md": text.encode()})
 
 
-def test_what_a_user_allows_is_let_through():
-    uploads = [Upload("README.md", b"mounted at /data/archive/x")]
+def test_a_text_that_the_user_allows_passes():
+    uploads = {"README.md": b"mounted at /data/archive/x"}
     with pytest.raises(SpecdataError, match="/data/archive/x; take it out, or add --allow"):
         scan(uploads)
     scan(uploads, allow=["/data/archive/x"])
 
 
 def test_every_string_of_a_parquet_file_is_searched(tmp_path):
-    def refused(table, where):
-        pq.write_table(table, tmp_path / "rows.parquet")
+    path, many = tmp_path / "rows.parquet", ["spec-0001.fits"] * 30_000
+    labels = pa.array(["x", "/home/jane/a"]).dictionary_encode()
+    for table, where in (
+        (pa.table({"source": [*many, "/home/jane/spec.fits"]}), "column source, rows from 30000: holds a local path"),
+        (pa.table({"prompt": [[{"content": f"I am {TOKEN}"}]]}), "column prompt, .*a token of the Hub"),
+        (pa.table({"labels": labels}), "column labels, rows from 0: holds a local path"),
+        (pa.table({"more": pa.array([[("a", "/home/jane/b")]], pa.map_(pa.string(), pa.string()))}), "column more, "),
+        (pa.table({"raw": [b"/home/jane/x"]}), "column raw has the type binary, which is not searched"),
+        (pa.table({"z": [0.1]}).replace_schema_metadata({"made": "/home/jane/x"}), "holds a local path"),
+    ):
+        pq.write_table(table, path)
         with pytest.raises(SpecdataError, match=where):
-            scan([Upload("rows.parquet", tmp_path / "rows.parquet")])
-
-    many = ["spec-0001.fits"] * 30_000
-    refused(
-        pa.table({"source": [*many, "/home/jane/spec.fits"]}), r"column source, rows from 30000: holds a local path"
-    )
-    refused(
-        pa.table({"prompt": [[{"role": "user", "content": f"I am {TOKEN}"}]]}), "column prompt, .*a token of the Hub"
-    )
-    refused(pa.table({"z": [0.1]}).replace_schema_metadata({"made": "/home/jane/x"}), "holds a local path")
-    pq.write_table(pa.table({"source": many, "z": [0.1] * len(many)}), tmp_path / "rows.parquet")
-    scan([Upload("rows.parquet", tmp_path / "rows.parquet")])
+            scan({"rows.parquet": path})
+    pq.write_table(pa.table({"source": many, "z": [0.1] * len(many)}), path)
+    scan({"rows.parquet": path})
 
 
 def test_the_header_of_weights_is_searched(tmp_path):
-    import numpy as np
     from safetensors.numpy import save_file
 
     save_file({"a": np.zeros(3)}, tmp_path / "w.safetensors", metadata={"from": "/home/jane/llama"})
     with pytest.raises(SpecdataError, match=r"w.safetensors, line 1: holds a local path, /home/jane/llama"):
-        scan([Upload("w.safetensors", tmp_path / "w.safetensors")])
+        scan({"w.safetensors": tmp_path / "w.safetensors"})
 
 
 def test_the_text_in_a_picture_is_searched_and_its_pixels_are_not(tmp_path):
-    import numpy as np
     from matplotlib.image import imsave
 
     path = tmp_path / "figure.png"
     imsave(path, np.random.default_rng(0).random((300, 300, 3)))
-    scan([Upload("figure.png", path)])
+    scan({"figure.png": path})
+    content = path.read_bytes()
+    for spoiled in (b"-----BEGIN", content[:-20], content + b"-----BEGIN", content.replace(b"pHYs", b"zTXt")):
+        with pytest.raises(SpecdataError, match=r"figure.png: is not what its name says \((a|no) .*PNG"):
+            scan({"figure.png": spoiled})
     imsave(path, np.zeros((2, 2, 3)), metadata={"Source": "/home/jane/plot.py"})
     with pytest.raises(SpecdataError, match=r"figure.png, line \d: holds a local path, /home/jane/plot.py"):
-        scan([Upload("figure.png", path)])
+        scan({"figure.png": path})
 
 
-def test_who_publishes_is_not_named(monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.parquet", b"PAR1"), ("a.json", b"\x80\x04pickle"), ("a.csv", b"\xff\xfe"), ("a.safetensors", b"PK\x03\x04")],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SpecdataError, match=rf"^{name}: (is not what its name says|cannot be read) \("):
+        scan({name: tmp_path / name})
+
+
+def test_the_user_who_publishes_is_not_named(monkeypatch):
     monkeypatch.setattr(getpass, "getuser", lambda: "jdoe")
     monkeypatch.setattr(Path, "home", lambda: Path("/users/jdoe"))
     with pytest.raises(SpecdataError, match="holds your login name, jdoe"):
-        scan([Upload("README.md", b"made by jdoe today")])
+        scan({"README.md": b"made by jdoe today"})
     with pytest.raises(SpecdataError, match="holds the path of your home folder, /users/jdoe/x"):
-        scan([Upload("README.md", b"made in /users/jdoe/x")], namespace="jdoe")
-    scan([Upload("README.md", b"load_dataset('jdoe/data')")], namespace="jdoe")
-    scan([Upload("README.md", b"jdoes and ajdoe")])
+        scan({"README.md": b"made in /users/jdoe/x"}, owner="jdoe")
+    scan({"README.md": b"load_dataset('jdoe/data')"}, owner="jdoe")
+    scan({"README.md": b"jdoes and ajdoe"})
 
 
 def test_nothing_is_found_in_what_we_write(mock_data, tokenizer, tmp_path):
-    from specdata.dataset.manifest import read_manifest
-
-    uploads, _ = dataset_contents(mock_data, read_manifest(mock_data, mock_data), "org/mock", "v1")
     tokenizer.save_pretrained(tmp_path)
-    scan([*uploads, *(Upload(path.name, path) for path in tmp_path.iterdir())])
+    files = [*mock_data.rglob("*.*"), *tmp_path.iterdir()]
+    assert len(files) > 15
+    scan({path.name if path.parent == tmp_path else str(path.relative_to(mock_data)): path for path in files})
 
 
+@settings(max_examples=30)
 @given(before=st.text(max_size=20), after=st.text(max_size=20))
 def test_a_token_is_found_in_any_text(before, after):
-    text = f"{before}\n{TOKEN} {after}"
     with pytest.raises(SpecdataError, match=r"holds a "):
-        scan([Upload("x.md", text.encode("utf-8", errors="replace"))])
+        scan({"x.md": f"{before}\n{TOKEN} {after}".encode("utf-8", errors="replace")})

@@ -131,7 +131,7 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
 
     training, evaluation = evaluated
     recipe = ROOT / "recipes/smollm2-135m/redshift-demo.yaml"
-    with pytest.raises(SpecdataError, match="is not a Hub name: give --base-model"):
+    with pytest.raises(SpecdataError, match="is not a name of the Hub: give --base-model"):
         write_adapter(training, evaluation, recipe, tmp_path / "out", overrides={"max_steps": "2"})
     write_adapter(
         training, evaluation, recipe, tmp_path / "out", base_model="org/tiny",
@@ -153,9 +153,10 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
     assert all(r.dataset_revision == results["dataset"]["revision"] for r in card.data.eval_results)
     assert "Trained and scored on mocks" in card.text
     # As it was written on the command line: `no` must not become False, which trl refuses.
-    assert "recipe.yaml --max_steps 2 --eval_strategy no --lora_target_modules q_proj v_proj`" in card.text
+    assert "recipe.yaml --max_steps 2 --eval_strategy no --lora_target_modules q_proj v_proj\n" in card.text
+    compared = card.text.split("`recipe.yaml` is beside this card. ")[1].split(" were compared with")[0]
     for key in ("lora_r", "lora_target_modules", "learning_rate", "max_steps", "per_device_train_batch_size"):
-        assert f"`{key}`" in card.text.split("was\ncompared with it in")[1].split(";")[0]
+        assert f"`{key}`" in compared
     assert "nearest neighbours (k = " in card.text
     assert f"{results['metrics']['mae']['value']:.4f}" in card.text
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
@@ -211,7 +212,7 @@ def test_a_recipe_that_it_was_not_trained_with_is_refused(evaluated, tmp_path):
 
 
 def test_the_rows_of_a_mixture_are_more_than_those_of_its_spectra(tmp_path):
-    from specdata.publish.adapter_card import _check_recipe
+    from specdata.publish.adapter_card import _check_settings
 
     # 3,000 spectra of 573 tokens and 158 chats of 250 an epoch
     epoch = {"num_tokens": 3000 * 573 + 158 * 250, "epoch": 1.0, "learning_rate": 1e-4}
@@ -221,9 +222,9 @@ def test_the_rows_of_a_mixture_are_more_than_those_of_its_spectra(tmp_path):
     path = ROOT / "recipes/llama-3.1-8b/redshift-packed.yaml"
     recipe = yaml.safe_load(path.read_text()) | {"num_train_epochs": 1}
     config = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": ["q_proj", "v_proj"]}
-    assert "max_length" not in _check_recipe(recipe, path, config, tmp_path, 3000)
+    assert "max_length" not in _check_settings(recipe, path, config, tmp_path, 3000)
     with pytest.raises(SpecdataError, match=r"says max_length = 500 but the training had \d+ tokens a row"):
-        _check_recipe(recipe | {"max_length": 500}, path, config, tmp_path, 3000)
+        _check_settings(recipe | {"max_length": 500}, path, config, tmp_path, 3000)
 
 
 def test_an_adapter_of_another_model_is_refused(evaluated, mock_data, tmp_path):

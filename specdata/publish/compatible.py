@@ -1,0 +1,137 @@
+"""Whether PEFT and vLLM will load an adapter, and whether it needs a tokenizer of its own beside its base model's."""
+
+import json
+import re
+from pathlib import Path
+
+from specdata.errors import SpecdataError
+from specdata.hub import hub_errors
+
+# vLLM takes ranks up to one of these values (--max-lora-rank; 16 if it is not given).
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+# Settings of PEFT with which vLLM refuses an adapter or computes something else: vLLM scales all weights by
+# lora_alpha / r of the config, and knows tensors named lora_A and lora_B only.
+_UNSUPPORTED = {
+    "modules_to_save": "whole modules trained beside the low-rank ones", "use_dora": "DoRA", "lora_bias": "a bias",
+    "rank_pattern": "a rank that differs by layer", "alpha_pattern": "an alpha that differs by layer",
+    "layer_replication": "replicated layers", "trainable_token_indices": "trained tokens",
+    "target_parameters": "parameters that are no modules", "use_qalora": "QALoRA",
+}  # fmt: skip
+_TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+# Parts of tokenizer.json that callers set anew for each text.
+_SET_BY_CALLERS = ("truncation", "padding")
+# Settings in tokenizer_config.json that change the tokens of a conversation.
+_SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token", "add_bos_token", "add_eos_token")
+
+
+def check_lora(folder) -> int:
+    """Check that PEFT and vLLM both load an adapter, from its config and the names and shapes of its tensors.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    int
+        The value that vLLM's ``--max-lora-rank`` needs.
+
+    Raises
+    ------
+    SpecdataError
+        If one of them would refuse the adapter or compute something else with it.
+    """
+    where = f"{folder}/adapter_config.json"
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        rank, _, modules = config["r"], config["lora_alpha"], config["target_modules"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SpecdataError(
+            f"{where}: is missing or lacks r, lora_alpha or target_modules; run `specdata card` again"
+        ) from None
+    if config.get("peft_type") != "LORA":
+        raise SpecdataError(f"{where}: is of type {config.get('peft_type')}, and vLLM loads LORA only")
+    if config.get("bias", "none") != "none":
+        raise SpecdataError(f"{where}: bias is {config['bias']!r}, which vLLM does not load; train with bias none")
+    for key, meaning in _UNSUPPORTED.items():
+        if config.get(key):
+            raise SpecdataError(f"{where}: {key} is set, that is {meaning}, which vLLM does not load; train without it")
+    if not isinstance(rank, int) or not 1 <= rank <= VLLM_RANKS[-1]:
+        raise SpecdataError(f"{where}: rank {rank} is outside the range that vLLM takes, 1 to {VLLM_RANKS[-1]}")
+    weights = "adapter_model.safetensors"
+    sides = {}
+    for name, shape in tensor_shapes(folder / weights).items():
+        match = _TENSOR.fullmatch(name)
+        if match is None:
+            raise SpecdataError(f"{weights}: vLLM does not know the tensor {name}; train nothing but LoRA weights")
+        if len(shape) != 2 or shape[0 if match["side"] == "A" else 1] != rank:
+            raise SpecdataError(f"{weights}: {name} has the shape {shape}, but the rank in the config is {rank}")
+        sides.setdefault(match["module"], set()).add(match["side"])
+    single = sorted(module for module, found in sides.items() if len(found) == 1)
+    if single or not sides:
+        raise SpecdataError(f"{weights}: {single[0] if single else 'it'} lacks lora_A or lora_B; train again")
+    trained = {module.rpartition(".")[2] for module in sides}
+    if isinstance(modules, list) and trained != {module.rpartition(".")[2] for module in modules}:
+        raise SpecdataError(
+            f"{weights}: holds {', '.join(sorted(trained))}, but the config names {', '.join(sorted(modules))}"
+        )
+    return next(limit for limit in VLLM_RANKS if limit >= rank)
+
+
+def safetensors_header(path) -> bytes:
+    """The JSON at the start of a safetensors file: names, types, shapes and places of its tensors."""
+    with path.open("rb") as stream:
+        return stream.read(int.from_bytes(stream.read(8), "little"))
+
+
+def tensor_shapes(path) -> dict:
+    """Shapes of the tensors in a safetensors file, by name."""
+    try:
+        header = json.loads(safetensors_header(path))
+        return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError):
+        raise SpecdataError(f"{path.name}: is missing or not a safetensors file; run `specdata card` again") from None
+
+
+def same_tokenizer(folder, base_model) -> bool:
+    """Whether the tokenizer in a folder makes the same tokens as that of a base model on the Hub.
+
+    Parameters
+    ----------
+    folder : Path
+    base_model : str
+
+    Returns
+    -------
+    bool
+        True also where the folder has no tokenizer; False where the two cannot be compared.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    def from_hub(name):
+        try:
+            return Path(hf_hub_download(base_model, name)).read_text(encoding="utf-8")
+        except EntryNotFoundError:
+            return None
+
+    def from_folder(name):
+        return (folder / name).read_text(encoding="utf-8") if (folder / name).is_file() else None
+
+    if not (folder / "tokenizer_config.json").is_file():
+        return not (folder / "tokenizer.json").is_file()
+    with hub_errors(base_model):
+        theirs = _token_settings(from_hub)
+    return theirs is not None and theirs == _token_settings(from_folder)
+
+
+def _token_settings(read):
+    """Everything that decides about the tokens of a conversation; None if a file is missing or cannot be read."""
+    try:
+        model, config = json.loads(read("tokenizer.json")), json.loads(read("tokenizer_config.json"))
+        template = read("chat_template.jinja") or config.get("chat_template")
+        special = [config.get(key) for key in _SPECIAL_TOKENS]
+        special = [item["content"] if isinstance(item, dict) else item for item in special]
+        return {key: value for key, value in model.items() if key not in _SET_BY_CALLERS}, template, special
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return None
