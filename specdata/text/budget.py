@@ -10,19 +10,11 @@ FEW = 100  # rows that the bisection begins with
 
 
 class Budget(NamedTuple):
-    """What `most_bins` found.
-
-    Attributes
-    ----------
-    bins, longest : int
-        Number of bins, and the tokens of the longest row with them.
-    beyond : int or None
-        Tokens of a row that is too long with one bin more; None where more bins are not allowed.
-    """
+    """What `most_bins` found."""
 
     bins: int
-    longest: int
-    beyond: int | None
+    longest: int  # tokens of the longest row with them
+    beyond: int | None  # tokens of a row that is too long with one bin more; None where more bins are not allowed
 
 
 def most_bins(count, rows, limit, high) -> Budget:

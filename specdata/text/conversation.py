@@ -2,9 +2,9 @@
 
 Each kind of question is a function of the facts that returns some wordings of a question and of its answer, or None
 where the catalogue does not have the value. Which kinds a row asks, in which order and in which words, is decided by a
-hash of the observation, so that it depends on no other row. What a model cannot see in a rescaled spectrum (magnitudes,
-and the exact signal-to-noise ratio when an exposure follows from it) is given in the question, or the answer is that it
-cannot be seen: a row that teaches a model to name such a number would teach it to invent.
+hash of the observation, so that it depends on no other row. A magnitude, which a model cannot see in a rescaled
+spectrum, and the exact signal-to-noise ratio from which an exposure follows are given in the question, or the answer is
+that they cannot be seen: a row that teaches a model to name a number that it cannot see teaches it to invent one.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from specdata.spectra.lines import INSTRUMENTS, LINES, TELLURIC, observed
 FACTS = ("plate", "mjd", "fiberid", "z", "spectype", "subclass", "snmedian", "dered_i")
 MAGNITUDE = 18.0  # the limit of the paper's sample
 TARGETS = (10, 20, 30, 50, 100)  # signal-to-noise ratios per pixel that an exposure is asked for
-MOST_EXPOSURES = 4.0  # a follow-up of more than so many times the exposure is called not feasible
+MOST_EXPOSURES = 4.0  # times the exposure of the spectrum; a follow-up that takes more is called not feasible
 # What makes the pipeline's subclasses (https://www.sdss4.org/dr17/spectro/catalogs/).
 _SUBCLASSES = {
     "STARFORMING": "emission lines with the ratios of star formation",
@@ -25,7 +25,7 @@ _SUBCLASSES = {
 }
 
 
-def follow_up(facts, span, *, turns, rescaled=True):
+def follow_up(facts, span, *, turns, rescaled=True) -> list[dict]:
     """Ask about a galaxy whose redshift has been answered.
 
     Parameters
@@ -35,7 +35,7 @@ def follow_up(facts, span, *, turns, rescaled=True):
     span : (float, float)
         First and last wavelength of the text, vacuum Angstrom.
     turns : int
-        At most so many questions, each of another kind; the hash decides from 1 to there, evenly.
+        Most questions, each of another kind; the hash decides how many, evenly from 1 to this number.
     rescaled : bool
         Whether the flux was divided by its median, so that the text does not hold the brightness.
 
@@ -44,7 +44,7 @@ def follow_up(facts, span, *, turns, rescaled=True):
     list of dict
         Messages, user and assistant in turn.
     """
-    # The redshift as it stands in the answer, so that all that follows can be checked from the conversation.
+    # The redshift as it stands in the answer, so that what follows from it can be checked within the conversation.
     facts = facts | {"z": float(f"{facts['z']:.4f}"), "span": span, "rescaled": rescaled}
     count = 1 + _hash(facts, "turns") % turns
     messages = []
@@ -94,13 +94,8 @@ def _signal(facts):
     ratio = facts["snmedian"]
     if not 0.05 <= ratio < 1e4:  # NaN, too
         return None
-    ratio = f"{ratio:.1f}"
-    noise = f"{100 / float(ratio):.0f}"
-    return [
-        "How good is this spectrum?",
-        "What is its signal-to-noise ratio?",
-        "How noisy is the spectrum?",
-    ], [
+    ratio, noise = f"{ratio:.1f}", f"{100 / float(f'{ratio:.1f}'):.0f}"
+    return ["How good is this spectrum?", "What is its signal-to-noise ratio?", "How noisy is the spectrum?"], [
         f"Its median signal-to-noise ratio is {ratio} per pixel, so the noise is about {noise} % of the flux.",
         f"The catalogue's median S/N per pixel is {ratio}: in a typical pixel the noise is {noise} % of the flux.",
         f"The median S/N is {ratio} per pixel, that is, noise of {noise} %.",
@@ -139,12 +134,8 @@ def _line(facts):
     line = _one_of(facts, "line", list(LINES))
     z, rest, (at, where) = f"{facts['z']:.4f}", f"{LINES[line]:.1f}", _place(facts, line)
     start, stop = facts["span"]
-    ends = f"{start:.0f} to {stop:.0f} Å"
-    where = {
-        "inside": f"inside the {ends} of this spectrum",
-        "below": f"below the {ends} of this spectrum, so it cannot be seen here",
-        "above": f"above the {ends} of this spectrum, so it cannot be seen here",
-    }[where]
+    unseen = "" if where == "inside" else ", so it cannot be seen here"
+    where = f"{where} the {start:.0f} to {stop:.0f} Å of this spectrum{unseen}"
     return [
         f"Where is {line} in this spectrum?",
         f"At which wavelength would {line} be?",
@@ -159,11 +150,7 @@ def _line(facts):
 def _magnitude(facts):
     known = 0 < facts["dered_i"] < 40
     if facts["rescaled"] and (not known or _hash(facts, "magnitude unseen") % 2):
-        return [
-            "How bright is it?",
-            "What is its i magnitude?",
-            "Can you tell its apparent magnitude?",
-        ], [
+        return ["How bright is it?", "What is its i magnitude?", "Can you tell its apparent magnitude?"], [
             "I cannot tell: the flux that I was given is divided by its median, so it holds the shape of the spectrum "
             "and not its brightness. The catalogue's magnitude would have to be given.",
             "The spectrum that I see is rescaled, so its brightness is lost. Look up the magnitude in the catalogue.",

@@ -15,19 +15,7 @@ SOFTENING = 0.2  # of asinh, in units of the scale
 
 
 def grid_edges(grid, bins=None) -> np.ndarray:
-    """Edges of a recipe's grid.
-
-    Parameters
-    ----------
-    grid : specdata.dataset.textconfig.Grid
-    bins : int, optional
-        Number of bins, where the grid asks for a number of tokens.
-
-    Returns
-    -------
-    ndarray, shape (bins + 1,), float64
-        Vacuum Angstrom, observed frame.
-    """
+    """Edges of a recipe's `Grid`, vacuum Angstrom; `bins` is their number where the grid asks for tokens instead."""
     if grid.kind == "edges":
         return np.array(grid.edges, dtype=np.float64)
     return (log_edges if grid.kind == "log" else linear_edges)(grid.start, grid.stop, grid.bins or bins)
@@ -64,48 +52,23 @@ def restore(values, scale, normalisation) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Encoding:
-    """How the text of one config was made from binned flux.
+    """How the text of one config was made from binned flux."""
 
-    Attributes
-    ----------
-    edges : ndarray, shape (n + 1,), float64
-        Bin edges, vacuum Angstrom, observed frame.
-    normalisation : str
-        One of `NORMALISATIONS`.
-    scheme : str
-        Name of a scheme of `specdata.serialize`.
-    turns : int
-        Most questions that follow on the redshift, see `specdata.text.conversation`; 0 where the redshift is the end.
-    """
-
-    edges: np.ndarray
-    normalisation: str
-    scheme: str
-    turns: int = 0
+    edges: np.ndarray  # of the bins, vacuum Angstrom, observed frame; shape (n + 1,), float64
+    normalisation: str  # one of `NORMALISATIONS`
+    scheme: str  # name of a scheme of `specdata.serialize`
+    turns: int = 0  # most questions after the redshift, see `specdata.text.conversation`
 
     @classmethod
     def from_recipe(cls, config, bins=None) -> "Encoding":
-        """The encoding that a recipe's text config asks for.
-
-        Parameters
-        ----------
-        config : specdata.dataset.textconfig.TextConfig
-        bins : int, optional
-            Number of bins, where the grid asks for a number of tokens.
-        """
+        """The encoding that a `TextConfig` of a recipe asks for; `bins` as for `grid_edges`."""
         turns = config.conversation.turns if config.conversation else 0
         edges = grid_edges(config.grid, bins)
         return cls(edges=edges, normalisation=config.normalisation, scheme=config.scheme, turns=turns)
 
     @classmethod
     def from_dict(cls, stored, name) -> "Encoding":
-        """The encoding that a manifest's config, or `results.json`, stores: what `to_dict` made.
-
-        Parameters
-        ----------
-        stored : dict
-        name : str
-            Of the config, for messages.
+        """The encoding that a manifest or `results.json` stores for the config `name`: the inverse of `to_dict`.
 
         Raises
         ------
@@ -163,19 +126,7 @@ class Encoding:
         return scheme.encode_batch(inside, arrow=True), clipped.sum(axis=1)
 
     def decode(self, texts, scale) -> np.ndarray:
-        """Read text back as flux.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            Series, as in the prompts.
-        scale : ndarray, shape (rows,)
-
-        Returns
-        -------
-        ndarray, shape (rows, n)
-            1e-17 erg/s/cm2/A.
-        """
+        """Read a sequence of texts back as flux: the inverse of `encode`, with the same shapes and units."""
         values = serialize.SCHEMES[self.scheme].decode_batch(texts)
         if values.shape[1:] != self.wavelength.shape:
             raise SpecdataError(f"the text has {values.shape[1]} values and the grid {len(self.wavelength)} bins")

@@ -22,11 +22,7 @@ def gguf_folder() -> Path:
 def read_gguf_tokenizer(path):
     """Tokenizer of any GGUF file, as ``AutoTokenizer.from_pretrained(folder, gguf_file=...)`` makes it.
 
-    That call imports torch to read the header of the file, which this one does not.
-
-    Returns
-    -------
-    transformers.PreTrainedTokenizerFast
+    That call needs torch to read the header of the file.
     """
     from gguf import GGUFReader
     from transformers import PreTrainedTokenizerFast

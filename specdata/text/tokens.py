@@ -67,39 +67,21 @@ def count_chats(tokenizer, conversations) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenCost:
-    """What the rows of one config cost with one tokenizer.
+    """What the rows of one config cost with one tokenizer; all but `per_value` with the chat template."""
 
-    Attributes
-    ----------
-    name, tokenizer : str
-        The config or scheme, and the tokenizer's name as for `load_tokenizer`.
-    rows, bins : int
-        Number of rows, and of values in each.
-    per_value : float
-        Mean over the rows of the tokens of the series alone over `bins`.
-    minimum, median, percentile_99, maximum : int
-        Tokens of a sample, chat template included: the least that 0, 50, 99 and 100 % of the rows do not exceed.
-    context : int
-        Tokens of the model's context.
-    share : float
-        `maximum` over `context`.
-    limit, over_limit : int
-        A number of tokens, and the number of rows with more.
-    """
-
-    name: str
-    tokenizer: str
+    name: str  # of the config or scheme
+    tokenizer: str  # as for `load_tokenizer`
     rows: int
-    bins: int
-    per_value: float
+    bins: int  # values in each row
+    per_value: float  # mean tokens of the series alone, over bins
     minimum: int
     median: int
     percentile_99: int
     maximum: int
-    context: int
-    share: float
+    context: int  # tokens that the model takes
+    share: float  # maximum over context
     limit: int
-    over_limit: int
+    over_limit: int  # rows with more tokens than the limit
 
 
 def token_cost(name, tokenizer, series, conversations, bins, *, context=8192, limit=573) -> TokenCost:
