@@ -187,7 +187,10 @@ def make_files(folder, size):
     if TOOL.is_file() and importlib.util.find_spec("fitsio"):  # which it needs
         subprocess.run([sys.executable, TOOL, f"--n={size}", f"--seed={size}", f"--out={folder}"], check=True)
         return
-    from specdata.spectra.mock.spectrum import mock_spectra, write_spec_lite
+    from specdata.spectra.mock.spectrum import mock_spectra
+
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    from spec_lite import write_spec_lite
 
     folder.mkdir(parents=True)
     for spectrum in mock_spectra(size, seed=size):

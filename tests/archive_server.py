@@ -21,9 +21,10 @@ import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
+from spec_lite import write_spec_lite
 
 from specdata.archive.sas import lite_path
-from specdata.spectra.mock.spectrum import mock_spectrum, write_spec_lite
+from specdata.spectra.mock.spectrum import mock_spectrum
 
 SPECOBJ = (
     "specObjID TEXT, bestObjID INTEGER, plate INTEGER, mjd INTEGER, fiberID INTEGER, run2d TEXT, ra REAL, dec REAL, "

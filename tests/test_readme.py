@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 import yaml
 from hub_client import hub_environment
+from spec_lite import write_spec_lite
 
 from specdata.dataset.build import build
 from specdata.dataset.recipe import load_data_recipe
 from specdata.evaluation.evaluate import evaluate
 from specdata.files import find_recipe
 from specdata.publish.adapter_card import write_adapter
-from specdata.spectra.mock.spectrum import mock_spectra, write_spec_lite
+from specdata.spectra.mock.spectrum import mock_spectra
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

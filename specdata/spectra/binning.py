@@ -46,11 +46,6 @@ class BinnedSpectrum:
     by_width: np.ndarray
     mask: np.ndarray
 
-    @property
-    def n_interpolated(self) -> int:
-        """Number of bins whose flux had to be interpolated."""
-        return int(self.mask.sum())
-
 
 def linear_edges(start, stop, bins) -> np.ndarray:
     """Edges of `bins` equal bins from `start` to `stop`, in Angstrom; ndarray of shape (bins + 1,)."""
@@ -62,10 +57,7 @@ def linear_edges(start, stop, bins) -> np.ndarray:
 
 
 def log_edges(start, stop, bins) -> np.ndarray:
-    """Edges of `bins` bins from `start` to `stop` that are equal in log wavelength, so that a line is as wide anywhere.
-
-    Angstrom; ndarray of shape (bins + 1,).
-    """
+    """Edges of `bins` bins from `start` to `stop` that are equal in log wavelength; Angstrom, shape (bins + 1,)."""
     linear_edges(start, stop, bins)  # which checks them
     edges = exp10(np.linspace(log10(start), log10(stop), bins + 1))
     edges[[0, -1]] = start, stop
@@ -165,8 +157,8 @@ def bin_spectra(spectra, edges) -> dict[str, np.ndarray]:
             if on_grid:
                 pieces = _cut_sdss_grid(edges.tobytes())
                 for first, spectrum in batch:
-                    ends = (first - 0.5) / SDSS_PIXELS, (first + len(spectrum.loglam) - 0.5) / SDSS_PIXELS
-                    _check_ends(10.0 ** ends[0], 10.0 ** ends[1], edges)
+                    ends = np.array([first, first + len(spectrum.loglam)]) - 0.5
+                    _check_ends(*10.0 ** (ends / SDSS_PIXELS), edges)
             else:
                 left, right = pixel_edges(np.asarray(batch[0][1].loglam, dtype=np.float64))
                 _check_ends(left[0], right[-1], edges)
@@ -193,10 +185,7 @@ def _check_ends(start, stop, edges):
 
 @functools.lru_cache(maxsize=16)
 def _cut_sdss_grid(edges):
-    """All SDSS spectra have pixels of one grid, so it is cut once for all of them; takes and returns what `_cut` does.
-
-    Pixels are numbered from loglam = 0 on.
-    """
+    """The grid of all SDSS spectra, whose pixels are numbered from loglam = 0 on, cut once for all; see `_cut`."""
     edges = np.frombuffer(edges)
     first, last = (round(float(log10(edge)) * SDSS_PIXELS) for edge in (edges[0], edges[-1]))
     bounds = exp10((np.arange(first - 2, last + 4) - 0.5) / SDSS_PIXELS)
@@ -205,16 +194,10 @@ def _cut_sdss_grid(edges):
 
 
 def _cut(left, right, edges):
-    """Cut the bins into pieces that lie in one pixel, or in a gap between two.
+    """Cut the bins into k pieces that lie in one pixel, or in a gap between two.
 
-    Returns
-    -------
-    pixel : ndarray, shape (k,), int
-        What a piece lies in; -1 for a gap.
-    begins : ndarray, shape (bins,), int
-        First piece of each bin.
-    width : ndarray, shape (k,), float64
-        Angstrom.
+    Returns the pixel of each piece, -1 for a gap; the number of the first piece of each bin; and the widths of the
+    pieces in Angstrom.
     """
     cuts = np.unique(np.concatenate([left, right, edges]))
     cuts = cuts[(cuts >= edges[0]) & (cuts <= edges[-1])]
@@ -260,8 +243,8 @@ def _average(batch, pixel, begins, width, edges):
 
 
 def pixels_between(loglam, start, stop) -> slice:
-    """Pixels whose centres lie between two wavelengths, both ends included; slice."""
-    return slice(np.searchsorted(loglam, np.log10(start)), np.searchsorted(loglam, np.log10(stop), side="right"))
+    """Pixels whose centres lie between two wavelengths, both ends included."""
+    return slice(np.searchsorted(loglam, log10(start)), np.searchsorted(loglam, log10(stop), side="right"))
 
 
 def median_scale(spectrum, start, stop) -> float:

@@ -1,7 +1,8 @@
 """Spectral features, telluric bands and instruments: the numbers that figures and conversations are drawn from."""
 
-# Rest wavelengths in vacuum, Angstrom, of the features that carry most redshifts; of doublets and pairs, the mean
-# (https://classic.sdss.org/dr6/algorithms/linestable.html).
+# Rest wavelengths in vacuum, Angstrom, of the features that carry most redshifts; of doublets, pairs and the Mg b
+# triplet, the mean. NIST's wavelengths in air, converted with Morton 1991 (ApJS 77, 119); G is a band of CH
+# (https://classic.sdss.org/dr6/algorithms/linestable.html, whose Mg and Na are 0.7 and 1.0 A too long).
 LINES = {
     "[O II]": 3728.5,
     "Ca H+K": 3952.2,
@@ -24,6 +25,6 @@ INSTRUMENTS = {
 }
 
 
-def observed(rest, z):
-    """Where a redshift puts a wavelength, in the unit of `rest`."""
+def observed(rest, z) -> float:
+    """Wavelength at which a redshift shows the rest wavelength `rest`, in the same unit."""
     return rest * (1 + z)

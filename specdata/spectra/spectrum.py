@@ -5,31 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# SPPIXMASK bits of `and_mask` that make a pixel unusable although its ivar may be above zero
-# (https://www.sdss4.org/dr17/algorithms/bitmasks/#SPPIXMASK). The other bits warn about the fibre or about a single
-# exposure; the pipeline has already put what they cost into ivar.
-BAD_PIXEL_BITS = {
-    "NOPLUG": 0,
-    "BADTRACE": 1,
-    "BADFLAT": 2,
-    "BADARC": 3,
-    "LOWFLAT": 17,
-    "FULLREJECT": 18,
-    "SCATTEREDLIGHT": 20,
-    "NOSKY": 22,
-    "BRIGHTSKY": 23,
-    "NODATA": 24,
-    "COMBINEREJ": 25,
-    "BADFLUXFACTOR": 26,
-    "BADSKYCHI": 27,
-    "REDMONSTER": 28,
-}
-_BAD_PIXEL = sum(1 << bit for bit in BAD_PIXEL_BITS.values())
+# SPPIXMASK bits of `and_mask` that make a pixel unusable although its ivar may be above zero: NOPLUG, BADTRACE,
+# BADFLAT, BADARC, LOWFLAT, FULLREJECT, SCATTEREDLIGHT, NOSKY, BRIGHTSKY, NODATA, COMBINEREJ, BADFLUXFACTOR, BADSKYCHI
+# and REDMONSTER (https://www.sdss4.org/dr17/algorithms/bitmasks/#SPPIXMASK). The other bits warn about the fibre or
+# about a single exposure; the pipeline has already put what they cost into ivar.
+BAD_PIXEL = sum(1 << bit for bit in (0, 1, 2, 3, 17, 18, 20, 22, 23, 24, 25, 26, 27, 28))
 
 
-def good_pixels(flux, ivar, and_mask):
-    """True where a pixel carries information: ivar above 0, both finite, no bit of `BAD_PIXEL_BITS`."""
-    return (ivar > 0) & np.isfinite(ivar) & np.isfinite(flux) & (and_mask & _BAD_PIXEL == 0)
+def good_pixels(flux, ivar, and_mask) -> np.ndarray:
+    """True where a pixel carries information: ivar above 0, both finite, no bit of `BAD_PIXEL`."""
+    return (ivar > 0) & np.isfinite(ivar) & np.isfinite(flux) & (and_mask & BAD_PIXEL == 0)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,16 +83,16 @@ class Spectrum:
     source: str
 
     @property
-    def wavelength(self):
+    def wavelength(self) -> np.ndarray:
         """Vacuum wavelength in Angstrom, observed frame; ndarray of shape (n,), float64."""
         return 10.0**self.loglam
 
     @functools.cached_property
-    def good(self):
+    def good(self) -> np.ndarray:
         """True where a pixel carries information, see `good_pixels`; ndarray of shape (n,)."""
         return good_pixels(self.flux, self.ivar, self.and_mask)
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The observation's name, ``plate-mjd-fiberid`` as in SDSS file names."""
         return f"{self.plate:04d}-{self.mjd}-{self.fiberid:04d}"

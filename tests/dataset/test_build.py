@@ -12,13 +12,14 @@ import pytest
 import yaml
 from datasets import load_dataset
 from huggingface_hub import DatasetCard
+from spec_lite import write_spec_lite
 
 from specdata import SpecdataError, prompts, read_spectrum, serialize
 from specdata.dataset.build import build
 from specdata.dataset.recipe import DataRecipe, load_data_recipe
 from specdata.files import shipped
 from specdata.spectra.binning import bin_spectrum, linear_edges, log_edges, median_scale
-from specdata.spectra.mock.spectrum import mock_spectra, write_spec_lite
+from specdata.spectra.mock.spectrum import mock_spectra
 from specdata.text.encoding import Encoding, normalise
 from specdata.text.tokenizer import load_tokenizer
 from specdata.text.tokens import count_chats

@@ -19,6 +19,7 @@ import filelock
 import numpy as np
 import pytest
 import yaml
+from spec_lite import write_spec_lite
 
 from specdata import SpecdataError
 from specdata.dataset import build as building
@@ -26,7 +27,7 @@ from specdata.dataset import executors, stages
 from specdata.dataset.build import build
 from specdata.dataset.recipe import DataRecipe
 from specdata.dataset.sources import folder_paths, read_spectra
-from specdata.spectra.mock.spectrum import mock_spectra, write_spec_lite
+from specdata.spectra.mock.spectrum import mock_spectra
 
 SPECDATA = Path(sys.executable).with_name("specdata")
 KILL = -signal.SIGKILL

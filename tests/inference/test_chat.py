@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import load_dataset
+from spec_lite import write_spec_lite
 from test_results import example_results
 
 from specdata import prompts
@@ -18,7 +19,7 @@ from specdata.inference.chat import Session
 from specdata.inference.reader import Reader, encode_spectrum
 from specdata.inference.trained import load_encoding
 from specdata.results import save_results
-from specdata.spectra.mock.spectrum import mock_spectra, write_spec_lite
+from specdata.spectra.mock.spectrum import mock_spectra
 from specdata.spectra.specfile import read_spectrum
 
 SPECDATA = Path(sys.executable).with_name("specdata")

@@ -47,68 +47,46 @@ def test_a_constant_stays_constant_under_any_ivar(rng, bins):
     assert np.array_equal(binned.mask, binned.ivar == 0)
 
 
-def test_the_integral_of_each_bin_is_conserved(rng):
+def test_integrals_are_conserved(rng):
     flux = rng.normal(5, 3, 600)
     binned = bin_spectrum(stand_in(flux, 0.3), EDGES)
     np.testing.assert_allclose(binned.flux * np.diff(EDGES), overlaps(EDGES) @ flux, rtol=1e-9)
-
-
-def test_the_whole_integral_is_conserved(rng):
-    flux = rng.uniform(1, 9, 600)
     left, right = pixel_edges(LOGLAM)
     edges = np.concatenate([[left[0]], np.sort(rng.uniform(left[1], right[-2], 30)), [right[-1]]])
     binned = bin_spectrum(stand_in(flux), edges)
     assert np.sum(binned.flux * np.diff(edges)) == pytest.approx(np.sum(flux * (right - left)), rel=1e-9)
 
 
-@pytest.mark.parametrize("shift", np.linspace(0, 1, 9))
-def test_the_flux_of_a_narrow_line_does_not_depend_on_where_it_falls(shift):
-    left, right = pixel_edges(LOGLAM)
-    flux = np.zeros(600)
-    flux[300:303] = 10, 40, 10
-    edges = np.arange(4010, 4500, 20.0) + 20 * shift
-    binned = bin_spectrum(stand_in(flux), edges)
-    assert np.sum(binned.flux * 20) == pytest.approx(np.sum(flux * (right - left)), rel=1e-9)
-
-
-def test_a_straight_line_gives_the_value_at_the_bin_centre():
-    left, right = pixel_edges(LOGLAM)
-    slope = 0.01
-    spectrum = stand_in(5 + slope * 0.5 * (left + right))
-    width = (right - left).max()
-    aligned = bin_spectrum(spectrum, left[10:600:40])
-    np.testing.assert_allclose(aligned.flux, 5 + slope * 0.5 * (left[10:570:40] + left[50:600:40]), rtol=1e-9)
-    # A bin that begins inside a pixel errs by no more than that pixel can: slope x width^2 / 8 over the bin's width
-    binned = bin_spectrum(spectrum, EDGES)
-    error = np.abs(binned.flux - (5 + slope * 0.5 * (EDGES[1:] + EDGES[:-1])))
-    assert error.max() < 2 * slope * width**2 / 8 / np.diff(EDGES).min()
-
-
-def test_two_pixels_by_hand():
-    spectrum = stand_in([2.0, 3.0], [4.0, 1.0], loglam=np.log10([4000.0, 4004.0]))
+@pytest.mark.parametrize("second", [3.0, 50.0])  # within its error of the first pixel's 2, and far from it
+def test_two_pixels_by_hand(second):
+    spectrum = stand_in([2.0, second], [4.0, 1.0], loglam=np.log10([4000.0, 4004.0]))
     left, right = pixel_edges(spectrum.loglam)
-    edges = [right[0] - 1.0, right[0] + 0.5]  # 1 A of the first pixel and 0.5 A of the second
-    binned = bin_spectrum(spectrum, edges)
     assert left[1] == right[0]
-    assert binned.flux[0] == pytest.approx((1 * 4 * 2 + 0.5 * 1 * 3) / (1 * 4 + 0.5 * 1), rel=1e-9)
-    assert binned.ivar[0] == pytest.approx((1 * 4 + 0.5 * 1) ** 2 / (1**2 * 4 + 0.5**2 * 1), rel=1e-9)
-
-
-def test_two_pixels_that_disagree_count_by_their_widths():
-    spectrum = stand_in([2.0, 50.0], [4.0, 1.0], loglam=np.log10([4000.0, 4004.0]))
-    _, right = pixel_edges(spectrum.loglam)
+    overlap, ivar, flux = np.array([1.0, 0.5]), np.array([4.0, 1.0]), np.array([2.0, second])
+    weight = overlap * ivar if second == 3 else overlap
     binned = bin_spectrum(spectrum, [right[0] - 1.0, right[0] + 0.5])
-    assert binned.flux[0] == pytest.approx((1 * 2 + 0.5 * 50) / 1.5, rel=1e-9)
-    assert binned.ivar[0] == pytest.approx(1.5**2 / (1**2 / 4 + 0.5**2 / 1), rel=1e-9)
+    assert binned.by_width.tolist() == [second == 50]
+    assert binned.flux[0] == pytest.approx((weight @ flux) / weight.sum(), rel=1e-9)
+    assert binned.ivar[0] == pytest.approx(weight.sum() ** 2 / (weight**2 @ (1 / ivar)), rel=1e-9)
+
+
+def test_a_bin_inside_one_pixel_has_its_flux_and_cannot_disagree(rng):
+    flux, ivar = rng.normal(5, 3, 600), rng.uniform(0.1, 9, 600)
+    left, right = pixel_edges(LOGLAM)
+    edges = np.linspace(left[20], right[40], 400)
+    binned = bin_spectrum(stand_in(flux, ivar), edges)
+    pixel = np.searchsorted(left, edges[:-1], side="right") - 1
+    inside = edges[1:] <= right[pixel]
+    np.testing.assert_allclose(binned.flux[inside], flux[pixel[inside]], rtol=1e-12)
+    np.testing.assert_allclose(binned.ivar[inside], ivar[pixel[inside]], rtol=1e-9)
+    assert not binned.by_width[inside].any()
 
 
 def test_a_line_keeps_its_flux_although_its_own_photons_lower_its_ivar():
     line = 300 * np.exp(-0.5 * ((np.arange(600) - 301.3) / 1.4) ** 2)
     flux = 10 + line
     binned = bin_spectrum(stand_in(flux, 20 / flux), EDGES)
-    np.testing.assert_allclose(
-        np.sum((binned.flux - 10) * np.diff(EDGES)), overlaps(EDGES).sum(0) @ line, rtol=1e-9
-    )  # fmt: skip
+    assert np.sum((binned.flux - 10) * np.diff(EDGES)) == pytest.approx(overlaps(EDGES).sum(0) @ line, rel=1e-9)
 
 
 def test_ivar_is_the_inverse_variance_of_the_mean(rng):
@@ -142,7 +120,6 @@ def test_gaps_are_interpolated_and_marked():
     blind = (wavelength < 4051) | ((wavelength > 4149) & (wavelength < 4251)) | (wavelength > 4449)
     binned = bin_spectrum(stand_in(flux, ~blind), edges)
     assert binned.mask.tolist() == [True, False, False, True, True, False, False, False, False, True]
-    assert binned.n_interpolated == 4
     assert (binned.ivar[binned.mask] == 0).all()
     assert (binned.ivar[~binned.mask] > 0).all()
     assert binned.flux[0] == binned.flux[1]
@@ -151,22 +128,15 @@ def test_gaps_are_interpolated_and_marked():
     np.testing.assert_allclose(binned.flux[3:5], between, rtol=1e-12)
 
 
-def test_a_hole_in_loglam_is_a_gap_and_stretches_no_pixel(rng):
+@pytest.mark.parametrize("hole", [slice(200, 320), slice(300, 301)])
+def test_a_hole_in_loglam_is_a_gap_and_stretches_no_pixel(rng, hole):
     spectrum = stand_in(rng.normal(5, 1, 600), 1.0)
-    hole = slice(200, 320)
     spectrum.good = spectrum.good.copy()
     spectrum.good[hole] = False
     expected, found = (bin_spectrum(s, EDGES) for s in (spectrum, without(spectrum, hole)))
-    assert 0 < expected.n_interpolated < 10
+    assert expected.mask.sum() == (4 if hole.start == 200 else 0)
     for name in ("flux", "ivar", "mask"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9)
-
-
-def test_one_missing_pixel_is_a_gap():
-    left, right = pixel_edges(np.delete(LOGLAM, 300))
-    assert np.flatnonzero(left[1:] != right[:-1]).tolist() == [299]
-    assert right[299] == pytest.approx(10 ** (LOGLAM[299] + 0.5e-4), rel=1e-12)
-    assert left[300] == pytest.approx(10 ** (LOGLAM[301] - 0.5e-4), rel=1e-12)
 
 
 @pytest.mark.parametrize("last", [1e-9, 1e-3])
@@ -234,11 +204,8 @@ def test_grids_that_cannot_be(grid):
         linear_edges(*grid)
 
 
-def test_linear_edges():
+def test_edges():
     assert linear_edges(4000, 5000, 4).tolist() == [4000, 4250, 4500, 4750, 5000]
-
-
-def test_log_edges():
     edges = log_edges(4000, 9000, 5)
     assert edges[[0, -1]].tolist() == [4000, 9000]
     np.testing.assert_allclose(np.diff(np.log(edges)), np.log(9 / 4) / 5)
@@ -272,11 +239,10 @@ def test_a_spectrum_without_a_scale(level):
 
 
 def test_a_real_file(spec_files):
-    specfile = pytest.importorskip("specdata.spectra.specfile")
-    spectrum = specfile.read_spectrum(spec_files["boss_galaxy"])
+    spectrum = read_spectrum(spec_files["boss_galaxy"])
     edges = linear_edges(3840, 9160, 80)
     binned = bin_spectrum(spectrum, edges)
-    assert binned.n_interpolated == 0
+    assert not binned.mask.any()
     even = overlaps(edges, spectrum.loglam) * spectrum.good
     weighted = even * spectrum.ivar
     by_ivar, by_width = weighted @ spectrum.flux / weighted.sum(1), even @ spectrum.flux / even.sum(1)
@@ -287,16 +253,6 @@ def test_a_real_file(spec_files):
     assert not disagree.all()
     np.testing.assert_allclose(binned.flux, np.where(disagree, by_width, by_ivar), rtol=1e-4)
     assert median_scale(spectrum, 3840, 9160) == pytest.approx(np.median(binned.flux), rel=0.1)
-
-
-def test_a_pixel_of_a_bright_line_counts_as_much_as_its_neighbours(spec_files):
-    specfile = pytest.importorskip("specdata.spectra.specfile")
-    spectrum = specfile.read_spectrum(spec_files["boss_galaxy"])
-    edges = np.array([6832.5, 6899.0])  # H alpha and [N II] at z = 0.0449; every pixel is good
-    pixels = overlaps(edges, spectrum.loglam)[0]
-    assert spectrum.good[pixels > 0].all()
-    plain = pixels @ spectrum.flux / pixels.sum()
-    assert bin_spectrum(spectrum, edges).flux[0] == pytest.approx(plain, rel=0.05)
 
 
 def test_many_spectra_at_once_give_what_each_gives_alone(spec_files, monkeypatch):
@@ -316,19 +272,8 @@ def test_many_spectra_at_once_give_what_each_gives_alone(spec_files, monkeypatch
         together = bin_spectra(iter(spectra), edges)
         for number, spectrum in enumerate(spectra):
             alone = bin_spectrum(spectrum, edges)
-            np.testing.assert_array_equal(together["mask"][number], alone.mask)
-            np.testing.assert_array_equal(together["by_width"][number], alone.by_width)
-            np.testing.assert_allclose(together["flux"][number], alone.flux, rtol=1e-12, atol=1e-14)
-            np.testing.assert_allclose(together["ivar"][number], alone.ivar, rtol=1e-12)
-        # Not a bit depends on the others.
-        for name, values in bin_spectra(spectra[2:3], edges).items():
-            np.testing.assert_array_equal(values[0], together[name][2])
-
-
-def test_many_spectra_at_once_are_refused_as_one_is(spec_files):
-    spectrum = read_spectrum(spec_files["galaxy"])
-    with pytest.raises(SpecdataError, match="choose bins inside the spectrum"):
-        bin_spectra([spectrum], linear_edges(3000, 9000, 10))
-    blind = dataclasses.replace(spectrum, ivar=np.zeros_like(spectrum.ivar))
+            for name, values in together.items():
+                np.testing.assert_array_equal(values[number], getattr(alone, name), err_msg=name)
+    blind = dataclasses.replace(spectra[5], ivar=np.zeros_like(spectra[5].ivar))
     with pytest.raises(SpecdataError, match="no bin holds enough good pixels"):
-        bin_spectra([spectrum, blind], linear_edges(5000, 9000, 10))
+        bin_spectra([spectra[5], blind], linear_edges(5000, 9000, 10))

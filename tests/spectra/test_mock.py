@@ -1,24 +1,23 @@
 """The mocks: do they hold the physics they claim, and is each of them reproducible?"""
 
-import hashlib
 import itertools
 import os
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from numpy._core._multiarray_umath import __cpu_dispatch__ as DISPATCHED
+from spec_lite import write_spec_lite
 
 from specdata.errors import SpecdataError
-from specdata.spectra.binning import bin_spectra, log_edges
 from specdata.spectra.mock.galaxy import CASE_B, LINES, draw_galaxy, transmission
 from specdata.spectra.mock.instrument import _tables
-from specdata.spectra.mock.spectrum import mock_spectra, mock_spectrum, write_spec_lite
-from specdata.spectra.mock.stars import AGES, LIGHT_SHARES, STEP, TEMPERATURES, population_light, rest_wavelength
+from specdata.spectra.mock.spectrum import mock_spectra, mock_spectrum
+from specdata.spectra.mock.stars import AGES, LIGHT_SHARES, STEP, population_light, rest_wavelength
+from specdata.spectra.specfile import read_spectrum
 from specdata.spectra.spectrum import Spectrum
 
 
@@ -53,28 +52,20 @@ def _ha_ew(spectrum, model):
     return _line(spectrum, model, 6540, 6592)[1]
 
 
-def test_a_mock_is_a_spectrum_of_the_documented_types(mocks):
+def test_a_mock_is_a_spectrum_on_the_sdss_grid(mocks):
     spectrum, model = mocks[0]
     assert isinstance(spectrum, Spectrum)
-    assert spectrum.loglam.dtype == np.float64
-    assert model.shape == spectrum.loglam.shape
-    for name, dtype in {"flux": "f4", "ivar": "f4", "wdisp": "f4", "and_mask": "i4", "or_mask": "i4"}.items():
+    kinds = {"loglam": "f8", "flux": "f4", "ivar": "f4", "wdisp": "f4", "and_mask": "i4", "or_mask": "i4"}
+    for name, dtype in kinds.items():
         array = getattr(spectrum, name)
-        assert array.dtype == np.dtype(dtype), name
-        assert array.shape == spectrum.loglam.shape, name
+        assert (array.dtype, array.shape) == (np.dtype(dtype), model.shape), name
         assert np.isfinite(array).all(), name
     assert (spectrum.is_mock, spectrum.survey, spectrum.run2d, spectrum.spectype) == (True, "mock", "mock", "GALAXY")
-    assert spectrum.zwarning == 0
-    assert spectrum.source == "mock seed=11 index=0"
-
-
-def test_wavelengths_are_the_sdss_grid(mocks):
+    assert (spectrum.zwarning, spectrum.source) == (0, "mock seed=11 index=0")
     for spectrum, _ in mocks:
         pixels = spectrum.loglam / STEP
-        np.testing.assert_allclose(pixels, np.rint(pixels), atol=1e-6)
-        np.testing.assert_allclose(np.diff(pixels), 1.0, atol=1e-6)
-        assert spectrum.wavelength[0] < 3840
-        assert spectrum.wavelength[-1] > 9160
+        np.testing.assert_allclose(pixels, np.rint(pixels[0]) + np.arange(pixels.size), atol=1e-6)
+        assert spectrum.wavelength[0] < 3840 < 9160 < spectrum.wavelength[-1]
     assert len({spectrum.loglam[0] for spectrum, _ in mocks}) > 20
 
 
@@ -112,6 +103,7 @@ def test_mg_b_and_iron_are_deeper_in_old_galaxies(mocks):
 
 
 def test_balmer_absorption_peaks_between_young_and_old():
+    np.testing.assert_allclose(np.sum(LIGHT_SHARES, axis=1), 1.0)
     around_h_delta, rest = {}, rest_wavelength()
     light = population_light()[1]
     for age, flux in zip(AGES, light, strict=True):
@@ -120,11 +112,6 @@ def test_balmer_absorption_peaks_between_young_and_old():
     assert around_h_delta["300 Myr"] > 0.15
     assert around_h_delta["300 Myr"] > 2 * around_h_delta["5 Myr"]
     assert around_h_delta["300 Myr"] > 3 * around_h_delta["10 Gyr"]
-
-
-def test_populations_share_out_all_of_the_light():
-    assert np.shape(LIGHT_SHARES) == (len(AGES), len(TEMPERATURES))
-    np.testing.assert_allclose(np.sum(LIGHT_SHARES, axis=1), 1.0)
 
 
 def test_the_4000_break_spans_real_galaxies_and_falls_with_star_formation(mocks):
@@ -136,14 +123,6 @@ def test_the_4000_break_spans_real_galaxies_and_falls_with_star_formation(mocks)
     assert np.median(ha_ew[dn4000 > 1.75]) < 2
     rank = [np.argsort(np.argsort(x)) for x in (dn4000, ha_ew)]
     assert np.corrcoef(*rank)[0, 1] < -0.6
-
-
-def test_oiii_doublet_ratio(mocks):
-    strong = [pair for pair in mocks if _line(*pair, 4996, 5020)[1] > 30]
-    assert strong
-    for pair in strong:
-        ratio = _line(*pair, 4996, 5020)[0] / _line(*pair, 4950, 4971)[0]
-        assert ratio == pytest.approx(2.98, rel=0.06)  # the stars under the lines are not quite straight
 
 
 def test_line_ratios_before_dust_and_the_reddened_decrement():
@@ -198,15 +177,13 @@ def test_noise_follows_the_sky_and_the_throughput(mocks):
 
 def test_signal_to_noise_and_brightness(mocks):
     for spectrum, model in mocks:
-        good = spectrum.ivar > 0
+        good, band = spectrum.ivar > 0, (spectrum.wavelength > 6930) & (spectrum.wavelength < 8250)
         assert spectrum.snmedian == pytest.approx(np.median((spectrum.flux * np.sqrt(spectrum.ivar))[good]), rel=1e-5)
         assert 7 < spectrum.snmedian < 45
         assert 14.4 < spectrum.dered_i <= 18.0
         # AB: f_nu = 3631 Jy at magnitude 0; f_lambda at 7480 A as the check
         expected = 3.631e-20 * 10 ** (-0.4 * spectrum.dered_i) * 2.99792458e18 / 7480**2 / 1e-17
-        assert np.median(model[(spectrum.wavelength > 6930) & (spectrum.wavelength < 8250)]) == pytest.approx(
-            expected, rel=0.2
-        )
+        assert np.median(model[band]) == pytest.approx(expected, rel=0.2)
 
 
 def test_masks(mocks):
@@ -235,11 +212,10 @@ def test_redshift_shows_only_in_the_features():
 
 
 def test_redshifts_fill_the_range_evenly():
-    z = np.array([s.z for s in mock_spectra(400, seed=8, z_min=0.1, z_max=0.3)])
-    assert z.min() >= 0.1
-    assert z.max() < 0.3
+    z = np.array([s.z for s in mock_spectra(200, seed=8, z_min=0.1, z_max=0.3)])
+    assert 0.1 <= z.min() < z.max() < 0.3
     counts = np.histogram(z, bins=4, range=(0.1, 0.3))[0]
-    assert (np.abs(counts - 100) < 40).all()
+    assert (np.abs(counts - 50) < 25).all()
 
 
 def test_variety(mocks):
@@ -255,30 +231,15 @@ def test_variety(mocks):
     assert np.ptp(np.log(colours)) > 1.0
 
 
-def test_same_seed_and_index_give_the_same_spectrum_whatever_n_is():
+def test_seed_and_index_alone_decide_the_spectrum():
     few, many = list(mock_spectra(10, seed=4)), list(itertools.islice(mock_spectra(100, seed=4), 10))
-    for a, b in zip(few, many, strict=True):
-        assert a.z == b.z
-        assert a.name == b.name
+    for a, b in zip([*few, mock_spectrum(4, 7)[0]], [*many, many[7]], strict=True):
+        assert (a.z, a.name) == (b.z, b.name)
         np.testing.assert_array_equal(a.flux, b.flux)
-    alone = mock_spectrum(4, 7)[0]
-    np.testing.assert_array_equal(alone.flux, many[7].flux)
-    np.testing.assert_array_equal(alone.ivar, many[7].ivar)
+        np.testing.assert_array_equal(a.ivar, b.ivar)
     assert not np.array_equal(next(mock_spectra(1, seed=5)).flux, few[0].flux)
-
-
-def test_identity_counts_on_after_a_thousand():
-    assert [mock_spectrum(2, i)[0].name for i in (0, 999, 1000)] == [
-        "90002-50000-0001",
-        "90002-50000-1000",
-        "90002-50001-0001",
-    ]
-
-
-@pytest.mark.parametrize("index", [-1, 1.5])
-def test_impossible_index(index):
-    with pytest.raises(SpecdataError, match="index = "):
-        mock_spectrum(0, index)
+    names = [mock_spectrum(2, i)[0].name for i in (0, 999, 1000)]  # the next night begins after 1,000 fibres
+    assert names == ["90002-50000-0001", "90002-50000-1000", "90002-50001-0001"]
 
 
 @pytest.mark.parametrize(
@@ -301,6 +262,8 @@ def test_impossible_arguments_are_refused_at_the_call(arguments, field):
     with pytest.raises(SpecdataError) as error:
         mock_spectra(**({"n": 3} | arguments))  # nothing is drawn: the call itself must refuse
     assert field in str(error.value)
+    with pytest.raises(SpecdataError, match="index = -1"):
+        mock_spectrum(0, -1)
 
 
 def test_the_whole_range_of_redshift_is_covered():
@@ -311,73 +274,49 @@ def test_the_whole_range_of_redshift_is_covered():
         assert spectrum.loglam.size == model.size
 
 
-def test_written_file_has_the_sdss_layout(tmp_path):
+def test_a_mock_in_a_file_is_read_back_as_it_was(tmp_path):
     spectrum, model = mock_spectrum(6, 3)
     path = tmp_path / "spec-90006-50000-0004.fits"
     write_spec_lite(spectrum, path, model=model)
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    again = read_spectrum(path)
+    for name, value in vars(spectrum).items():
+        if name in ("flux", "ivar", "and_mask", "or_mask", "wdisp", "loglam"):
+            np.testing.assert_allclose(getattr(again, name), value, rtol=1e-7 * (name == "loglam"), err_msg=name)
+        elif isinstance(value, str) and name != "source":
+            assert getattr(again, name) == value
+    assert [again.z, again.zerr, again.snmedian] == pytest.approx([spectrum.z, spectrum.zerr, spectrum.snmedian], 1e-6)
+    assert (again.ra, again.dec, again.is_mock) == (spectrum.ra, spectrum.dec, True)
     with fits.open(path) as hdus:
         hdus.verify("exception")
         assert [hdu.name for hdu in hdus] == ["PRIMARY", "COADD", "SPECOBJ", "SPZLINE"]
-        header = hdus[0].header
-        assert header["MOCK"] is True
-        assert (header["PLATEID"], header["MJD"], header["FIBERID"]) == (90006, 50000, 4)
-        assert header["COEFF1"] == 1e-4
-        assert header["COEFF0"] == pytest.approx(spectrum.loglam[0], abs=1e-12)
-        names = ["flux", "loglam", "ivar", "and_mask", "or_mask", "wdisp", "sky", "model"]
-        assert hdus[1].columns.names == names
-        assert hdus[1].columns.formats == ["E", "E", "E", "J", "J", "E", "E", "E"]
-        for name in ("flux", "ivar", "and_mask", "or_mask", "wdisp"):
-            np.testing.assert_array_equal(hdus[1].data[name], getattr(spectrum, name))
-        np.testing.assert_allclose(hdus[1].data["loglam"], spectrum.loglam, atol=3e-7)
+        assert hdus[0].header["MOCK"] is True
+        assert hdus[1].columns.names == ["flux", "loglam", "ivar", "and_mask", "or_mask", "wdisp", "sky", "model"]
         np.testing.assert_allclose(hdus[1].data["model"], model, rtol=1e-6)
-        row = hdus[2].data[0]
-        assert row["Z"] == pytest.approx(spectrum.z, rel=1e-6)
-        assert row["SPECOBJID"].strip() == spectrum.specobjid
-        assert (row["SURVEY"], row["INSTRUMENT"], row["CLASS"]) == ("mock", "SDSS", "GALAXY")
-        assert row["SUBCLASS"] == spectrum.subclass
-        assert row["SN_MEDIAN_ALL"] == pytest.approx(spectrum.snmedian, rel=1e-6)
-        assert row["PLUG_RA"] == spectrum.ra
 
 
-def test_written_bytes_depend_on_the_spectrum_alone(tmp_path):
-    spectrum = mock_spectrum(6, 3)[0]
-    for name in ("a.fits", "b.fits", "b.fits"):  # the second b replaces the first
-        write_spec_lite(spectrum, tmp_path / name)
-    assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
+# Prints a hash of everything that is stored of three mocks, pixel by pixel and in bins.
+HASH = """
+import hashlib, numpy
+from specdata.spectra.binning import bin_spectra, log_edges
+from specdata.spectra.mock.spectrum import mock_spectra
+mocks, digest = list(mock_spectra(3, seed=6)), hashlib.sha256()
+for values in [*map(vars, mocks), bin_spectra(mocks, log_edges(3840, 9160, 300))]:
+    for name, value in sorted(values.items()):
+        digest.update(value.tobytes() if isinstance(value, numpy.ndarray) else repr(value).encode())
+print(digest.hexdigest()[:16])
+"""
 
 
-def test_a_failed_write_leaves_nothing_behind(tmp_path):
-    spectrum = mock_spectrum(6, 3)[0]
-    with pytest.raises(ValueError, match="mismatch"):
-        write_spec_lite(spectrum, tmp_path / "a.fits", model=np.zeros(5))
-    assert not list(tmp_path.iterdir())
-
-
-def fingerprint(n=3):
-    """Hash of everything that is stored of a few mocks, pixel by pixel and in bins."""
-    mocks, digest = list(mock_spectra(n, seed=6)), hashlib.sha256()
-    for values in [*(vars(mock) for mock in mocks), bin_spectra(mocks, log_edges(3840, 9160, 300))]:
-        for name in sorted(values):
-            value = values[name]
-            digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
-    return digest.hexdigest()[:16]
-
-
-HERE = Path(__file__).parent
-FINGERPRINT = "7a1e9aa8c21227ba"  # of numpy's random numbers since 1.17; made on AMD EPYC with AVX-512
-
-
-@pytest.mark.parametrize("cores", [None, "Nehalem", "Haswell"])
-def test_every_processor_makes_the_same_bytes(cores):
-    """With no code of numpy's for AVX2, AVX-512 and FMA, and BLAS's and the C library's for an old processor."""
-    code = "import test_mock; print(test_mock.fingerprint())"
-    environment = os.environ | {"PYTHONHASHSEED": "77", "PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
-    if cores:
-        environment |= {"NPY_DISABLE_CPU_FEATURES": " ".join(DISPATCHED), "OPENBLAS_CORETYPE": cores}
+@pytest.mark.parametrize("kernels", ["", "Nehalem", "Haswell"])
+def test_every_processor_makes_the_same_bytes(kernels):
+    """As here, and without numpy's code for AVX2, AVX-512 and FMA, with BLAS and the C library for an old processor."""
+    environment = os.environ | {"PYTHONHASHSEED": "77"}
+    if kernels:
+        environment |= {"NPY_DISABLE_CPU_FEATURES": " ".join(DISPATCHED), "OPENBLAS_CORETYPE": kernels}
         environment |= {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F"}
-    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == FINGERPRINT
+    out = subprocess.run([sys.executable, "-c", HASH], env=environment, capture_output=True, text=True, check=True)
+    # Made on AMD EPYC with AVX-512. Another version of numpy may draw other numbers: then put the new hash here.
+    assert out.stdout.strip() == "7a1e9aa8c21227ba"
 
 
 def test_last_bits_that_differ_change_no_mock(monkeypatch):

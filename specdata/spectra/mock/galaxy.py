@@ -33,46 +33,28 @@ CASE_B |= {"H8": 0.105, "H9": 0.0731, "H10": 0.0530}
 
 @dataclass(frozen=True, eq=False)
 class Galaxy:
-    """What one mock galaxy is made of.
+    """What one mock galaxy is made of."""
 
-    Attributes
-    ----------
-    kind : str
-        One of `KINDS`.
-    light : ndarray, shape (3, 6)
-        Share of each metallicity and age in the light at 5500 A before dust; sums to 1.
-    sigma_stars, sigma_gas : float
-        Velocity dispersions in km/s.
-    ebv_stars, ebv_gas : float
-        Colour excess E(B-V) in mag of the stars and of the gas.
-    lines : dict of str to float
-        Flux of each of `LINES` before dust, in A times the continuum at 5500 A before dust.
-    """
-
-    kind: str
-    light: np.ndarray
-    sigma_stars: float
+    light: np.ndarray  # share of each metallicity and age in the light at 5500 A before dust; shape (3, 6), sum 1
+    sigma_stars: float  # velocity dispersion in km/s
     sigma_gas: float
-    ebv_stars: float
+    ebv_stars: float  # colour excess E(B-V) in mag
     ebv_gas: float
-    lines: dict[str, float]
+    lines: dict[str, float]  # flux of each of `LINES` before dust, in A times the continuum at 5500 A before dust
 
     def emitted(self) -> dict[str, float]:
         """Flux of each line after dust, in the unit of `lines`."""
-        passed = transmission(np.array([LINES[name] for name in self.lines]), self.ebv_gas)
-        return dict(zip(self.lines, np.array(list(self.lines.values())) * passed, strict=True))
+        passed = transmission(np.array(list(LINES.values())), self.ebv_gas)
+        return {name: self.lines[name] * share for name, share in zip(LINES, passed, strict=True)}
 
     def observed(self, loglam, wdisp, z) -> np.ndarray:
-        """Noiseless flux density per A on the observed pixels, in an arbitrary unit; shape as `loglam`.
+        """Noiseless flux density per A on observed pixels, in an arbitrary unit; shape (n,).
 
         Parameters
         ----------
-        loglam : ndarray, shape (n,)
-            log10 of the vacuum wavelength in A, in steps of `STEP`.
-        wdisp : ndarray, shape (n,)
-            Instrumental sigma in pixels.
+        loglam, wdisp : ndarray, shape (n,)
+            log10 of the vacuum wavelength in A, in steps of `STEP`; instrumental sigma in pixels.
         z : float
-            Redshift.
         """
         rest = exp10(loglam) / (1.0 + z)
         return self._stars(loglam, wdisp, z) * transmission(rest, self.ebv_stars) + self._gas(loglam, rest, wdisp, z)
@@ -94,8 +76,7 @@ class Galaxy:
         """Emission lines, which are wide enough that none loses flux between two pixels."""
         flux = np.zeros(loglam.size)
         centre = (log10(np.array(list(LINES.values())) * (1.0 + z)) - loglam[0]) / STEP
-        emitted = self.emitted()
-        strength = np.array([emitted[name] for name in LINES])
+        strength = np.array(list(self.emitted().values()))
         near = (centre > -20.0) & (centre < loglam.size + 20.0)
         centre, strength = centre[near, None], strength[near, None]
         pixels = np.rint(centre).astype(int) + np.arange(-REACH, REACH + 1)
@@ -119,12 +100,7 @@ def _smear(light, sigma, shift):
 def transmission(wavelength, ebv) -> np.ndarray:
     """Fraction of light that passes the dust: Calzetti et al. 2000 (ApJ 533, 682), equations 2 to 4, R_V = 4.05.
 
-    Parameters
-    ----------
-    wavelength : float or ndarray
-        Rest-frame wavelength in A.
-    ebv : float
-        Colour excess E(B-V) in mag of what lies behind the dust.
+    `wavelength` is that at rest in A, a float or an array, and `ebv` the colour excess E(B-V) in mag.
     """
     inverse = 1e4 / np.asarray(wavelength)  # per micrometre
     blue = 2.659 * (-2.156 + inverse * (1.509 + inverse * (-0.198 + inverse * 0.011))) + 4.05
@@ -149,7 +125,7 @@ def draw_galaxy(rng) -> Galaxy:
     ratios, ha, sigma_gas = _draw_gas(rng, kind, young, feh, sigma_stars)
     lines = {name: ha / CASE_B["H alpha"] * ratios[name] for name in LINES}
     # The gas sits in dustier places than the stars: E(B-V) of the stars is 0.44 of it (Calzetti et al. 2000).
-    return Galaxy(kind, metals * ages, sigma_stars, sigma_gas, ebv, ebv / 0.44, lines)
+    return Galaxy(metals * ages, sigma_stars, sigma_gas, ebv, ebv / 0.44, lines)
 
 
 def _draw_ages(rng, kind):

@@ -92,14 +92,9 @@ class Exposure:
         return np.sqrt(1.0 - share * share) * white + share * smooth
 
     def draw_masks(self, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """SPPIXMASK bits and the pixels without information.
+        """The SPPIXMASK bits `and_mask` and `or_mask` (int32), and where pixels are lost, with ivar 0 (bool).
 
-        Returns
-        -------
-        and_mask, or_mask : ndarray, shape (n,), int32
-            The second holds at least the bits of the first.
-        lost : ndarray, shape (n,), bool
-            True where ivar is 0: cosmic rays that hit every exposure, and now and then a bad column.
+        Cosmic rays that hit every exposure cost pixels, and now and then a bad column.
         """
         n = self.lines.size
         and_mask, or_mask, lost = np.zeros(n, np.int32), np.zeros(n, np.int32), np.zeros(n, bool)

@@ -19,7 +19,6 @@ from numbers import Integral, Real
 import numpy as np
 
 from specdata.errors import SpecdataError
-from specdata.files import new_file
 from specdata.spectra.mock.galaxy import LINES, PIXEL_VELOCITY, Z_MAX, draw_galaxy
 from specdata.spectra.mock.instrument import Exposure
 from specdata.spectra.mock.stars import STEP
@@ -56,9 +55,7 @@ def mock_spectra(n, *, seed=0, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0)
     return (mock_spectrum(seed, i, **limits)[0] for i in range(n))
 
 
-def mock_spectrum(
-    seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0
-) -> tuple[Spectrum, np.ndarray]:  # fmt: skip
+def mock_spectrum(seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0) -> tuple[Spectrum, np.ndarray]:
     """One mock galaxy and the truth behind it; arguments as in `mock_spectra`.
 
     Returns
@@ -172,57 +169,3 @@ def _subclass(galaxy, scale, rest, wdisp, model, sigma):
         return "AGN"
     beside = (np.abs(rest - 6565.0) > 40.0) & (np.abs(rest - 6565.0) < 90.0)
     return "STARBURST" if h_alpha > 50.0 * np.median(model[beside]) else "STARFORMING"
-
-
-def write_spec_lite(spectrum, path, *, model=None) -> None:
-    """Write one spectrum as an SDSS `spec-lite` file; the same spectrum always gives the same bytes.
-
-    Layout: https://data.sdss.org/datamodel/files/SPECTRO_REDUX/RUN2D/spectra/lite/PLATE4/spec.html, of which HDU 2
-    holds the columns that a `Spectrum` can fill. A mock also says ``MOCK = T`` in the primary header.
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-        What to write.
-    path : str or Path
-        The file, which ends in ``.fits``; replaced if it exists, and never left half-written.
-    model : ndarray, shape (n,), optional
-        For the column `model`, in 1e-17 erg/s/cm2/A. Zeros when not given, as is `sky`: a `Spectrum` has neither.
-    """
-    from astropy.io import fits
-
-    float32, int32 = np.float32, np.int32
-    loglam, ends = spectrum.loglam, spectrum.wavelength[[0, -1]].astype(float32)
-    cards = [
-        ("MJD", spectrum.mjd, "MJD of observation"),
-        ("PLATEID", spectrum.plate, "Plate Id"),
-        ("COEFF0", round(float(loglam[0]), 10), "Central wavelength (log10) of first pixel"),
-        ("COEFF1", round(float(loglam[-1] - loglam[0]) / (loglam.size - 1), 10), "Log10 dispersion per pixel"),
-        ("VACUUM", True, "Wavelengths are in vacuum"),
-        ("BUNIT", "1E-17 erg/cm^2/s/Ang"),
-        ("PLUG_RA", spectrum.ra, "RA of object [deg]"),
-        ("PLUG_DEC", spectrum.dec, "dec of object [deg]"),
-        ("FIBERID", spectrum.fiberid),
-        ("RUN2D", spectrum.run2d, "Reduction version"),
-        *([("MOCK", True, "Synthetic: not an SDSS observation")] if spectrum.is_mock else []),
-    ]
-    coadd = {name: getattr(spectrum, name) for name in ("flux", "loglam", "ivar", "and_mask", "or_mask", "wdisp")}
-    coadd |= {"loglam": loglam.astype(float32), "sky": np.zeros_like(spectrum.flux)}
-    coadd["model"] = coadd["sky"] if model is None else model.astype(float32)
-    row = {"SURVEY": spectrum.survey, "INSTRUMENT": spectrum.instrument, "PROGRAMNAME": spectrum.survey}
-    row |= {"SPECPRIMARY": np.uint8(1), "SPECOBJID": f"{spectrum.specobjid:>22}", "RUN2D": spectrum.run2d}
-    row |= {"PLATE": int32(spectrum.plate), "MJD": int32(spectrum.mjd), "FIBERID": int32(spectrum.fiberid)}
-    row |= {"PLUG_RA": spectrum.ra, "PLUG_DEC": spectrum.dec, "CLASS": spectrum.spectype, "SUBCLASS": spectrum.subclass}
-    row |= {"Z": float32(spectrum.z), "Z_ERR": float32(spectrum.zerr), "ZWARNING": int32(spectrum.zwarning)}
-    row |= {"WAVEMIN": ends[0], "WAVEMAX": ends[1], "SN_MEDIAN_ALL": float32(spectrum.snmedian)}
-    # No line was fitted: the table is there, as readers expect, and has no row.
-    lines = {"PLATE": "i4", "MJD": "i4", "FIBERID": "i4", "LINENAME": "S13", "LINEWAVE": "f8", "LINEZ": "f4"}
-    lines |= {f"LINE{name}": "f4" for name in ("Z_ERR", "SIGMA", "SIGMA_ERR", "AREA", "AREA_ERR", "EW")}
-    tables = {
-        "COADD": np.rec.fromarrays(list(coadd.values()), names=list(coadd)),
-        "SPECOBJ": np.rec.fromarrays([[value] for value in row.values()], names=list(row)),
-        "SPZLINE": np.empty(0, list(lines.items())),
-    }
-    hdus = [fits.PrimaryHDU(header=fits.Header(cards)), *(fits.BinTableHDU(t, name=name) for name, t in tables.items())]
-    with new_file(path, suffixes=(".fits",)) as partial:
-        fits.HDUList(hdus).writeto(partial)

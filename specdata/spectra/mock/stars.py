@@ -95,12 +95,9 @@ def _ln(x):
 
 def _strength(species, temperature, feh):
     """Optical depth of a species relative to its value in the star that shows it best, at solar metallicity."""
-    if species in _BELOW:
-        limit, slope = _BELOW[species]
-        seen = 1.0 / (1.0 + exp(slope * _ln(temperature / limit)))
-    else:
-        centre, width = _AROUND[species]
-        seen = gaussian(_ln(temperature / centre) / width)
+    where, width = _BELOW.get(species) or _AROUND[species]
+    away = _ln(temperature / where)
+    seen = 1.0 / (1.0 + exp(width * away)) if species in _BELOW else gaussian(away / width)
     return seen * exp10(_METAL_POWER.get(species, 0.5) * feh)
 
 
