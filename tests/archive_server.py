@@ -6,18 +6,17 @@ its table.
 """
 
 import csv
-import email.utils
+import functools
 import gzip
 import hashlib
 import io
 import re
-import select
 import socket
 import sqlite3
 import struct
 import threading
-import time
 import urllib.parse
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -31,7 +30,7 @@ SPECOBJ = (
     "z REAL, z_noqso REAL, zWarning INTEGER, zWarning_noqso INTEGER, class TEXT, class_noqso TEXT, subClass TEXT, "
     "snMedian REAL, boss_target1 INTEGER, sciencePrimary INTEGER"
 )
-FAULTS = ("503", "429", "404", "reset", "stall", "truncated", "wrong", "html", "trickle")
+FAULTS = ("503", "429", "reset", "stall", "truncated", "wrong", "html", "trickle")  # another attempt may help
 ERROR_PAGE = (
     "<html><head><title>Skyserver Error</title></head><body bgcolor=white>\n<h2>An error occured</h2>"
     "<H3 BGCOLOR=pink><font color=red>{}<br></font></H3></BODY></HTML>\n"
@@ -115,32 +114,33 @@ class Archive:
         Roots for SQL and for files.
     fault : callable
         ``fault(path, attempt)`` gives one of `FAULTS`, of the SQL faults (`page`, `text`, `throttle`, `short`) or of
-        the unusual ways to send a file (`chunked`, `unsaid`, `gzip`, `moved`), or None; attempts of one path (or
-        query) are counted from 0.
+        the unusual ways to send a file (`chunked`, `no length`, `gzip`, `moved`), or None; attempts of one path (or
+        query) are counted from 0. It may also wait, for the answer waits with it.
+    retry_after : str
+        The header of `503` and `429`.
     row_cap : int
         More rows than these cannot be asked for.
     down : bool
         Whether the front page has the faults too, as in an outage.
-    files : dict of str to (callable or bytes)
-        Content by path below the SAS.
+    files : dict of str to callable
+        Called without arguments for the content of a path below the SAS.
     log : list of (str, str)
         Path (or query) and what was answered.
-    busiest : int
-        The most requests that were under way at one time.
+    active, busiest : int
+        How many requests are under way, and the most that ever were.
     """
 
-    def __init__(self, rows, *, data_release=16, content=None, retry_after="0"):
+    def __init__(self, rows=(), *, data_release=16, content=None):
         self.rows, self.fault, self.row_cap = rows, lambda path, attempt: None, 500_000
-        self.retry_after, self.log, self.attempts = retry_after, [], {}
+        self.retry_after, self.log, self.attempts, self.down = "0", [], Counter(), False
         self.active = self.busiest = 0
-        self.down = False
         self.lock, self.stopping = threading.Lock(), threading.Event()
-        self.files = {lite_path(data_release, *identity(row)): (content, row) for row in rows} if content else {}
+        places = {lite_path(data_release, *identity(row)): row for row in rows} if content else {}
+        self.files = {path: functools.partial(content, row) for path, row in places.items()}
         self.database = sqlite3.connect(":memory:", check_same_thread=False)
         self.database.execute(f"CREATE TABLE SpecObj ({SPECOBJ})")
         self.database.execute("CREATE TABLE PhotoObj (objID INTEGER PRIMARY KEY, dered_i REAL)")
-        names = [part.split()[0] for part in SPECOBJ.split(", ")]
-        marks = ", ".join(f":{name}" for name in names)
+        marks = ", ".join(f":{part.split()[0]}" for part in SPECOBJ.split(", "))
         self.database.executemany(f"INSERT INTO SpecObj VALUES ({marks})", rows)
         self.database.executemany("INSERT INTO PhotoObj VALUES (:bestObjID, :dered_i)", rows)
 
@@ -161,17 +161,10 @@ class Archive:
         self.thread.join()
         self.database.close()
 
-    def content(self, path):
-        """Bytes of a file, or None."""
-        if path not in self.files:
-            return None
-        made, row = self.files[path]
-        return made(row)
-
     def next_fault(self, key):
         with self.lock:
-            attempt = self.attempts.get(key, 0)
-            self.attempts[key] = attempt + 1
+            self.attempts[key] += 1
+            attempt = self.attempts[key] - 1
         return self.fault(key, attempt)
 
     def query(self, sql):
@@ -257,24 +250,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_with(fault, self.archive.query(sql).encode())
 
     def answer_file(self, path):
-        fault, content = self.archive.next_fault(path), self.archive.content(path)
-        self.archive.log.append((path, fault or ("200" if content else "404")))
-        if content is None:
+        files, fault = self.archive.files, self.archive.next_fault(path)
+        self.archive.log.append((path, fault or ("200" if path in files else "404")))
+        if path not in files:
             self.send(404, b"<html><body>Not Found</body></html>")
         elif fault == "wrong":
-            others = iter(self.archive.files)
-            other = next(others)
-            self.send(200, self.archive.content(other if other != path else next(others)))
+            self.send(200, files[next(other for other in files if other != path)]())
         else:
-            self.send_with(fault, content)
+            self.send_with(fault, files[path]())
 
     def send_with(self, fault, content):
         """Send the content, or do what the fault says."""
         if fault in {"503", "429"}:
-            wait = self.archive.retry_after
-            if fault == "429" and wait != "0":  # the other form that the header has
-                wait = email.utils.formatdate(time.time() + float(wait), usegmt=True)
-            self.send(int(fault), b"slow down", **{"Retry-After": wait})
+            self.send(int(fault), b"slow down", **{"Retry-After": self.archive.retry_after})
         elif fault == "404":
             self.send(404, b"<html><body>Not Found</body></html>")
         elif fault == "html":
@@ -287,18 +275,17 @@ class _Handler(BaseHTTPRequestHandler):
             half = len(content) // 2
             self.head(200, len(content))
             self.wfile.write(content[:half])
-            while fault != "truncated" and not self.archive.stopping.wait(0.05):
-                if select.select([self.connection], [], [], 0)[0]:  # the client has hung up
-                    break
-                if fault == "trickle":
-                    self.wfile.write(content[half : half + 1])
-                    half += 1
+            if fault == "stall":
+                self.rfile.read(1)  # until the client hangs up
+            while fault == "trickle" and not self.archive.stopping.wait(0.02):
+                self.wfile.write(content[half : half + 1])
+                half += 1
             self.close_connection = True
         elif fault == "chunked":
             self.head(200, None, **{"Transfer-Encoding": "chunked"})
             for part in (content[:1000], content[1000:], b""):
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
-        elif fault == "unsaid":
+        elif fault == "no length":
             self.head(200, None)
             self.wfile.write(content)
             self.close_connection = True

@@ -4,14 +4,15 @@ Neither the order of the rows nor the number of a row means anything: whoever de
 changes only which galaxies there are to choose from. The choice goes by `shuffle`, in SQL and here alike.
 """
 
-import contextlib
 import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
 
 from specdata.archive.sas import check_run2d
 from specdata.errors import SpecdataError, one_line
+from specdata.files import new_file
 
 # name -> (Arrow type, unit, what it is); the first five are all that a catalogue of one's own needs
 COLUMNS = {
@@ -80,13 +81,30 @@ def read_catalogue(path):
         from 1 and without the header.
     """
     import pyarrow as pa
+    import pyarrow.csv as arrow_csv
+    import pyarrow.parquet as pq
 
     path = Path(path)
     try:
-        found = _read(path)
+        with path.open("rb") as stream:
+            start = stream.read(16)
+        if start.startswith(b"PAR1"):
+            return check_catalogue(path, pq.read_table(path))
+        options = arrow_csv.ReadOptions(skip_rows=1 if start.lstrip(b"\xef\xbb\xbf").startswith(b"#") else 0)
+        with arrow_csv.open_csv(path, read_options=options) as stream:
+            names = stream.schema.names
+        # As text: a run2d of 26 is no number, and a specobjid is too large for one.
+        convert = arrow_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+        return check_catalogue(path, arrow_csv.read_csv(path, read_options=options, convert_options=convert))
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         problem = one_line(error).removesuffix(".")
         raise SpecdataError(f"{path}: cannot be read as a catalogue ({problem}); give a Parquet or CSV file") from None
+
+
+def check_catalogue(path, found):
+    """Check a table as `read_catalogue` does, with the same result; sentences begin with `path`."""
+    import pyarrow as pa
+
     lower = [name.strip().lower() for name in found.column_names]
     for name in REQUIRED:
         if name not in lower:
@@ -97,102 +115,53 @@ def read_catalogue(path):
     if twice := [name for name in COLUMNS if lower.count(name) > 1]:
         raise SpecdataError(f"{path}: the column {twice[0]!r} is there twice; leave one of them out")
     columns = {name: _column(path, name, found.column(lower.index(name))) for name in COLUMNS if name in lower}
-    table = pa.table(columns, schema=pa.schema([(name, column.type) for name, column in columns.items()]))
+    table = pa.table(columns).replace_schema_metadata(found.schema.metadata)
     if not len(table):
         raise SpecdataError(f"{path}: there is no row in this catalogue; give at least one galaxy")
-    _check_twins(path, table)
-    return table.replace_schema_metadata(found.schema.metadata)
-
-
-def _read(path):
-    """Arrow table of a Parquet or CSV file; every column of the latter is text."""
-    import pyarrow as pa
-    import pyarrow.csv as arrow_csv
-    import pyarrow.parquet as pq
-
-    with path.open("rb") as stream:
-        start = stream.read(16)
-    if start.startswith(b"PAR1"):
-        return pq.read_table(path)
-    skip = 1 if start.lstrip(b"\xef\xbb\xbf").startswith(b"#") else 0
-    options = arrow_csv.ReadOptions(skip_rows=skip)
-    with arrow_csv.open_csv(path, read_options=options) as stream:
-        names = stream.schema.names
-    # As text: a run2d of 26 is no number, and a specobjid is too large for one.
-    convert = arrow_csv.ConvertOptions(column_types={name: pa.string() for name in names}, strings_can_be_null=False)
-    return arrow_csv.read_csv(path, read_options=options, convert_options=convert)
+    rows = {}
+    for row, key in enumerate(zip(*(table[name].to_pylist() for name in REQUIRED[:3]), strict=True), start=1):
+        if rows.setdefault(key, row) != row:
+            name = "{:04d}-{}-{:04d}".format(*key)
+            raise SpecdataError(f"{path}: row {rows[key]} and row {row} are both {name}; delete one of them")
+    return table
 
 
 def _column(path, name, values):
     """One column in its own type, every value checked."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    kind = COLUMNS[name][0]
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    if pa.types.is_floating(values.type) and kind == "string":
-        raise SpecdataError(f"{path}: the column {name!r} holds floating-point numbers; write it as text")
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        values = pc.utf8_trim_whitespace(values)
-        if kind != "string" and name not in REQUIRED:  # as databases write what they do not know
-            values = pc.if_else(pc.is_in(pc.utf8_lower(values), pa.array(["", "null", "nan"])), None, values)
+    checked = []
+    for row, value in enumerate(values.to_pylist(), start=1):
+        try:
+            checked.append(_value(name, value))
+        except ValueError as error:
+            raise SpecdataError(f"{path}: row {row}, column {name!r}: {error}") from None
+    return pa.array(checked, COLUMNS[name][0])
+
+
+def _value(name, value):
+    """One value in its own type, None where it is not known; a ValueError says what is wrong with it."""
+    kind, text = COLUMNS[name][0], "" if value is None else str(value).strip()
+    if text.lower() in ("", "null", "nan"):  # as databases write what they do not know
+        if name in REQUIRED:
+            raise ValueError("there is no value; fill it in or delete the row")
+        return None
+    if kind == "string":
+        if isinstance(value, float):
+            raise ValueError(f"{value!r} is a floating-point number; write the column as text")
+        if name == "run2d" and (problem := check_run2d(text)):
+            raise ValueError(f"{text!r}; {problem}")
+        return text
     try:
-        values = _cast(values, kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        row, value = next((i, v) for i, v in enumerate(values, start=1) if not _casts(v, kind))
-        raise SpecdataError(f"{path}: row {row}, column {name!r}: {value.as_py()!r} is not {_KIND[kind]}") from None
-    if name in REQUIRED:
-        if values.null_count:
-            row = values.is_null().to_pylist().index(True) + 1
-            raise SpecdataError(f"{path}: row {row}, column {name!r}: there is no value; fill it in or delete the row")
-        if name == "run2d":
-            for value in values.unique().to_pylist():
-                if problem := check_run2d(value):
-                    row = values.to_pylist().index(value) + 1
-                    raise SpecdataError(f"{path}: row {row}, column {name!r}: {value!r}; {problem}")
-        else:
-            low, high = _RANGES[name]
-            numbers = values.to_numpy()
-            outside = np.flatnonzero(~((numbers >= low) & (numbers <= high)))
-            if len(outside):
-                row, value = outside[0] + 1, numbers[outside[0]]
-                raise SpecdataError(f"{path}: row {row}, column {name!r}: {value} is not between {low} and {high}")
-    return values
-
-
-_KIND = {"int32": "a whole number", "float64": "a number", "string": "text"}
-
-
-def _cast(values, kind):
-    """Arrow's safe cast; other software writes 266 as 266.0."""
-    import pyarrow as pa
-
-    if kind == "int32" and pa.types.is_string(values.type):
-        with contextlib.suppress(pa.ArrowInvalid):
-            return values.cast("float64").cast(kind)
-    return values.cast(kind)
-
-
-def _casts(value, kind):
-    import pyarrow as pa
-
-    try:
-        _cast(value, kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return False
-    return True
-
-
-def _check_twins(path, table):
-    """Refuse a catalogue that names an observation twice."""
-    keys = np.column_stack([table[name].to_numpy() for name in ("plate", "mjd", "fiberid")])
-    order = np.lexsort(keys.T)
-    same = np.flatnonzero((keys[order][1:] == keys[order][:-1]).all(axis=1))
-    if len(same):
-        first, second = sorted(order[same[0] : same[0] + 2] + 1)
-        name = "{:04d}-{}-{:04d}".format(*keys[first - 1])
-        raise SpecdataError(f"{path}: row {first} and row {second} are both {name}; delete one of them")
+        number = float(text)
+        if kind == "int32" and number != (number := int(number)):  # other software writes 266 as 266.0
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise ValueError(f"{value!r} is not a {'whole ' * (kind == 'int32')}number") from None
+    low, high = _RANGES.get(name, (-(2**31), 2**31 - 1) if kind == "int32" else (-math.inf, math.inf))
+    if not low <= number <= high:
+        raise ValueError(f"{number} is not between {low} and {high}")
+    return number
 
 
 def write_catalogue(table, path, *, about=None):
@@ -208,8 +177,6 @@ def write_catalogue(table, path, *, about=None):
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-    from specdata.files import new_file
 
     fields = []
     for name in table.column_names:

@@ -1,155 +1,187 @@
-"""Download many small files over HTTP: in parallel, politely, and each whole or not at all.
+"""Get files over HTTP, in parallel: each whole or not at all, and again where another attempt may help.
 
-What was looked at: parfive (2.3) writes under the final name, so that a killed run leaves half a file there, and knows
-neither `Retry-After` nor a second attempt of its own; sdss-access (3.0) hands over to rsync or curl, or takes one file
-after the other with urllib, also under the final name and without a check of what came; aiohttp would be one more
-dependency and leaves all of that to us, and so does requests, whose reads also wait for a full block, so that a trickle
-goes unnoticed. httpx2 is there already, because huggingface_hub needs it, may be shared by threads, and hands on what
-comes as it comes.
+httpx2 is installed with huggingface_hub. Threads may share its client, it uses the proxies of the environment, and it
+hands on bytes as they come, so that a trickle is noticed. Its own retries only connect anew, so the attempts are here.
 """
 
+import random
+import re
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from multiprocessing.pool import ThreadPool
 
 import specdata
-from specdata.archive.manners import POLITE, Desk, Failed, retry_after
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.files import new_file
+from specdata.retries import LONGEST_WAIT, retry_after
 
-_GONE = {403, 404, 410}  # rarely said by mistake, so each counts for two attempts
-_LARGEST = 64 * 2**20  # bytes; a full spectrum with all its exposures has 2 MB
-
-
-class Job(NamedTuple):
-    """One file to download."""
-
-    url: str
-    path: Path
-    check: Callable  # called with the path of the complete file, raises SpecdataError if it is not the right one
+ATTEMPTS = 5  # for one address
+BACKOFF = 2.0  # s before the second attempt, give or take a half; twice as long before each later one
+STALL = 30.0  # s without a byte
+DEADLINE = 180.0  # s for one body, however its bytes trickle in
+LARGEST = 128 * 2**20  # bytes of one body; a full spectrum has 2 MB, an answer of 500,000 rows 90 MB
+MOST_FAILED = 0.5  # share of the files; a download stops where so many have failed ...
+FEWEST_FAILED = 20  # ... and at least this number
 
 
-def download(jobs, *, manners=POLITE, report=None, had=0):
-    """Download files, each under a temporary name until it is complete and has passed its check.
+class Failed(Exception):
+    """What came is not what was asked for.
 
-    A failed attempt is repeated later, while others go on. What a server says with `Retry-After`, in seconds or as a
-    date, holds for all connections. Where nothing arrives any more, no file is given up for it: all wait, and after
-    `Manners.patience` the download ends with an error.
+    Another attempt may help unless it is `final`; `wait` is how many seconds the server asks to wait before it.
+    """
+
+    def __init__(self, reason, *, final=False, wait=0.0):
+        super().__init__(reason)
+        self.final, self.wait = final, wait
+
+
+def check_address(url, example) -> str:
+    """Refuse what is not a web address; return it without a slash at its end."""
+    if not re.fullmatch(r"https?://[\w.-]+(:\d{1,5})?(/\S*)?", url):
+        raise SpecdataError(f"{url!r}: is not a web address; give one such as {example}")
+    return url.rstrip("/")
+
+
+def open_client(connections, stall):
+    """`httpx2.Client` with at most so many connections, which gives up after `stall` seconds without a byte."""
+    import httpx2
+
+    return httpx2.Client(
+        headers={"User-Agent": f"specdata/{specdata.__version__}", "Accept-Encoding": "identity"},
+        limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+        timeout=stall,
+        follow_redirects=True,
+    )
+
+
+def get(client, url, take, *, params=None, pause=time.sleep):
+    """Get what is at an address, in up to `ATTEMPTS` attempts, and return what `take` makes of the body (bytes).
+
+    `take` raises `Failed` if the body is not the right one, and so does this with the reason of the last attempt.
+    Between two attempts, `pause` waits for our own number of seconds, or for those of ``Retry-After`` if they are more.
+    A server that asks for more than `LONGEST_WAIT` is not waited for: a `SpecdataError` says how long that would be.
+    """
+    import httpx2
+
+    for attempt in range(ATTEMPTS):
+        try:
+            return take(_body(client, url, params))
+        except httpx2.HTTPError as error:
+            failure = Failed(f"{type(error).__name__}: {one_line(error)}")
+        except Failed as error:
+            failure = error
+        if failure.final or attempt == ATTEMPTS - 1:
+            break
+        pause(max(failure.wait, BACKOFF * 2**attempt * random.uniform(0.5, 1.5)))
+    raise failure
+
+
+def _body(client, url, params):
+    with client.stream("GET", url, params=params) as response:
+        if (status := response.status_code) != 200:
+            wait = retry_after(response.headers)
+            if wait > LONGEST_WAIT:
+                raise SpecdataError(
+                    f"{url}: the server asks to wait {wait:.0f} s before the next request; try again after that"
+                )
+            may_pass = status in (408, 429) or status >= 500
+            raise Failed(f"HTTP {status} {response.reason_phrase}".strip(), final=not may_pass, wait=wait)
+        begin, body = time.monotonic(), bytearray()
+        for part in response.iter_bytes():
+            body += part
+            if len(body) > LARGEST:
+                raise Failed(f"it has more than {LARGEST} bytes", final=True)
+            if time.monotonic() - begin > DEADLINE:
+                raise Failed(f"{len(body)} bytes in {DEADLINE:g} s is too slow")
+    return bytes(body)
+
+
+def download(files, check, *, connections=8, had=0) -> dict:
+    """Download files, each under a temporary name until it is complete and has passed a check.
+
+    What failed in a way that may pass is tried again after all the others. An archive or a network that is down is no
+    reason to give up files: if the front page of the server does not answer either, the download ends with an error.
+    Whatever ends it, Ctrl-C included, ends it at once, and what is complete by then stays.
 
     Parameters
     ----------
-    jobs : sequence of Job
-    manners : Manners
-    report : callable, optional
-        Called as ``report(job, size, reason)`` for each file that is finished: its bytes and None, or 0 and why it
-        could not be had. Calls come from several threads, one at a time.
+    files : dict of object to (str, Path)
+        For each file, named by any key, its address and where to put it.
+    check : callable
+        Called as ``check(key, path)`` with the temporary file; raises `Failed` if it is not the right one. Calls come
+        from several threads, one at a time.
+    connections : int
+        How many files are downloaded at the same time.
     had : int
-        How many files of this archive are there already, which speaks for the address when the rest is in vain.
+        How many files of the same archive are there already; they count as not failed.
+
+    Returns
+    -------
+    dict of object to str
+        Why the files with these keys could not be downloaded.
 
     Raises
     ------
     SpecdataError
-        If nothing can be written, the archive does not answer at all, or it asks for a longer pause than
-        `Manners.longest_wait`. What was complete by then stays.
+        If the share `MOST_FAILED` fails, the server is down or asks for a wait of more than `LONGEST_WAIT`, or nothing
+        can be written.
     """
-    import httpx2
+    if not files:
+        return {}
+    stopped, writing = threading.Event(), threading.Lock()
 
-    if not jobs:
-        return
-    if manners.connections < 1 or manners.attempts < 1:
-        raise SpecdataError(f"connections = {manners.connections}, attempts = {manners.attempts}: give at least 1")
-    desk = Desk(jobs, manners, report, had)
-    headers = {"User-Agent": f"specdata/{specdata.__version__}", "Accept-Encoding": "identity"}
-    limits = httpx2.Limits(max_connections=manners.connections, max_keepalive_connections=manners.connections)
-    timeout = httpx2.Timeout(manners.stall)
-    with httpx2.Client(headers=headers, limits=limits, timeout=timeout, follow_redirects=True) as client:
-        threads = [
-            threading.Thread(target=_work, args=(desk, client), daemon=True)
-            for _ in range(min(manners.connections, len(jobs)))
-        ]
-        for thread in threads:
-            thread.start()
+    def bring(key):
+        url, path = files[key]
+
+        def store(body):
+            with writing:
+                if not stopped.is_set():
+                    with new_file(path) as partial:
+                        partial.write_bytes(body)
+                        check(key, partial)
+
         try:
-            for thread in threads:
-                while thread.is_alive():  # with a limit, so that Ctrl-C gets through
-                    thread.join(0.2)
-        finally:
-            desk.close()
-            end = time.monotonic() + 2.0  # whoever waits for a byte that does not come is left behind
-            for thread in threads:
-                thread.join(max(0.0, end - time.monotonic()))
-    if desk.fatal is not None:
-        raise desk.fatal
+            get(client, url, store, pause=stopped.wait)
+        except Failed as error:
+            return key, error
+        return key, None
+
+    failed, todo = {}, list(files)
+    # Threads of a ThreadPool end with the program, whatever they wait for; it would wait for those of an executor.
+    client, pool = open_client(connections, STALL), ThreadPool(connections)
+    try:
+        for _ in range(2):
+            failed = {key: error for key, error in failed.items() if error.final}
+            for key, error in pool.imap_unordered(bring, todo):
+                if error is None:
+                    had += 1
+                    continue
+                failed[key] = error
+                if len(failed) >= max(FEWEST_FAILED, MOST_FAILED * (had + len(failed))):
+                    count = f"{len(failed)} of {had + len(failed)} files failed"
+                    mend = "check data release and address" if error.final else "try again later"
+                    raise SpecdataError(f"{files[key][0]}: {error}; {count}; {mend}")
+            todo = [key for key, error in failed.items() if not error.final]
+            if todo and not _answers(client, files[todo[0]][0]):
+                url, error = files[todo[0]][0], failed[todo[0]]
+                raise SpecdataError(f"{url}: the archive cannot be reached ({error}); try again later")
+    finally:
+        stopped.set()
+        with writing:  # the file that is being written appears, and no other is begun
+            pool.terminate()
+        # A thread may still wait for an answer, which is not waited for here, and needs the client until then.
+        threading.Thread(target=lambda: (pool.join(), client.close()), daemon=True).start()
+    return {key: str(error) for key, error in failed.items()}
 
 
-def _work(desk, client):
-    """Do one job after the other: the body of each thread."""
-    import httpx2
-
-    while (item := desk.take()) is not None:
-        _, number, attempt, job = item
-        try:
-            body = _get(desk, client, job.url)
-            with new_file(job.path) as partial:
-                partial.write_bytes(body)
-                _check(job, partial)
-        except (Failed, httpx2.HTTPError) as error:
-            if not isinstance(error, Failed):
-                words = " ".join(str(error).split())
-                error = Failed(f"{type(error).__name__}: {words}" if words else type(error).__name__, trouble=True)
-            if error.trouble and desk.in_doubt() and _is_well(client, job.url):
-                desk.served()
-            desk.again(number, attempt, job, error)
-        except BaseException as error:  # no space on the disk, or a fault of our own: the others must not wait for it
-            desk.close(error)
-        else:
-            desk.finish(job, len(body))
-
-
-def _get(desk, client, url):
-    """Get the whole body of one file, or raise `Failed`."""
-    begin = time.monotonic()
-    body = bytearray()
-    with client.stream("GET", url) as response:
-        if (status := response.status_code) != 200:
-            if not (trouble := status == 429 or status >= 500):
-                desk.served()
-            reason = f"HTTP {status} {response.reason_phrase}".strip()
-            raise Failed(reason, retry_after(response.headers), 2 if status in _GONE else 1, trouble)
-        length = response.headers.get("Content-Length")
-        if length is None and response.headers.get("Transfer-Encoding") is None:
-            raise Failed("the archive does not say how long the file is")
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise Failed("the archive sent it compressed")
-        for chunk in response.iter_raw():
-            body += chunk
-            if desk.closed:
-                raise Failed("interrupted")
-            if time.monotonic() - begin > desk.manners.deadline:
-                raise Failed(f"{len(body)} bytes in {desk.manners.deadline:g} s is too slow", trouble=True)
-            if len(body) > _LARGEST:
-                raise Failed(f"the file has more than {_LARGEST} bytes")
-    if length is not None and len(body) != int(length):
-        raise Failed(f"{len(body)} of {length} bytes came", trouble=True)
-    desk.served()
-    return body
-
-
-def _is_well(client, url):
-    """Knock at the door of the archive: whether its front page comes, and without trouble of its own."""
+def _answers(client, url):
+    """Whether the front page of a server comes, or an answer that says no more than that there is none."""
     import httpx2
 
     try:
-        status = client.get(httpx2.URL(url).join("/"), follow_redirects=False).status_code
-        return status != 429 and status < 500
+        _body(client, str(httpx2.URL(url).join("/")), None)
+    except Failed as error:
+        return error.final
     except httpx2.HTTPError:
         return False
-
-
-def _check(job, path):
-    try:
-        job.check(path)
-    except SpecdataError as error:
-        raise Failed(str(error).removeprefix(f"{path}: ")) from None
+    return True

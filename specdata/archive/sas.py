@@ -17,14 +17,7 @@ _RUN = re.compile(r"26|103|104|v\d{1,3}_\d{1,3}_\d{1,3}")
 
 
 def check_release(data_release):
-    """Refuse a data release whose spectra have another layout.
-
-    Raises
-    ------
-    SpecdataError
-        For a release before DR8, which has other files, and from DR18 on, which names spectra by field and catalogue
-        number.
-    """
+    """Refuse a release before DR8, which has other files, and from DR18 on, which names spectra in another way."""
     if not isinstance(data_release, int) or data_release not in RELEASES:
         raise SpecdataError(
             f"data_release = {data_release!r}: give a whole number from 8 to 17, because the archive names spectra by "

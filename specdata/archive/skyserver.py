@@ -1,36 +1,119 @@
-"""The catalogue from SkyServer: one query after the other, through astroquery, bin by bin and resumable.
+"""The catalogue from SkyServer: the SQL of a selection, sent through astroquery's addresses, bin by bin and resumable.
 
-The limits of SkyServer's SQL search, as its help and the source of `spExecuteSQL` state them, are 500,000 rows, 600 s
-and 60 queries a minute. Its errors come as a page or a table with status 200.
+A query orders the galaxies of one redshift bin by the `shuffle` of the catalogue and gives the first of them. So an
+answer has a few hundred rows whatever the bin holds, and the choice is random, reproducible and blind to the place on
+the sky. SkyServer's limits, as its help and the source of `spExecuteSQL` state them, are 500,000 rows, 600 s and 60
+queries a minute. Its errors come as a page or a table with status 200.
 """
 
-import contextlib
 import csv
 import hashlib
 import html
 import io
 import json
-import random
 import re
 import shutil
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-from specdata.archive.catalogue import COLUMNS, read_catalogue, write_catalogue
-from specdata.archive.manners import retry_after
-from specdata.archive.sas import check_release
+from specdata.archive.catalogue import (
+    COLUMNS,
+    MULTIPLIERS,
+    PRIME,
+    check_catalogue,
+    read_catalogue,
+    redshift_steps,
+    seed_term,
+    write_catalogue,
+)
+from specdata.archive.download import Failed, check_address, get, open_client
 from specdata.errors import SpecdataError
 from specdata.files import new_file, remove_leftovers
+from specdata.spectra.specfile import BOSS_GALAXY
 
 SKYSERVER_URL = "https://skyserver.sdss.org"
-TIME_LIMIT = 600.0  # s, the server's own; astroquery would give up after 60
+RESERVE = 0.25  # share of rows beyond those asked for, in place of galaxies that are missing or fail a cut
+RESERVE_MIN = 20
+ROW_LIMIT = 500_000
+TIME_LIMIT = 600.0  # s
+LITE_MB = 0.2  # mean of 794 real lite files
 _ANSWER = [*COLUMNS, "available"]
-_PAUSE = 1.0  # s between two queries, at least; the server allows 60 a minute
+_PAUSE = 1.0  # s before each query; the server allows 60 a minute
 
 
-def select(path, queries, *, data_release=16, url=SKYSERVER_URL, timeout=TIME_LIMIT, attempts=4, backoff=5.0,
-           progress=True):  # fmt: skip
-    """Ask SkyServer for the galaxies of each redshift bin, and write the catalogue.
+class BinQuery(NamedTuple):
+    """The query of one redshift bin."""
+
+    z_min: float
+    z_max: float
+    asked: int  # galaxies that the data set wants
+    rows: int  # galaxies that the query asks for, with the reserve
+    sql: str
+
+
+def bin_queries(cuts, sample) -> list[BinQuery]:
+    """Write the SQL of a selection.
+
+    BOSS galaxy targets get the redshift and the warning of the fit without quasar templates (`z_noqso`,
+    `zWarning_noqso`), by the same rule as `read_spectrum`.
+
+    Parameters
+    ----------
+    cuts : specdata.dataset.recipe.Cuts
+    sample : specdata.dataset.recipe.Sample
+
+    Raises
+    ------
+    SpecdataError
+        If a bin needs more rows than the server gives.
+    """
+    total = " + ".join(f"CAST(s.{name} AS bigint) * {factor}" for name, factor in MULTIPLIERS.items())
+    noqso = f"s.boss_target1 & {BOSS_GALAXY} > 0 AND s.class_noqso <> ''"
+    # Without a magnitude limit a galaxy without photometry is one too.
+    join = "LEFT JOIN" if cuts.dered_i_max is None else "JOIN"
+    bright = "" if cuts.dered_i_max is None else f" AND p.dered_i > 0 AND p.dered_i < {cuts.dered_i_max:.10g}"
+    good = "= 0" if not cuts.zwarning_allowed else f"| {cuts.zwarning_allowed} = {cuts.zwarning_allowed}"
+    galaxies = (
+        "(SELECT s.plate, s.mjd, s.fiberID AS fiberid, s.run2d, "
+        f"CASE WHEN {noqso} THEN s.z_noqso ELSE s.z END AS z, s.specObjID AS specobjid, s.ra, s.dec, "
+        f"CASE WHEN {noqso} THEN s.zWarning_noqso ELSE s.zWarning END AS zwarning, "
+        "s.subClass AS subclass, s.snMedian AS snmedian, p.dered_i, "
+        f"({total} + {seed_term(sample.seed)}) % {PRIME} AS x "
+        f"FROM SpecObj AS s {join} PhotoObj AS p ON p.objID = s.bestObjID "
+        f"WHERE s.class = '{cuts.spectype}' AND s.sciencePrimary = 1{bright}) AS g"
+    )
+    queries = []
+    for low, high, asked in redshift_steps(sample.size, sample.redshift_bins, cuts.z_min, cuts.z_max):
+        rows = asked + max(RESERVE_MIN, int(asked * RESERVE))
+        if rows > ROW_LIMIT:
+            raise SpecdataError(
+                f"sample.redshift_bins = {sample.redshift_bins}: one query would ask for {rows:,} rows, and the server "
+                f"gives {ROW_LIMIT:,}; take more bins"
+            )
+        above = ">=" if queries else ">"  # the ends of the whole range do not belong to it
+        sql = (
+            f"SELECT TOP {rows} {', '.join(COLUMNS)}, COUNT(*) OVER () AS available FROM {galaxies} "
+            f"WHERE z {above} {low:.10g} AND z < {high:.10g} AND zwarning {good} "
+            f"ORDER BY x * x % {PRIME} * x % {PRIME}, plate, mjd, fiberid"
+        )
+        queries.append(BinQuery(low, high, asked, rows, sql))
+    return queries
+
+
+def dry_run(queries, data_release) -> str:
+    """Say what a selection would ask and download: the SQL, the rows and the size; text of several lines."""
+    asked, rows = sum(query.asked for query in queries), sum(query.rows for query in queries)
+    lines = [f"-- {query.z_min:.4g} to {query.z_max:.4g}: {query.asked} galaxies\n{query.sql}\n" for query in queries]
+    lines += [
+        f"{len(queries)} queries to DR{data_release}, at most {rows:,} rows: {asked:,} galaxies and a reserve",
+        f"{asked:,} lite spectra to download, about {asked * LITE_MB / 1000:.2g} GB at {LITE_MB:g} MB each",
+    ]
+    return "\n".join(lines)
+
+
+def select(path, queries, *, data_release=16, url=SKYSERVER_URL, progress=True):
+    """Ask SkyServer for the galaxies of each redshift bin, write the catalogue, and read it as `read_catalogue` does.
 
     Answers are kept in ``PATH.partial`` until all are there, so that the same call after an interruption asks only for
     what is missing. A catalogue that the same queries made is not asked for again, and one that a person has made or
@@ -45,19 +128,8 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, timeout=TIME_LI
         8 to 17.
     url : str
         Root of the server.
-    timeout : float
-        Seconds to wait for an answer.
-    attempts : int
-        How often a query is sent before the server counts as out of order.
-    backoff : float
-        Seconds before the second attempt; they double from one to the next.
     progress : bool
         Show a progress bar on standard error.
-
-    Returns
-    -------
-    pyarrow.Table
-        The catalogue, as `read_catalogue` gives it.
 
     Raises
     ------
@@ -67,121 +139,97 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, timeout=TIME_LI
     import pyarrow as pa
     from tqdm import tqdm
 
-    check_release(data_release)
     path, about = Path(path), {"data_release": data_release, "queries": [query.sql for query in queries]}
     if path.exists():
         catalogue = read_catalogue(path)
-        stored = json.loads((catalogue.schema.metadata or {}).get(b"specdata", b"null"))
-        if stored is None or {key: stored.get(key) for key in about} == about:
+        stored = selected_by(catalogue)
+        if not stored or {key: stored.get(key) for key in about} == about:
             return catalogue
         raise SpecdataError(f"{path}: was selected by other cuts or from another release; move it away to select anew")
+    url, parts = check_address(url, SKYSERVER_URL), path.with_name(path.name + ".partial")
     remove_leftovers(path.parent)
-    parts = path.with_name(path.name + ".partial")
-    columns, bins = {name: [] for name in COLUMNS}, []
-    asked_at = 0.0
-    for query in tqdm(queries, unit=" queries", desc="select", disable=not progress):
-        digest = hashlib.sha256(f"{data_release} {query.sql}".encode()).hexdigest()[:16]
-        part = parts / f"z{query.z_min:.4f}-{digest}.csv"
-        rows = None
-        with contextlib.suppress(OSError, UnicodeDecodeError, _NoAnswer):
-            rows = parse_answer(part.read_text(encoding="utf-8"), query.rows)
-        if rows is None:
-            time.sleep(max(0.0, asked_at + _PAUSE - time.monotonic()) if url == SKYSERVER_URL else 0.0)
-            answer = ask(query, data_release, url=url, timeout=timeout, attempts=attempts, backoff=backoff)
-            asked_at = time.monotonic()
-            with new_file(part) as partial:
-                partial.write_bytes(answer.encode())
-            rows = parse_answer(answer, query.rows)
-        available = int(rows[0][-1]) if rows else 0
-        bins.append({**query._asdict(), "available": available, "given": len(rows)})
-        for name, values in zip(COLUMNS, zip(*rows, strict=True), strict=False):
-            columns[name].extend(values)
-    if not any(columns.values()):
+    rows, about["available"] = [], []  # in each bin, how many galaxies the archive has
+    with open_client(1, TIME_LIMIT) as client:
+        for query in tqdm(queries, unit=" queries", desc="select", disable=not progress):
+            digest = hashlib.sha256(f"{data_release} {query.sql}".encode()).hexdigest()[:16]
+            part = parts / f"z{query.z_min:.4f}-{digest}.csv"
+            try:
+                found = parse_answer(part.read_bytes(), query.rows)
+            except (OSError, Failed):  # not there, or damaged
+                found = _ask(client, query, data_release, url, part)
+            about["available"].append(int(found[0][-1]) if found else 0)
+            rows += found
+    if not rows:
         raise SpecdataError(f"DR{data_release} has no galaxy between these limits; loosen the cuts of the recipe")
-    known = {name: [v or None if COLUMNS[name][0] != "string" else v for v in columns[name]] for name in COLUMNS}
-    about["redshift_bins"] = [{key: row[key] for key in row if key != "sql"} for row in bins]
-    try:
-        arrays = {name: pa.array(values, pa.string()).cast(COLUMNS[name][0]) for name, values in known.items()}
-    except pa.ArrowInvalid as error:
-        raise SpecdataError(f"{parts}: holds a value that makes no sense ({error}); remove it and try again") from None
-    table = pa.table(arrays)
+    columns = dict(zip(COLUMNS, map(pa.array, zip(*rows, strict=True)), strict=False))
+    table = check_catalogue(f"{parts}, all files together", pa.table(columns))
     write_catalogue(table, path, about=json.dumps(about, indent=1).encode())
     shutil.rmtree(parts, ignore_errors=True)
     return read_catalogue(path)
 
 
-def ask(query, data_release, *, url, timeout, attempts, backoff):
-    """Send one query, again after a passing fault, and return the text of an answer that `parse_answer` takes."""
+def selected_by(catalogue) -> dict:
+    """How `select` made a catalogue: data_release, queries, available; empty for one of a user's own."""
+    return json.loads((catalogue.schema.metadata or {}).get(b"specdata", b"{}"))
+
+
+def _ask(client, query, data_release, url, part):
+    """Send one query, keep the answer as a file, and return its rows."""
     from astroquery.sdss import SDSS, conf
 
-    if not re.match(r"https?://[^/]", url):
-        raise SpecdataError(f"{url!r}: is no web address; give the root of a SkyServer, such as {SKYSERVER_URL}")
-    where, reason, told = f"z {query.z_min:.4g} to {query.z_max:.4g}", "", 0.0
-    for attempt in range(attempts):
-        if attempt:
-            time.sleep(max(told, backoff * 2 ** (attempt - 1) * random.uniform(1, 1.5)))
-        try:
-            with conf.set_temp("skyserver_baseurl", url.rstrip("/")):
-                # The response itself, because astroquery's parser takes an error page for a table; and no cache,
-                # because it would keep that page.
-                response = SDSS.query_sql_async(query.sql, data_release=data_release, timeout=timeout, cache=False)
-            told = min(retry_after(response.headers), TIME_LIMIT)
-            response.raise_for_status()
-            answer = response.content.decode("utf-8-sig", errors="replace")
-            parse_answer(answer, query.rows)
-            return answer
-        except _Refused as error:
-            raise SpecdataError(
-                f"SkyServer ({url}) refuses the query for {where}: {error}; change the recipe"
-            ) from None
-        except (OSError, _NoAnswer) as error:  # every error of requests is an OSError
-            reason = _plain(str(error)) or type(error).__name__
-    raise SpecdataError(
-        f"SkyServer ({url}) did not answer for {where}: {reason}; give the same command again later, which asks only "
-        "for what is missing"
-    )
+    # The address and its parameters are astroquery's. The request is ours, because astroquery takes an error page for
+    # a table, and reads an answer of any length.
+    with conf.set_temp("skyserver_baseurl", url):
+        address = SDSS._get_query_url(data_release)
+    params = SDSS.query_sql_async(query.sql, data_release=data_release, get_query_payload=True)
+
+    def take(body):
+        rows = parse_answer(body, query.rows)
+        with new_file(part) as partial:
+            partial.write_bytes(body)
+        return rows
+
+    time.sleep(_PAUSE if url == SKYSERVER_URL else 0.0)
+    try:
+        return get(client, address, take, params=params)
+    except Failed as error:
+        mend = "change the recipe" if error.final else "try again later, and only what is missing will be asked for"
+        raise SpecdataError(
+            f"SkyServer ({url}), asked for z {query.z_min:.4g} to {query.z_max:.4g}: {error}; {mend}"
+        ) from None
 
 
-class _NoAnswer(Exception):
-    """What came is no answer; another try may help."""
-
-
-class _Refused(_NoAnswer):
-    """The server will not carry out this query, however often it is sent."""
-
-
-def parse_answer(text, limit):
+def parse_answer(body, limit) -> list[list[str]]:
     """Rows of an answer, each a list of text with the columns of `COLUMNS` and `available`.
 
-    An answer is CSV below the line ``#Table1``. Whatever else comes, also with status 200, is an error, and so is an
-    answer with fewer rows than there are and were asked for.
+    An answer is CSV below the line ``#Table1``. Whatever else comes, also with status 200, raises `Failed`, and so does
+    an answer with fewer rows than there are and were asked for.
     """
-    first, _, body = text.partition("\n")
-    lines = list(csv.reader(io.StringIO(body)))
+    text = body.decode("utf-8-sig", errors="replace")
+    first, _, table = text.partition("\n")
+    try:
+        lines = list(csv.reader(io.StringIO(table)))
+    except csv.Error as error:
+        raise Failed(f"it sent a table that cannot be read ({error})") from None
     if first.strip() != "#Table1" or not lines:
         said = _plain(text)
         hint = "; more redshift bins make quicker queries" if re.search(r"time-?d? ?out", said, re.IGNORECASE) else ""
-        raise _NoAnswer(f"it sent no table but {said!r}{hint}")
+        raise Failed(f"it sent no table but {said!r}{hint}")
     header, rows = lines[0], [row for row in lines[1:] if row]
     if header == ["error_message"]:
         said = _plain(" ".join(cell for row in rows for cell in row))
-        raise _NoAnswer(f"it says {said!r}") if "per minute" in said else _Refused(repr(said))
-    if [name.strip().lower() for name in header] != _ANSWER:
-        raise _NoAnswer(f"it sent the columns {', '.join(header)[:200]!r}")
-    if any(len(row) != len(_ANSWER) for row in rows):
-        raise _NoAnswer("the answer is cut short within a row")
+        raise Failed(f"it says {said!r}", final="per minute" not in said)
+    if [name.strip().lower() for name in header] != _ANSWER or any(len(row) != len(_ANSWER) for row in rows):
+        raise Failed(f"it sent other columns, or a table that ends within a row: {', '.join(header)[:200]!r}")
     rows = [["" if cell.strip().lower() in {"null", "nan"} else cell.strip() for cell in row] for row in rows]
-    try:
-        available = int(rows[0][-1]) if rows else 0
-    except ValueError:
-        raise _NoAnswer(f"it counts {rows[0][-1]!r} galaxies") from None
-    if len(rows) != min(limit, available):
-        raise _NoAnswer(f"it sent {len(rows)} rows where there are {available} and {limit} were asked for")
+    available = rows[0][-1] if rows else "0"
+    if not available.isdecimal() or len(rows) != min(limit, int(available[:18])):
+        raise Failed(f"it sent {len(rows)} rows where there are {available[:18]!r} and {limit} were asked for")
     return rows
 
 
 def _plain(text):
-    """What a page or an error says, without markup, in one line of at most 200 characters."""
-    text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>", " ", text)
+    """What a page says, without markup, in one line of at most 200 characters."""
+    text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>", " ", text[:100_000])
     text = html.unescape(re.sub(r"(?s)<[^>]*>", " ", text))
     return " ".join(text.split())[:200]

@@ -40,15 +40,18 @@ def build(
     work: Annotated[Path | None, typer.Option(help="Folder for the parts; by default OUTPUT.parts.")] = None,
     slurm_option: SlurmOption = None,
 ) -> None:
-    """Make a data set from spectra, ready for the Hub."""
+    """Make a data set from spectra, ready for the Hub.
+
+    Downloads from SDSS (recipes with a source of kind sdss) have not been run against the live servers yet.
+    """
     from specdata.dataset.build import build as build_dataset
     from specdata.dataset.recipe import load_data_recipe
     from specdata.files import find_recipe
 
     content = load_data_recipe(find_recipe(recipe), source=source)
     if dry_run:
-        from specdata.archive.query import bin_queries
-        from specdata.archive.query import dry_run as describe
+        from specdata.archive.skyserver import bin_queries
+        from specdata.archive.skyserver import dry_run as describe
 
         if content.source.kind != "sdss":
             raise SpecdataError(f"--dry-run shows the queries to the SDSS archive, and {recipe} makes none")

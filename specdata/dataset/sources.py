@@ -1,6 +1,8 @@
 """The four kinds of source: what each holds, in which order, and the spectra of any part of it."""
 
 import itertools
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ def list_source(recipe, judge, progress) -> tuple[pa.Table, dict]:
         One row for each spectrum, in the source's order: the `item`, which is a path, a number or ``FILE#ROW``; the
         `size` of its file in bytes; and `dered_i` where a catalogue knows it and the file may not.
     selection : dict
-        How it was selected; see `specdata.archive.sdss.fetch_recipe`. Empty for other kinds.
+        How it was selected; see `specdata.archive.fetch.fetch_recipe`. Empty for other kinds.
     """
     source, selection = recipe.source, {}
     sizes = dered_i = None
@@ -42,10 +44,9 @@ def list_source(recipe, judge, progress) -> tuple[pa.Table, dict]:
         paths = folder_paths(source.path)
         items = [path.relative_to(source.path).as_posix() for path in paths]
     else:
-        from specdata.archive.sdss import fetch_recipe, fetched_files
+        from specdata.archive.fetch import fetch_recipe
 
-        catalogue, fetched, selection = fetch_recipe(recipe, judge, progress=progress)
-        paths, dered_i = fetched_files(catalogue, fetched)
+        paths, dered_i, selection = fetch_recipe(recipe, judge, progress=progress)
         items = [str(path.resolve()) for path in paths]
     sizes = sizes or [path.stat().st_size for path in paths]
     columns = [items, sizes, dered_i or [None] * len(items)]
@@ -78,9 +79,8 @@ def open_source(recipe, listing, on_error):
         return _dataset_spectra(Path(source.path), items)
     if source.kind == "folder":
         return read_spectra([Path(source.path, item) for item in items], on_error=on_error)
-    from specdata.archive.sdss import read_fetched
-
-    return read_fetched(list(map(Path, items)), listing["dered_i"].to_pylist(), on_error=on_error)
+    spectra = read_spectra(map(Path, items), on_error=on_error)
+    return _with_dered_i(spectra, dict(zip(items, listing["dered_i"].to_pylist(), strict=True)))
 
 
 def folder_paths(folder) -> list[Path]:
@@ -135,6 +135,15 @@ def read_spectra(paths, *, on_error=None):
             on_error(path, error)
         else:
             yield spectrum
+
+
+def _with_dered_i(spectra, known):
+    """Give spectra the magnitude of the catalogue, by path, where their files have none, as those of SDSS-I/II."""
+    known = {Path(path).name: value for path, value in known.items() if value is not None}
+    for spectrum in spectra:
+        if math.isnan(spectrum.dered_i) and spectrum.source in known:
+            spectrum = replace(spectrum, dered_i=known[spectrum.source])
+        yield spectrum
 
 
 def _list_dataset(folder):

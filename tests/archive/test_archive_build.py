@@ -1,0 +1,134 @@
+"""From the archive to a data set: `specdata build` over HTTP, with an archive that has its days."""
+
+import json
+import sys
+
+import pyarrow.csv
+import pytest
+import yaml
+from archive_server import Archive, MockFiles, make_sky
+from datasets import load_dataset
+
+from specdata import cli
+from specdata.archive.catalogue import read_catalogue
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory):
+    return MockFiles(tmp_path_factory.mktemp("template"), pixels=slice(None))
+
+
+@pytest.fixture
+def archive(whole_files):
+    with Archive(make_sky(1500, seed=4), content=whole_files) as archive:
+        yield archive
+
+
+@pytest.fixture
+def build(archive, tmp_path, monkeypatch, capsys):
+    """`specdata build` of forty galaxies in four bins of redshift; keyword arguments go into the source."""
+    monkeypatch.chdir(tmp_path)
+
+    def called(*arguments, recipe="recipe.yaml", **source):
+        content = {
+            "name": "mock-archive",
+            "title": "An archive of mocks",
+            "source": {"kind": "sdss", "skyserver_url": archive.url, "sas_url": archive.sas} | source,
+            "cuts": {"z_max": 0.4},
+            "sample": {"size": 40, "redshift_bins": 4, "seed": 1},
+            "splits": {"train": 20, "validation": 8},
+            "configs": {"paper": {"grid": {"start": 3840, "stop": 9160, "bins": 8}}},
+            "tokenizers": [],
+        }
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+        monkeypatch.setattr(sys, "argv", ["specdata", "build", recipe, *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        printed, said = capsys.readouterr()
+        return end.value.code, printed, said
+
+    return called
+
+
+def test_a_data_set_from_an_archive_with_faults(archive, build, tmp_path, monkeypatch):
+    never = set()
+
+    def fault(path, attempt):
+        if not path.endswith(".fits"):
+            return None
+        number = int(path.split("-")[-1].removesuffix(".fits"))
+        if number % 9 == 0:
+            never.add(path.split("/")[-1])
+            return "404"
+        return "503" if number % 5 == 0 and attempt == 0 else None
+
+    archive.fault = fault
+    code, printed, said = build("--output", "out")
+    assert code == 0, said
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["counts"]["sampled"] == manifest["counts"]["passed"] == 40
+    assert manifest["counts"]["splits"] == {"train": 20, "validation": 8, "test": 12}
+    assert [row["taken"] for row in manifest["redshift_bins"]] == [10] * 4
+    rows = [row for split in load_dataset(str(tmp_path / "out")).values() for row in split]
+    assert len({row["source"] for row in rows}) == 40
+    selection = manifest["selection"]
+    missing = {f"spec-{row['plate']:04d}-{row['mjd']}-{row['fiberid']:04d}.fits" for row in selection["missing"]}
+    assert missing
+    assert missing <= never
+    assert not missing & {row["source"] for row in rows}
+    assert len(selection["queries"]) == 4
+    assert all(row["in_archive"] >= row["available"] >= row["taken"] == 10 for row in selection["redshift_bins"])
+    # What the catalogue knows and the files of SDSS-I/II do not.
+    known = {
+        "spec-{plate:04d}-{mjd}-{fiberid:04d}.fits".format(**row): row["dered_i"]
+        for row in read_catalogue("sdss-catalogue.parquet").to_pylist()
+    }
+    assert all(abs(row["dered_i"] - known[row["source"]]) < 1e-5 for row in rows)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Lite spectra of SDSS DR16" in card
+    assert f"The archive did not deliver {len(missing)} of them; others from the same redshift bin took their place" in card
+    listed = "replaced from their redshift bins as far as these go; listed in sdss-catalogue.parquet.failed.csv"
+    assert f"missing    {len(missing)}, {listed}" in printed
+    for text in (json.dumps(manifest), card):
+        assert str(tmp_path) not in text
+        assert archive.url not in text
+
+    # Again with a catalogue of one's own, and without astroquery: only what was missing is asked for, and the rows are
+    # the same.
+    table = read_catalogue("sdss-catalogue.parquet").select(["plate", "mjd", "fiberid", "run2d", "z", "dered_i"])
+    pyarrow.csv.write_csv(table, "own.csv")
+    archive.log.clear()
+    monkeypatch.setitem(sys.modules, "astroquery", None)
+    code, _, said = build("--output", "again", catalogue="own.csv")
+    assert code == 0, said
+    assert {path.split("/")[-1] for path, _ in archive.log} == missing
+    again = [row for split in load_dataset(str(tmp_path / "again")).values() for row in split]
+    assert [row["source"] for row in again] == [row["source"] for row in rows]
+    assert "selected from the catalogue `own.csv`" in (tmp_path / "again" / "README.md").read_text()
+
+
+def test_or_the_build_stops_and_names_the_list(archive, build, tmp_path):
+    archive.fault = lambda path, attempt: "404" if path.endswith("5.fits") else None
+    code, _, said = build("--output", "out", on_missing="stop")
+    assert code == 2
+    assert "of 40 spectra could not be downloaded, listed in sdss-catalogue.parquet.failed.csv (such as http" in said
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "sdss-catalogue.parquet.failed.csv").is_file()
+
+
+def test_without_astroquery_the_extra_is_named_before_anything_is_done(archive, build, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "astroquery", None)
+    for recipe in ("recipe.yaml", "recipes/data/sdss-dr16-galaxies.yaml"):
+        code, printed, said = build("--output", "out", recipe=recipe)
+        assert (code, printed) == (2, "")
+        assert said.count("\n") == 1
+        assert said.endswith("astroquery, which selects a catalogue on SkyServer, is not installed; pip install "
+                             "'specdata[sdss]'\n")  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+    assert not archive.log
+    code, printed, _ = build("--dry-run", recipe="recipes/data/sdss-dr16-galaxies.yaml")  # needs it not
+    assert code == 0
+    assert printed.count("SELECT TOP 625 ") == 20
+    code, _, said = build("--dry-run", recipe="recipes/data/demo-mock.yaml")
+    assert code == 2
+    assert said.startswith("specdata: --dry-run shows the queries to the SDSS archive")
