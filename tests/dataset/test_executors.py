@@ -190,7 +190,9 @@ def kill_the_command(folder, rank, count):
 
 def killed(output, where):
     code = f"import test_executors\ntest_executors.build_and_be_killed({str(output)!r}, {where!r})"
-    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path}
     # The pipe stays open for as long as any process that the command started.
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, timeout=300, check=False

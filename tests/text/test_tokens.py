@@ -67,41 +67,12 @@ SMOLLM2_CASES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "tokens"), LLAMA_CASES)
-def test_llama_counted_by_hand(llama, text, tokens):
-    assert split(llama, text) == tokens
-    assert count_texts(llama, [text]).tolist() == [len(tokens)]
-
-
-@pytest.mark.parametrize(("text", "tokens"), SMOLLM2_CASES)
-def test_smollm2_counted_by_hand(smollm2, text, tokens):
-    assert split(smollm2, text) == tokens
-    assert count_texts(smollm2, [text]).tolist() == [len(tokens)]
-
-
-def test_a_whole_sample_counted_by_hand(llama):
-    parts = [
-        ("<|begin_of_text|>", 1),
-        ("<|start_header_id|>system<|end_header_id|>", 3),
-        ("\n\n", 1),
-        ("Cut|ting| Knowledge| Date|:| December| |202|3|\n", 10),
-        ("Today| Date|:| |26| Jul| |202|4|\n\n", 10),
-        ("<|eot_id|>", 1),
-        ("<|start_header_id|>user<|end_header_id|>", 3),
-        ("\n\n", 1),
-        ("Gal|axy| spectrum| is| res|caled| and| encoded| to| an| input| series|:| ", 14),
-        ("456|754", 2),
-        ("<|eot_id|>", 1),
-        ("<|start_header_id|>assistant<|end_header_id|>", 3),
-        ("\n\n", 1),
-        ("Red|shift|:| [|0|.|123|4|]", 9),
-        ("<|eot_id|>", 1),
-    ]
-    for text, n in parts:
-        if "|" in text.replace("<|", "").replace("|>", ""):
-            assert split(llama, text.replace("|", "")) == text.split("|")
-            assert len(text.split("|")) == n
-    assert count_chats(llama, [conversation("456754")]).tolist() == [sum(n for _, n in parts)] == [61]
+def test_texts_counted_by_hand(llama, smollm2):
+    for tokenizer, cases in ((llama, LLAMA_CASES), (smollm2, SMOLLM2_CASES)):
+        for text, tokens in cases:
+            assert split(tokenizer, text) == tokens
+        counted = count_texts(tokenizer, [text for text, _ in cases])
+        assert counted.tolist() == [len(tokens) for _, tokens in cases]
 
 
 ALPHABETS = st.one_of(
@@ -186,6 +157,7 @@ def test_chats_are_counted_like_the_text_by_metas_tokenizer(llama, meta):
                 text += f"<|start_header_id|>{message['role']}<|end_header_id|>\n\n{message['content']}<|eot_id|>"
             lengths.append(len(meta.encode(text, bos=False, eos=False, allowed_special="all")))
         assert count_chats(llama, chats).tolist() == lengths
+    assert count_chats(llama, [conversation("456754")]).tolist() == [61]  # two of them the series, nine the answer
 
 
 @pytest.mark.parametrize("name", ["llama-3.1", "smollm2-135m"])
@@ -206,13 +178,9 @@ def test_chats_are_counted_as_trl_trains_on_them(name, tmp_path, tiny_model):
 
 
 def test_counts_do_not_depend_on_the_batch(llama, monkeypatch):
-    texts = [",".join(["456"] * n) for n in range(40)]
-    chats = [conversation(text) for text in texts]
-    whole = count_texts(llama, texts), count_chats(llama, chats)
     monkeypatch.setattr("specdata.text.tokens._BATCH", 7)
-    np.testing.assert_array_equal(count_texts(llama, pa.array(texts)), whole[0])
-    np.testing.assert_array_equal(count_chats(llama, chats), whole[1])
-    assert whole[0].tolist() == [max(2 * n - 1, 0) for n in range(40)]
+    counts = count_texts(llama, pa.array([",".join(["456"] * n) for n in range(40)]))
+    assert counts.tolist() == [max(2 * n - 1, 0) for n in range(40)]
     assert count_texts(llama, []).dtype == count_chats(llama, []).dtype == np.int64
 
 
@@ -323,15 +291,11 @@ def test_costs_counted_by_hand(costs):
     assert costs[1].over_limit == 100
 
 
-def test_the_table(costs):
+def test_the_table_and_the_figure(costs, tmp_path):
     lines = cost_table(costs).splitlines()
     assert lines[0].startswith("| text | tokenizer | rows | bins | tokens/value | min | median | 99 % | max |")
     assert lines[2] == "| csv | llama-3.1 | 100 | 10 | 1.91 | 78 | 78 | 81 | 87 | 1.06 % of 8,192 | 1 over 81 |"
-    assert len({line.count("|") for line in lines}) == 1
-    assert len(lines) == 4
-
-
-def test_the_figure_is_the_same_byte_for_byte(costs, tmp_path):
+    assert [line.count("|") for line in lines] == 4 * [12]
     for name in ("a.png", "b.png"):
         token_figure(tmp_path / name, costs, title="Costs")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
