@@ -67,14 +67,16 @@ def load_spectra(folder, mocks):
         if folder
         else mock_spectra(mocks, seed=11)
     )
+    spans = [config.grid.span for config in recipe.configs.values()]
+    span = min(start for start, _ in spans), max(stop for _, stop in spans)
     kept = {}
     for spectrum in tqdm(found, unit=" spectra", desc="read" if folder else "make"):
-        if not folder or reject(spectrum, recipe.cuts, *recipe.span) is None:
+        if not folder or reject(spectrum, recipe.cuts, *span) is None:
             kept.setdefault(spectrum.name, spectrum)
     if len(kept) < 100:
         raise SpecdataError(f"{len(kept)} spectra: three splits and 13 neighbours take at least 100; give more")
     table = rows.spectra_batch(list(kept.values()))
-    data = SimpleNamespace(name=f"{len(kept):,} {'SDSS spectra' if folder else 'mocks'}", table=table, span=recipe.span)
+    data = SimpleNamespace(name=f"{len(kept):,} {'SDSS spectra' if folder else 'mocks'}", table=table, span=span)
     data.scale = np.array([median_scale(pixels, *data.span) for pixels in rows.stored_pixels(table)], np.float32)
     objects = object_ids(list(kept), table["ra"].to_numpy(), table["dec"].to_numpy())
     data.objects, data.z = np.unique(objects, return_inverse=True)[1], table["z"].to_numpy()

@@ -1,7 +1,6 @@
 """The build: from a recipe to a folder that is a Hub data set repository."""
 
 import errno
-import functools
 import json
 import os
 import shutil
@@ -69,7 +68,7 @@ def build(recipe, output, *, overwrite=False, progress=True, work=None, shards=N
     output, _ = check_free(output, **_replaceable(recipe, output, overwrite))
     executors.check(executor, slurm_options)
     _load_tokenizers(recipe)
-    listing, selection = list_source(recipe, functools.partial(judge, recipe), progress)
+    listing, selection = list_source(recipe, lambda spectrum: judge(recipe, spectrum)[0], progress)
     folder = Path(work or f"{output}.parts").resolve()
     try:
         with locked(folder):
@@ -114,15 +113,7 @@ def _make_all(job, executor, workers, progress):
 def finish(folder) -> dict:
     """Gather what the stages wrote in a work folder, with card, figures and manifest, and give it its name.
 
-    Parameters
-    ----------
-    folder : Path
-        The work folder.
-
-    Returns
-    -------
-    dict
-        The manifest.
+    Returns the manifest.
     """
     from specdata.dataset.card import dataset_card, draw_figures
     from specdata.dataset.tokens import token_costs
@@ -182,9 +173,9 @@ def _load_tokenizers(recipe):
     from specdata.text.tokens import count_chats
 
     row = build_row("", 0.0)
-    sections = [part for config in recipe.configs.values() for part in (config.grid, config.conversation) if part]
-    needed = {part.tokenizer for part in sections if part.tokens}
-    for name in sorted(needed) + recipe.tokenizers:
+    sections = [part for config in recipe.configs.values() for part in (config.grid, config.conversation)]
+    needed = {part.tokenizer for part in sections if part and part.tokens}
+    for name in [*sorted(needed), *recipe.tokenizers]:
         try:
             count_chats(load_tokenizer(name), [row["prompt"] + row["completion"]])
         except SpecdataError as error:

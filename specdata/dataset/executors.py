@@ -23,7 +23,7 @@ from specdata.errors import SpecdataError
 
 PER_WORKER = 2500  # fewest spectra for which another process is started, since it reads 2,000 in the time that takes
 EXECUTORS = ("local", "slurm", "ray")
-_SLURM = {"partition": str, "time": str, "qos": str, "cpus_per_task": int, "mem_per_cpu_gb": int}
+_SLURM = ("partition", "time", "qos", "cpus_per_task", "mem_per_cpu_gb")  # what datatrove has names for
 
 
 def check(executor, slurm_options=None) -> None:
@@ -43,22 +43,8 @@ def check(executor, slurm_options=None) -> None:
 def run_local(folder, stage, count, *, workers=1, total, title, progress):
     """Make the parts of a stage, in this process or in several.
 
-    Parameters
-    ----------
-    folder : Path
-        The work folder.
-    stage : callable
-        Called as ``stage(folder, rank, count, advance=...)``.
-    count, workers, total : int
-        Parts, most processes, and spectra in all parts; fewer processes are started where there is little to do.
-    title : str
-        For the progress bar.
-    progress : bool
-
-    Raises
-    ------
-    SpecdataError
-        If a process was killed.
+    Calls ``stage(folder, rank, count, advance=...)`` for each of `count` parts, which hold `total` spectra together. At
+    most so many `workers` are started, and fewer where there is little to do. A worker that is killed is an error.
     """
     workers = min(workers, count, total // PER_WORKER)
     if workers < 2:
@@ -122,27 +108,17 @@ def submit_slurm(folder, stages, *, workers=None, options):
         Most tasks at the same time; by default Slurm decides.
     options : dict of str to str
         `partition`, `time`, `qos`, `cpus_per_task`, `mem_per_cpu_gb`; whatever else goes to sbatch as it is.
-
-    Raises
-    ------
-    SpecdataError
-        If sbatch is not there or refuses.
     """
     from datatrove.executor.slurm import SlurmPipelineExecutor
 
-    known = {"time": "24:00:00", "qos": ""}
-    for key, value in options.items():
-        try:
-            known |= {key: _SLURM[key](value)} if key in _SLURM else {}
-        except ValueError:
-            raise SpecdataError(f"--slurm-option {key}={value}: give a whole number") from None
+    known = {"time": "24:00:00", "qos": ""} | {key: options[key] for key in _SLURM if key in options}
+    others = {key: options[key] for key in options if key not in _SLURM}
     environment = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
     job = None
     for stage, tasks in stages.items():
         job = SlurmPipelineExecutor(
             tasks=tasks, depends=job, workers=workers or -1, job_name=f"specdata-{stage.__name__}",
-            env_command=environment, sbatch_args={key: options[key] for key in options if key not in _SLURM},
-            **known, **_pipeline(folder, stage),
+            env_command=environment, sbatch_args=others, **known, **_pipeline(folder, stage),
         )  # fmt: skip
     try:
         job.run()

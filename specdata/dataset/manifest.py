@@ -16,17 +16,8 @@ MANIFEST = "manifest.json"
 def make_manifest(recipe, plan, files, values, selection) -> dict:
     """Put together all of a manifest but the table of tokens, without any path of this disk.
 
-    Parameters
-    ----------
-    recipe : specdata.dataset.recipe.DataRecipe
-    plan : dict
-        From `specdata.dataset.work.read_plan`.
-    files : dict of str to str
-        SHA-256 of each Parquet file by its path in the data set.
-    values : list of dict
-        For each Parquet file the numbers of values of each text config, see `specdata.dataset.parquet.write_parquet`.
-    selection : dict
-        How the source was selected, if it was.
+    `files` gives the SHA-256 of each Parquet file by its path in the data set, `values` for each file what
+    `specdata.dataset.parquet.write_parquet` counted, and `selection` how the source was selected, if it was.
     """
     content = recipe.model_dump()
     source = content["source"]
@@ -65,17 +56,7 @@ def files_revision(hashes) -> str:
 
 
 def read_manifest(folder, name) -> dict:
-    """Read the manifest of a data set.
-
-    Parameters
-    ----------
-    folder : Path
-    name : str
-        What the user calls it.
-
-    Returns
-    -------
-    dict
+    """Read the manifest of a data set, which the user calls `name`.
 
     Raises
     ------

@@ -11,18 +11,7 @@ BATCH = 250  # rows of a row group: little memory while it is made, and small en
 
 
 def split_into_files(sizes) -> list[dict]:
-    """Divide splits into Parquet files of nearly equal size.
-
-    Parameters
-    ----------
-    sizes : dict of str to int
-        Rows of each split; the splits follow on each other.
-
-    Returns
-    -------
-    list of dict
-        For each file its `name` and the rows from `start` to before `stop`.
-    """
+    """Divide splits into files of nearly equal size; each has a `name`, a first row `start` and an end `stop`."""
     files, first = [], 0
     for split, size in sizes.items():
         count = -(-size // ROWS_PER_FILE)
@@ -33,13 +22,12 @@ def split_into_files(sizes) -> list[dict]:
     return files
 
 
-def write_parquet(folder, spectra, objects, encodings, advance) -> dict:
-    """Write one Parquet file of each config, a row group at a time.
+def write_parquet(folder, spectra, objects, encodings, advance) -> dict[str, dict]:
+    """Write one Parquet file of each config, ``CONFIG.parquet``, a row group at a time.
 
     Parameters
     ----------
     folder : Path
-        The files are named ``CONFIG.parquet`` there.
     spectra : specdata.dataset.stages.StoredSpectra
         The n rows of the file.
     objects : pyarrow.Array of str, length n
@@ -57,7 +45,7 @@ def write_parquet(folder, spectra, objects, encodings, advance) -> dict:
     schema = rows.schema("spectra")
     values = {config: dict.fromkeys(("all", "interpolated", "by_width", "clipped"), 0) for config in encodings}
     writers = {"spectra": _writer(folder / "spectra.parquet", schema)}
-    writers |= {c: _writer(folder / f"{c}.parquet", rows.schema("text")) for c in encodings}
+    writers |= {config: _writer(folder / f"{config}.parquet", rows.schema("text")) for config in encodings}
     for start in range(0, len(spectra), BATCH):
         here = slice(start, start + BATCH)
         table = spectra.take(here).append_column("object_id", objects[here]).select(schema.names).cast(schema)
@@ -104,16 +92,22 @@ def split_files(files, config, split) -> list[str]:
 
 
 def open_file(folder, name) -> pq.ParquetFile:
-    """Open one Parquet file of a data set.
-
-    Raises
-    ------
-    SpecdataError
-        If it is missing or damaged.
-    """
+    """Open one Parquet file of a data set; SpecdataError if it is missing or damaged."""
     try:
         return pq.ParquetFile(folder / name)
     except (OSError, pa.ArrowInvalid) as error:
         raise SpecdataError(
             f"{name}: cannot be read ({one_line(error)}); build or download the data set again"
         ) from None
+
+
+def read_rows(files, start, stop, columns=None):
+    """Yield tables with the rows from `start` to before `stop`, counted through all files, a row group at a time."""
+    first = 0
+    for file in files:
+        for group in range(file.num_row_groups):
+            end = first + file.metadata.row_group(group).num_rows
+            if first < stop and end > start:
+                table = file.read_row_group(group, columns=columns)
+                yield table.slice(max(start - first, 0), min(stop, end) - max(start, first))
+            first = end

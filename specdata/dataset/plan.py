@@ -21,13 +21,7 @@ from specdata.text.encoding import Encoding
 def make_plan(folder, rank=0, world_size=1, *, progress=False):
     """Decide from the metadata of all shards which spectra go where, as one pass over the source would.
 
-    Parameters
-    ----------
-    folder : Path
-        The work folder.
-    rank, world_size : int
-        Not used: there is one plan.
-    progress : bool
+    `folder` is the work folder; there is one plan, whatever `rank` and `world_size` say.
 
     Raises
     ------
@@ -60,12 +54,8 @@ def make_plan(folder, rank=0, world_size=1, *, progress=False):
 def _without_duplicates(found):
     """Of spectra with the same name keep the first that passes the cuts.
 
-    Returns
-    -------
-    passed : pyarrow.Table
-        With the `row` that each has in `StoredSpectra`.
-    rejected : list of (str, str, str)
-        Source, cut and reason of the others, in the order of the source.
+    Returns what passed, with the `row` that each has in `StoredSpectra`, and source, cut and reason of the others, in
+    the order of the source.
     """
     source, cut, reason = (found[name].to_pylist() for name in ("source", "cut", "reason"))
     stored = np.flatnonzero([name is None for name in cut])
@@ -80,15 +70,9 @@ def _without_duplicates(found):
 
 
 def _draw(recipe, passed, rejected):
-    """Draw sample and splits.
+    """Draw sample and splits: a table, counts, and how each redshift bin fared (see `equal_frequency`).
 
-    Returns
-    -------
-    sample : pyarrow.Table
-        Rows of `passed` with their `object_id`, in the order of the data set: split by split.
-    counts : dict
-    redshift_bins : list of dict
-        How each redshift bin fared, see `equal_frequency`.
+    The table holds rows of `passed` with their `object_id`, in the order of the data set, which is split by split.
     """
     n, cuts, sample, sizes = len(passed), recipe.cuts, recipe.sample, recipe.splits
     counts = {"read": n + len(rejected), "rejected": dict.fromkeys(CUTS, 0) | Counter(row[1] for row in rejected)}

@@ -3,18 +3,22 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from specdata import canvas, prompts
 from specdata.dataset import figures
 from specdata.dataset.manifest import read_manifest
-from specdata.dataset.parquet import open_file, split_files
+from specdata.dataset.parquet import open_file, read_rows, split_files
+from specdata.dataset.selection import SPLITS
 from specdata.errors import SpecdataError
 from specdata.files import new_file
 from specdata.hub import local_folder
 from specdata.text.encoding import Encoding, normalise
 
+_OBSERVATION = ("plate", "mjd", "fiberid")
 
-def preview(dataset, row, output=None, *, config=None):
+
+def preview(dataset, row, output=None, *, config=None) -> dict:
     """Draw the original, the binned and the decoded spectrum of a row over each other, from the data set alone.
 
     Parameters
@@ -86,38 +90,35 @@ def preview(dataset, row, output=None, *, config=None):
 
 def _find(folder, files, row):
     """Split and number of a row."""
-    splits = sorted({Path(file).name.split("-")[0] for file in files}, key=("train", "validation", "test").index)
+    splits = [split for split in SPLITS if split_files(files, "spectra", split)]
     before, colon, after = row.partition(":")
     if colon:
         if before not in splits or not after.isdecimal():
             raise SpecdataError(f"row {row!r}: write SPLIT:NUMBER with one of {', '.join(splits)}, such as test:0")
-        size = sum(open_file(folder, file).metadata.num_rows for file in split_files(files, "spectra", before))
+        size = sum(file.metadata.num_rows for file in _open(folder, files, "spectra", before))
         if int(after) >= size:
             raise SpecdataError(f"row {row!r}: {before} has {size} rows, 0 to {size - 1}")
         return before, int(after)
     parts = row.split("-")
-    observation = ("plate", "mjd", "fiberid") if len(parts) == 3 and all(map(str.isdecimal, parts)) else ()
+    is_observation = len(parts) == 3 and all(map(str.isdecimal, parts))
     for split in splits:
-        number = 0
-        for file in split_files(files, "spectra", split):
-            table = open_file(folder, file).read(columns=["specobjid", "plate", "mjd", "fiberid"])
-            wanted = np.array(table["specobjid"].to_pylist()) == row
-            if observation:
-                same = [table[name].to_numpy() == int(part) for name, part in zip(observation, parts, strict=True)]
-                wanted = np.all(same, axis=0)
-            if wanted.any():
-                return split, number + int(np.argmax(wanted))
-            number += len(table)
+        tables = [file.read(columns=["specobjid", *_OBSERVATION]) for file in _open(folder, files, "spectra", split)]
+        table = pa.concat_tables(tables)
+        same = np.array(table["specobjid"].to_pylist()) == row
+        if is_observation:
+            columns = zip(_OBSERVATION, parts, strict=True)
+            same = np.all([table[name].to_numpy() == int(part) for name, part in columns], axis=0)
+        if same.any():
+            return split, int(np.argmax(same))
     raise SpecdataError(f"row {row!r}: is not in the data set; write SPLIT:NUMBER, PLATE-MJD-FIBERID or a specobjid")
+
+
+def _open(folder, files, config, split):
+    return [open_file(folder, name) for name in split_files(files, config, split)]
 
 
 def _row(folder, files, config, split, number):
     """One row, read from the row group that it lies in."""
-    for name in split_files(files, config, split):
-        file = open_file(folder, name)
-        for group in range(file.num_row_groups):
-            size = file.metadata.row_group(group).num_rows
-            if number < size:
-                return file.read_row_group(group).slice(number, 1).to_pylist()[0]
-            number -= size
+    for table in read_rows(_open(folder, files, config, split), number, number + 1):
+        return table.to_pylist()[0]
     raise SpecdataError(f"{config}/{split}: its files hold fewer rows than those of the spectra; build it again")

@@ -60,11 +60,11 @@ class MockSource(Section):
 
     kind: Literal["mock"]
     size: int = Field(ge=1, description="How many spectra to make.")
-    seed: int = Field(default=0, ge=0, description="Seed of the random numbers.")
-    z_min: float = Field(default=0.01, ge=0, description="Lowest redshift.")
-    z_max: float = Field(default=0.5, gt=0, description="Highest redshift.")
-    snr_min: float = Field(default=8.0, gt=0, description="Lowest median signal-to-noise ratio per pixel.")
-    snr_max: float = Field(default=40.0, gt=0, description="Highest median signal-to-noise ratio per pixel.")
+    seed: int = Field(0, ge=0, description="Seed of the random numbers.")
+    z_min: float = Field(0.01, ge=0, description="Lowest redshift.")
+    z_max: float = Field(0.5, gt=0, description="Highest redshift.")
+    snr_min: float = Field(8.0, gt=0, description="Lowest median signal-to-noise ratio per pixel.")
+    snr_max: float = Field(40.0, gt=0, description="Highest median signal-to-noise ratio per pixel.")
 
     @pydantic.model_validator(mode="after")
     def _can_be_made(self):
@@ -78,24 +78,19 @@ class SdssSource(Section):
     """Galaxies of the SDSS archive, selected by `cuts` and `sample`, and downloaded or found in the cache."""
 
     kind: Literal["sdss"]
-    data_release: int = Field(default=16, description="SDSS data release, from 8 to 17.")
+    data_release: int = Field(16, description="SDSS data release, from 8 to 17.")
     catalogue: str = Field(
-        default="sdss-catalogue.parquet",
-        description="CSV or Parquet file with plate, mjd, fiberid, run2d and z; a file that is missing is made from "
-        "SkyServer.",
+        "sdss-catalogue.parquet",
+        description="CSV or Parquet file of galaxies; a missing one is made by asking SkyServer.",
     )
-    cache: str | None = Field(
-        default=None,
-        description="Folder for the spectra, with the layout of the archive; by default $SAS_BASE_DIR, or else sas.",
-    )
+    cache: str | None = Field(None, description="Folder laid out as the archive; null for $SAS_BASE_DIR or else sas.")
     on_missing: Literal["replace", "stop"] = Field(
-        default="replace",
-        description="Whether the next galaxy of the same redshift bin replaces a spectrum that the archive lacks, or "
-        "the build stops.",
+        "replace",
+        description="Take another galaxy of the same redshift for one that the archive lacks, or stop the build.",
     )
-    connections: int = Field(default=8, ge=1, le=32, description="How many files are downloaded at the same time.")
-    skyserver_url: str = Field(default="https://skyserver.sdss.org", description="Root of the SkyServer.")
-    sas_url: str = Field(default="https://data.sdss.org/sas", description="Root of the archive of files.")
+    connections: int = Field(8, ge=1, le=32, description="How many files are downloaded at the same time.")
+    skyserver_url: str = Field("https://skyserver.sdss.org", description="Root of the SkyServer.")
+    sas_url: str = Field("https://data.sdss.org/sas", description="Root of the archive of files.")
 
     @pydantic.model_validator(mode="after")
     def _has_lite_files(self):
@@ -108,34 +103,27 @@ class SdssSource(Section):
 class Cuts(Section):
     """What a spectrum has to be. The card counts what each cut rejects, by the names in `selection`."""
 
-    spectype: Literal["GALAXY"] = Field(default="GALAXY", description="Class of the pipeline's best fit.")
-    zwarning_allowed: int = Field(
-        default=0, ge=0, description="Sum of the bits of zwarning that are tolerated; 0 for none."
-    )
-    z_min: float = Field(default=0.0, ge=0, description="The redshift has to be above this.")
-    z_max: float = Field(default=0.5, gt=0, le=99, description="The redshift has to be below this.")
-    dered_i_max: float | None = Field(
-        default=18.0,
-        description="The dereddened i magnitude, where it is known, has to be below this; null for no cut.",
-    )
-    good_fraction_min: float = Field(
-        default=0.9, ge=0, le=1, description="Least share of good pixels between the ends of each wavelength grid."
-    )
+    spectype: Literal["GALAXY"] = Field("GALAXY", description="Class of the pipeline's best fit.")
+    zwarning_allowed: int = Field(0, ge=0, description="Sum of the bits of zwarning that are tolerated.")
+    z_min: float = Field(0.0, ge=0, description="The redshift has to be above this.")
+    z_max: float = Field(0.5, gt=0, le=99, description="The redshift has to be below this.")
+    dered_i_max: float | None = Field(18.0, description="Dereddened i magnitude, where known, below this; null: any.")
+    good_fraction_min: float = Field(0.9, ge=0, le=1, description="Least share of good pixels inside each grid.")
 
 
 class Sample(Section):
     """Equal numbers from equal steps in redshift; a step with too few spectra gives what it has."""
 
-    size: int = Field(default=10_000, ge=1, description="How many spectra to take, over all steps.")
-    redshift_bins: int = Field(default=20, ge=1, description="Number of steps between cuts.z_min and cuts.z_max.")
-    seed: int = Field(default=0, ge=0, description="Another seed takes other spectra and splits them otherwise.")
+    size: int = Field(10_000, ge=1, description="How many spectra to take, over all steps.")
+    redshift_bins: int = Field(20, ge=1, description="Number of steps between cuts.z_min and cuts.z_max.")
+    seed: int = Field(0, ge=0, description="Another seed takes other spectra and splits them otherwise.")
 
 
 class Splits(Section):
     """Rows of the training and the validation split; the rest is the test split."""
 
-    train: int = Field(default=3000, ge=1, description="Rows of the training split.")
-    validation: int = Field(default=1000, ge=1, description="Rows of the validation split.")
+    train: int = Field(3000, ge=1, description="Rows of the training split.")
+    validation: int = Field(1000, ge=1, description="Rows of the validation split.")
 
 
 _TOKENIZER = "What counts `tokens`: llama-3.1, smollm2-135m, a file, a folder or a Hub name."
@@ -145,20 +133,15 @@ class Grid(Section):
     """Wavelength bins, vacuum Angstrom, observed frame: a number of bins, or as many as a number of tokens allows."""
 
     kind: Literal["linear", "log", "edges"] = Field(
-        default="linear", description="Bins of equal width in wavelength, in log wavelength, or with given edges."
+        "linear",
+        description="Bins of equal width in wavelength, of equal width in log wavelength, or with given edges.",
     )
-    start: float | None = Field(default=None, gt=100, description="First edge; not for the kind edges.")
-    stop: float | None = Field(default=None, gt=100, lt=1e6, description="Last edge; not for the kind edges.")
-    bins: int | None = Field(default=None, ge=1, le=MOST_BINS, description="Number of bins; give it or `tokens`.")
-    tokens: int | None = Field(
-        default=None,
-        ge=1,
-        description="Instead of `bins`: take the most bins with which no row has more tokens, chat template included.",
-    )
-    tokenizer: str = Field(default="llama-3.1", description=_TOKENIZER)
-    edges: list[float] | None = Field(
-        default=None, min_length=2, description="All edges, increasing; for the kind edges alone."
-    )
+    start: float | None = Field(None, gt=100, description="First edge; not for the kind edges.")
+    stop: float | None = Field(None, gt=100, lt=1e6, description="Last edge; not for the kind edges.")
+    bins: int | None = Field(None, ge=1, le=MOST_BINS, description="Number of bins; give it or `tokens`.")
+    tokens: int | None = Field(None, ge=1, description="Instead of `bins`: the most bins with so many tokens a row.")
+    tokenizer: str = Field("llama-3.1", description=_TOKENIZER)
+    edges: list[float] | None = Field(None, min_length=2, description="All edges; for the kind edges.")
 
     @pydantic.model_validator(mode="after")
     def _one_way(self):
@@ -183,34 +166,26 @@ class Grid(Section):
 class Conversation(Section):
     """Questions about the galaxy after its redshift, see `specdata.text.conversation`."""
 
-    turns: int = Field(default=3, ge=1, le=len(KINDS), description="Most questions of a row.")
-    tokens: int | None = Field(
-        default=None,
-        ge=1,
-        description="Most tokens of a row, chat template included; the build stops at a longer row.",
-    )
-    tokenizer: str = Field(default="llama-3.1", description=_TOKENIZER)
+    turns: int = Field(3, ge=1, le=len(KINDS), description="Most questions of a row.")
+    tokens: int | None = Field(None, ge=1, description="The build stops if a row has more tokens.")
+    tokenizer: str = Field("llama-3.1", description=_TOKENIZER)
 
 
 class TextConfig(Section):
     """One way to write the spectra as text: grid, normalisation and scheme, and what is asked after the redshift."""
 
-    grid: Grid = Field(description="The wavelength bins.")
+    grid: Grid | None = Field(None, description="The wavelength bins; give them or `like`.")
     normalisation: Literal[*NORMALISATIONS] = Field(
-        default="median",
-        description="Divide the flux by its median; take asinh(flux / (0.2 median)); or leave the flux as it is.",
+        "median", description="Write flux / median, or asinh(flux / (0.2 median)), or the flux itself."
     )
-    scheme: Literal[*SCHEMES] = Field(default="paper", description="How numbers are written, see `specdata.serialize`.")
-    like: str | None = Field(
-        default=None,
-        description="Another config whose grid, normalisation and scheme this one has, too; needs `conversation`.",
-    )
-    conversation: Conversation | None = Field(
-        default=None, description="Ask more questions after the redshift; by default the redshift is all there is."
-    )
+    scheme: Literal[*SCHEMES] = Field("paper", description="How numbers are written, see `specdata.serialize`.")
+    like: str | None = Field(None, description="Take grid, normalisation and scheme of this other config.")
+    conversation: Conversation | None = Field(None, description="Questions that follow on the redshift.")
 
     @pydantic.model_validator(mode="after")
-    def _differs(self):
+    def _has_grid(self):
+        if self.like is None and self.grid is None:
+            raise ValueError("the key 'grid' is missing; give it, or the key 'like'")
         if self.like is not None and self.conversation is None:
             raise ValueError(f"the config is the same as {self.like}; add the key conversation, or leave it out")
         return self
@@ -232,47 +207,15 @@ class DataRecipe(Section):
         FolderSource | DatasetSource | MockSource | SdssSource,
         Field(discriminator="kind", description="Where the spectra come from."),
     ]
-    cuts: Cuts = Field(default=Cuts(), description="Which spectra are good enough.")
-    sample: Sample = Field(default=Sample(), description="Which of those are taken.")
-    splits: Splits = Field(default=Splits(), description="Sizes of the splits.")
+    cuts: Cuts = Field(Cuts(), description="Which spectra are good enough.")
+    sample: Sample = Field(Sample(), description="Which of those are taken.")
+    splits: Splits = Field(Splits(), description="Sizes of the splits.")
     configs: dict[Annotated[str, Field(pattern=_CONFIG_NAME)], TextConfig] = Field(
-        min_length=1, description="The ways to write the spectra as text, each under a name."
+        min_length=1, description="Ways to write the spectra as text, each under a name."
     )
     tokenizers: list[str] = Field(
-        default=["llama-3.1", "smollm2-135m"],
-        description="Tokenizers of the card's table of tokens; an empty list for no table.",
+        ["llama-3.1", "smollm2-135m"], description="Tokenizers of the card's table of tokens; [] for no table."
     )
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _resolve_like(cls, content):
-        """Give a config with the key `like` the grid, normalisation and scheme of the one that it names."""
-        configs = content.get("configs") if isinstance(content, dict) else None
-        if not isinstance(configs, dict):
-            return content
-        own = {name: config for name, config in configs.items() if isinstance(config, dict) and not config.get("like")}
-        resolved = {}
-        for name, config in configs.items():
-            resolved[name] = config
-            if not isinstance(config, dict) or config.get("like") is None:
-                continue
-            like = config["like"]
-            if not isinstance(like, str) or like not in own:
-                others = ", ".join(map(str, own))
-                raise ValueError(
-                    f"configs.{name}.like = {like!r}: name a config with a grid of its own, one of {others}"
-                )
-            shared = {key: own[like][key] for key in _SHARED if key in own[like]}
-            if any(key in config and config[key] != shared.get(key) for key in _SHARED):
-                raise ValueError(f"configs.{name}: grid, normalisation and scheme are those of {like}; leave them out")
-            resolved[name] = config | shared
-        return content | {"configs": resolved}
-
-    @property
-    def span(self) -> tuple[float, float]:
-        """First and last wavelength that a spectrum has to reach, Angstrom."""
-        spans = [config.grid.span for config in self.configs.values()]
-        return min(start for start, _ in spans), max(stop for _, stop in spans)
 
     @property
     def says_mock(self) -> bool:
@@ -280,21 +223,32 @@ class DataRecipe(Section):
         return bool(re.search(r"(^|[._-])mocks?([._-]|$)", self.name))
 
     @pydantic.model_validator(mode="after")
+    def _resolve_like(self):
+        """Give a config with the key `like` the grid, normalisation and scheme of the one that it names."""
+        own = {name: config for name, config in self.configs.items() if config.like is None}
+        for name, config in self.configs.items():
+            if config.like is not None and config.like not in own:
+                raise ValueError(
+                    f"configs.{name}.like = {config.like!r}: name a config with a grid, one of {', '.join(own)}"
+                )
+            other = own.get(config.like, config)
+            if any(getattr(config, key) != getattr(other, key) for key in _SHARED if key in config.model_fields_set):
+                raise ValueError(f"configs.{name}: {', '.join(_SHARED)} are those of {config.like}; leave them out")
+            self.configs[name] = config.model_copy(update={key: getattr(other, key) for key in _SHARED})
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _consistent(self):
-        if self.cuts.z_min >= self.cuts.z_max:
-            raise ValueError(f"cuts: z_min {self.cuts.z_min} has to be below z_max {self.cuts.z_max}")
-        for name in _TAKEN:
-            if name in self.configs:
-                raise ValueError(f"configs: the name {name} is taken; choose another")
-        if self.splits.train + self.splits.validation >= self.sample.size:
-            raise ValueError(
-                f"splits: train {self.splits.train} and validation {self.splits.validation} leave nothing of "
-                f"sample.size {self.sample.size} for the test split"
-            )
-        if self.sample.redshift_bins > self.sample.size:
-            raise ValueError(
-                f"sample.redshift_bins = {self.sample.redshift_bins}: give at most sample.size, {self.sample.size}"
-            )
+        cuts, size, splits, bins = self.cuts, self.sample.size, self.splits, self.sample.redshift_bins
+        if cuts.z_min >= cuts.z_max:
+            raise ValueError(f"cuts: z_min {cuts.z_min} has to be below z_max {cuts.z_max}")
+        if taken := set(_TAKEN) & set(self.configs):
+            raise ValueError(f"configs: the name {taken.pop()} is taken; choose another")
+        if splits.train + splits.validation >= size:
+            shares = f"train {splits.train} and validation {splits.validation}"
+            raise ValueError(f"splits: {shares} leave nothing of sample.size {size} for the test split")
+        if bins > size:
+            raise ValueError(f"sample.redshift_bins = {bins}: give at most sample.size, {size}")
         if self.source.kind == "mock" and not self.says_mock:
             raise ValueError(f"name: {self.name!r} holds mock spectra and has to say so; put 'mock' into the name")
         return self
@@ -384,10 +338,10 @@ def recipe_reference() -> str:
         lines += ["| key | values | default | meaning |", "|---|---|---|---|"]
         for key, schema in section.model_json_schema()["properties"].items():
             field = section.model_fields[key]
-            default = (
-                "(required)" if field.is_required() else "(see there)" if isinstance(field.default, Section) else None
-            )
-            default = default or f"`{yaml.safe_dump(field.default, default_flow_style=True).splitlines()[0]}`"
+            if field.is_required() or isinstance(field.default, Section):
+                default = "(required)" if field.is_required() else "(see there)"
+            else:
+                default = f"`{yaml.safe_dump(field.default, default_flow_style=True).splitlines()[0]}`"
             meaning = "Says what the source is." if key == "kind" and field.is_required() else schema["description"]
             lines.append(f"| `{key}` | {_values(schema)} | {default} | {meaning} |")
         lines.append("")

@@ -126,7 +126,7 @@ def bin_rows(table, edges) -> BinnedRows:
 
 
 def messages(series, spectra, encoding) -> list[dict]:
-    """Prompt and completion of rows.
+    """Prompt and completion of rows, each as `specdata.prompts.build_row` gives them.
 
     Parameters
     ----------
@@ -135,11 +135,6 @@ def messages(series, spectra, encoding) -> list[dict]:
     spectra : pyarrow.Table
         Rows of the `spectra` config; for an encoding without turns, any table with the column `z`.
     encoding : specdata.text.encoding.Encoding
-
-    Returns
-    -------
-    list of dict
-        See `specdata.prompts.build_row`.
     """
     if not encoding.turns:
         return [prompts.build_row(text, z) for text, z in zip(series, spectra["z"].to_pylist(), strict=True)]
@@ -152,7 +147,7 @@ def messages(series, spectra, encoding) -> list[dict]:
 
 
 def text_table(spectra, binned, scale, encoding) -> tuple[pa.Table, np.ndarray]:
-    """Rows of a text config.
+    """Rows of a text config, and how many values of each lay outside the range of the scheme.
 
     Parameters
     ----------
@@ -163,12 +158,6 @@ def text_table(spectra, binned, scale, encoding) -> tuple[pa.Table, np.ndarray]:
         again.
     scale : ndarray, shape (rows,), float32
     encoding : specdata.text.encoding.Encoding
-
-    Returns
-    -------
-    table : pyarrow.Table
-    clipped : ndarray, shape (rows,)
-        Values that lay outside the range of the scheme.
     """
     fields = schema("text")
     series, clipped = encoding.encode(binned.flux, scale)

@@ -23,20 +23,11 @@ CUTS = {
 }
 
 
-def reject(spectrum, cuts, start, stop):
-    """Say which cut a spectrum fails first.
+def reject(spectrum, cuts, start, stop) -> tuple[str, str] | None:
+    """Say which of the `Cuts` of a recipe a spectrum fails first.
 
-    Parameters
-    ----------
-    spectrum : Spectrum
-    cuts : specdata.dataset.recipe.Cuts
-    start, stop : float
-        Ends of the wavelength grid, vacuum Angstrom.
-
-    Returns
-    -------
-    tuple of (str, str) or None
-        Name of the cut (a key of `CUTS`) and the reason with its value; None if the spectrum passes.
+    The pixels between `start` and `stop`, vacuum Angstrom, count. Returns the name of the cut (a key of `CUTS`) and the
+    reason with its value, or None if the spectrum passes.
     """
     if spectrum.spectype != cuts.spectype:
         return "class", f"class {spectrum.spectype or 'unknown'}, not {cuts.spectype}"
@@ -61,7 +52,7 @@ def reject(spectrum, cuts, start, stop):
     return None
 
 
-def object_ids(names, ra, dec):
+def object_ids(names, ra, dec) -> list[str]:
     """Give all spectra of one object the same name, by position on the sky.
 
     Spectra closer than `SAME_OBJECT` belong together, and so does whatever such pairs chain together.
@@ -101,13 +92,13 @@ def object_ids(names, ra, dec):
     return labels
 
 
-def hash_order(objects, seed):
+def hash_order(objects, seed) -> np.ndarray:
     """Rank objects by a hash that depends on nothing but their name and the seed; uint64 array of shape (n,)."""
     digest = [hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8] for name in objects]
     return np.frombuffer(b"".join(digest), dtype=">u8").astype(np.uint64)
 
 
-def equal_frequency(z, objects, *, size, redshift_bins, z_min, z_max, seed):
+def equal_frequency(z, objects, *, size, redshift_bins, z_min, z_max, seed) -> tuple[np.ndarray, list[dict]]:
     """Draw the same number of spectra from each of equally wide redshift bins.
 
     Parameters
@@ -117,9 +108,8 @@ def equal_frequency(z, objects, *, size, redshift_bins, z_min, z_max, seed):
         Within a bin, spectra are taken in the order of a hash of these.
     size : int
         Number of spectra asked for, over all bins.
-    redshift_bins : int
-    z_min, z_max : float
-    seed : int
+    redshift_bins, z_min, z_max, seed
+        As in the recipe.
 
     Returns
     -------
@@ -142,14 +132,10 @@ def equal_frequency(z, objects, *, size, redshift_bins, z_min, z_max, seed):
     return np.sort(np.concatenate(chosen)), table
 
 
-def split_sizes(total, train, validation):
+def split_sizes(total, train, validation) -> dict[str, int]:
     """Sizes of the three splits for `total` rows: as asked, the rest test, unless rows are short.
 
     Where train and validation leave no row for test, all three shrink in proportion, test being as large as validation.
-
-    Returns
-    -------
-    dict of str to int
     """
     needed = train + 2 * validation
     if total <= train + validation:
@@ -157,7 +143,7 @@ def split_sizes(total, train, validation):
     return {"train": train, "validation": validation, "test": total - train - validation}
 
 
-def assign_splits(z, objects, *, train, validation, z_min, z_max, redshift_bins, seed):
+def assign_splits(z, objects, *, train, validation, z_min, z_max, redshift_bins, seed) -> np.ndarray:
     """Put each spectrum into a split so that no two splits share an object and all cover the same redshifts.
 
     Objects are ordered by their share of the way through their own redshift bin (in hash order), which spreads every

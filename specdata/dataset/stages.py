@@ -28,13 +28,8 @@ _FOUND = {name: pa.string() for name in ("source", "name", "cut", "reason")}
 _FOUND |= {"z": pa.float64(), "ra": pa.float64(), "dec": pa.float64(), "is_mock": pa.bool_()}
 
 
-def judge(recipe, spectrum) -> tuple[str, str] | None:
-    """Say which cut a spectrum fails and why; None if it passes all."""
-    return _judge(recipe, spectrum)[0]
-
-
-def _judge(recipe, spectrum):
-    """What `judge` says, and for a spectrum that passes the scale of each config."""
+def judge(recipe, spectrum) -> tuple[tuple[str, str] | None, dict[str, float]]:
+    """Say which cut a spectrum fails and why (None if it passes all), and the scale of each config if it passes."""
     spans = sorted({config.grid.span for config in recipe.configs.values()})
     failed = next((f for span in spans if (f := reject(spectrum, recipe.cuts, *span))), None)
     if failed:
@@ -44,24 +39,14 @@ def _judge(recipe, spectrum):
     except SpecdataError as error:
         return ("median_flux", str(error)), {}
     configs = recipe.configs.items()
-    return None, {
-        f"scale.{name}": 1.0 if config.normalisation == "none" else median[config.grid.span] for name, config in configs
-    }
+    return None, {name: 1.0 if made.normalisation == "none" else median[made.grid.span] for name, made in configs}
 
 
 def read_shard(folder, rank, world_size=None, *, advance=lambda count: None):
     """Read a shard of the source, cut, and store the spectra that pass, so that memory does not grow with pixels.
 
-    Parameters
-    ----------
-    folder : Path
-        The work folder.
-    rank : int
-        Number of the shard.
-    world_size : int
-        Not used: the job knows how many shards there are.
-    advance : callable
-        Called with the number of spectra read, again and again.
+    `rank` is the number of the shard; the job knows how many there are (`world_size`). `advance` is called with the
+    number of spectra read, again and again.
     """
     job = load_job(folder)
     done, found = job.parts("read")[rank], []
@@ -78,13 +63,13 @@ def read_shard(folder, rank, world_size=None, *, advance=lambda count: None):
     with new_folder(done) as part:
         with pa.ipc.new_file(str(part / "spectra.arrow"), spectra_batch([]).schema) as spectra:
             for spectrum in open_source(job.recipe, job.read_listing(rank), unreadable):
-                failed, scales = _judge(job.recipe, spectrum)
+                failed, scales = judge(job.recipe, spectrum)
                 row = {name: getattr(spectrum, name) for name in ("source", "name", "z", "ra", "dec", "is_mock")}
                 if failed:
                     row["cut"], row["reason"] = failed
                 else:
                     spectra.write_batch(spectra_batch([spectrum]))  # one a batch, to be read alone
-                found.append(row | scales)
+                found.append(row | {f"scale.{name}": scale for name, scale in scales.items()})
                 advance(1)
         write_table(part / "found.arrow", pa.Table.from_pylist(found, schema=schema))
 
@@ -92,11 +77,7 @@ def read_shard(folder, rank, world_size=None, *, advance=lambda count: None):
 class StoredSpectra:
     """The spectra that `read_shard` stored, of all shards, as a table of which only the rows asked for are in memory.
 
-    Parameters
-    ----------
-    job : specdata.dataset.work.Job
-    rows : ndarray of int
-        The rows of this table: numbers of the spectra that were stored, counted through all shards.
+    `rows` are the numbers of the spectra that are the rows of this table, counted through all shards of the `job`.
     """
 
     def __init__(self, job, rows):
@@ -120,14 +101,8 @@ class StoredSpectra:
 def write_files(folder, rank, world_size, *, advance=lambda count: None):
     """Write every `world_size`-th Parquet file of the plan, in all configs.
 
-    Parameters
-    ----------
-    folder : Path
-        The work folder.
-    rank, world_size : int
-        Which: those whose number leaves `rank` when divided by `world_size`.
-    advance : callable
-        Called with the number of rows written, again and again.
+    That is those whose number leaves `rank` when divided by `world_size`. `advance` is called with the number of rows
+    written, again and again.
     """
     job, plan = load_job(folder), read_plan(folder)
     sample = read_table(folder / "plan" / "sample.arrow")

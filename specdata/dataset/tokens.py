@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from specdata import prompts
 from specdata.dataset import rows
-from specdata.dataset.parquet import BATCH, open_file, split_files
+from specdata.dataset.parquet import BATCH, open_file, read_rows, split_files
 from specdata.dataset.selection import SPLITS
 from specdata.errors import SpecdataError
 from specdata.serialize import SCHEMES
@@ -64,15 +64,7 @@ def fit_bins(config, spectra, scale, *, label, progress=True) -> dict:
 def check_longest(config, encoding, spectra, scale, *, label, progress=True) -> dict:
     """Check that no conversation is longer than its config says; arguments as for `fit_bins`.
 
-    Returns
-    -------
-    dict
-        `longest`, the most tokens of any row; the `rows` that were counted, the limit (`tokens`) and the `tokenizer`.
-
-    Raises
-    ------
-    SpecdataError
-        If a row is longer.
+    Returns `longest`, the most tokens of any row; the `rows` that were counted; the limit (`tokens`); the `tokenizer`.
     """
     limit = config.conversation
     with tqdm(total=len(spectra), unit=" rows", desc=f"count {label}", disable=not progress) as bar:
@@ -93,8 +85,7 @@ def _count_rows(spectra, scale, index, tokenizer, encoding, bar):
         here = index[start : start + BATCH]
         table = spectra.take(here)
         text, _ = encoding.encode(rows.bin_rows(table, encoding.edges).flux, scale[here])
-        messages = rows.messages(text.to_pylist(), table, encoding)
-        tokens.append(count_chats(tokenizer, [row["prompt"] + row["completion"] for row in messages]))
+        tokens.append(count_chats(tokenizer, _chats(rows.messages(text.to_pylist(), table, encoding))))
         bar.update(len(here))
     return np.concatenate(tokens)
 
@@ -133,26 +124,24 @@ def token_costs(
     first_rows = functools.partial(_first_rows, folder, manifest, most_rows)
     samples, written = [], []  # name, number of bins, series, chats and limit of each way to write the rows
     for config, made in manifest["configs"].items():
-        text = [row for batch in first_rows(config, ["prompt", "completion"]) for row in batch.to_pylist()]
-        chats = [row["prompt"] + row["completion"] for row in text]
+        text = [row for table in first_rows(config, ["prompt", "completion"]) for row in table.to_pylist()]
         series = [prompts.read_series(row["prompt"]) for row in text]
         allowed = limit or (made.get("limit") or made.get("fit") or {}).get("tokens", PAPER_LIMIT)
-        samples.append((f"config `{config}`", len(made["edges"]) - 1, series, chats, allowed))
+        samples.append((f"config `{config}`", len(made["edges"]) - 1, series, _chats(text), allowed))
         written.append((made["scheme"], made["normalisation"], made["edges"]))
     first = next(iter(manifest["configs"]))
     base = Encoding.from_dict(manifest["configs"][first], first)
     edges = base.edges if bins is None else np.linspace(base.edges[0], base.edges[-1], bins + 1)
-    scale = np.concatenate([batch["scale"].to_numpy() for batch in first_rows(first, ["scale"])])
+    scale = pa.concat_tables(first_rows(first, ["scale"]))["scale"].to_numpy()
     flux, z = [], []
-    for batch in first_rows("spectra", [*rows.PIXELS, "z"]):
-        flux.append(rows.bin_rows(batch, edges).flux)
-        z += batch["z"].to_pylist()
+    for table in first_rows("spectra", [*rows.PIXELS, "z"]):
+        flux.append(rows.bin_rows(table, edges).flux)
+        z += table["z"].to_pylist()
     for scheme in SCHEMES:
         if (scheme, base.normalisation, edges.tolist()) not in written:
             encoding = Encoding(edges=edges, normalisation=base.normalisation, scheme=scheme)
             series = encoding.encode(np.concatenate(flux), scale)[0].to_pylist()
-            turns = [prompts.build_row(text, value) for text, value in zip(series, z, strict=True)]
-            chats = [row["prompt"] + row["completion"] for row in turns]
+            chats = _chats(map(prompts.build_row, series, z))
             samples.append((f"scheme `{scheme}`", len(edges) - 1, series, chats, limit or PAPER_LIMIT))
     todo = [(tokenizer, *sample) for tokenizer in tokenizers for sample in samples]
     return [
@@ -161,14 +150,14 @@ def token_costs(
     ]
 
 
+def _chats(messages):
+    return [row["prompt"] + row["completion"] for row in messages]
+
+
 def _first_rows(folder, manifest, most_rows, config, columns):
-    """Yield batches of the first rows of each split, in proportion to its size."""
+    """Yield tables of the first rows of each split, in proportion to its size."""
     sizes = np.array([manifest["counts"]["splits"][split] for split in SPLITS])
     ends = np.rint(np.cumsum(sizes) * min(1, most_rows / sizes.sum())).astype(int)
     for split, wanted in zip(SPLITS, np.diff(ends, prepend=0).tolist(), strict=True):
-        for name in split_files(manifest["files"], config, split):
-            for batch in open_file(folder, name).iter_batches(batch_size=BATCH, columns=columns) if wanted else ():
-                yield pa.Table.from_batches([batch.slice(0, wanted)])
-                wanted -= min(wanted, len(batch))
-                if not wanted:
-                    break
+        files = [open_file(folder, name) for name in split_files(manifest["files"], config, split)]
+        yield from read_rows(files, 0, wanted, columns)

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 import specdata
 from specdata.dataset.recipe import DataRecipe
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.files import new_file
 
 SHARD = (2500, 5000)  # fewest and most spectra of a shard, if nobody says how many shards
@@ -29,30 +29,15 @@ _STATE, _LISTING, _LOCK, LOGS = "job.json", "listing.arrow", "build.lock", "logs
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Job:
-    """What a work folder is for.
+    """What a work folder is for."""
 
-    Attributes
-    ----------
-    folder : Path
-        The work folder.
-    recipe : specdata.dataset.recipe.DataRecipe
-    output : Path
-        The data set's folder.
-    overwrite : bool
-        Replace an earlier data set there.
-    shards, total : int
-        Into so many shards the source's `total` spectra are divided, in their order.
-    selection : dict
-        What the manifest says of how the source was selected; see `specdata.dataset.sources.list_source`.
-    """
-
-    folder: Path
+    folder: Path  # the work folder
     recipe: DataRecipe
-    output: Path
-    overwrite: bool
-    shards: int
-    total: int
-    selection: dict
+    output: Path  # the data set's folder
+    overwrite: bool  # replace an earlier data set there
+    shards: int  # parts of the source, each of which holds spectra that follow on each other
+    total: int  # spectra of the source
+    selection: dict  # what the manifest says of how the source was selected
 
     def parts(self, stage, count=None) -> list[Path]:
         """Folders of the parts of a stage, as many as there are shards or as `count` says."""
@@ -73,6 +58,9 @@ def locked(folder):
         raise SpecdataError(f"{folder}: is not a work folder of specdata; move it away, or choose another --work")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecdataError(f"{folder}: cannot be made ({one_line(error)}); choose another output") from None
+    try:
         with filelock.FileLock(folder / _LOCK).acquire(timeout=0):
             yield
     except filelock.Timeout:
@@ -80,55 +68,31 @@ def locked(folder):
 
 
 def begin(folder, recipe, output, listing, selection, *, overwrite, shards=None, workers=1) -> Job:
-    """Say what a work folder is for, or take up the work that was left there.
+    """Say what a locked work folder is for, or take up the work that was left there.
 
-    Parameters
-    ----------
-    folder : Path
-        A folder that is `locked`.
-    recipe : specdata.dataset.recipe.DataRecipe
-    output : Path
-    listing : pyarrow.Table
-        One row for each spectrum of the source, from `specdata.dataset.sources.list_source`.
-    selection : dict
-    overwrite : bool
-        Also clear the work folder of another recipe or source.
-    shards : int, optional
-        By default as many as it was begun with, or one for each worker, within the limits of `SHARD`.
-    workers : int
-
-    Raises
-    ------
-    SpecdataError
-        If the folder holds the parts of another recipe, source or number of shards.
+    By default there is a shard for each worker, within the limits of `SHARD`. Parts of another recipe, source or
+    version are an error, or cleared with `overwrite`; so is another number of `shards` than the work was begun with.
     """
-    recipe = _with_absolute_path(recipe)
+    if recipe.source.kind in ("folder", "dataset"):  # so that any process finds it, whatever folder it runs in
+        source = recipe.source.model_copy(update={"path": str(Path(recipe.source.path).resolve())})
+        recipe = recipe.model_copy(update={"source": source})
     digest = hashlib.sha256(json.dumps([specdata.__version__, recipe.model_dump()]).encode())
     for column in ("item", "size"):
         digest.update("\n".join(map(str, listing[column].to_pylist())).encode())
-    found, total = _read_state(folder), listing.num_rows
-    if found and found["key"] != digest.hexdigest():
-        if not overwrite:
-            raise SpecdataError(
-                f"{folder}: holds the parts of another recipe, source or version; delete it, or add --overwrite"
-            )
-        found = None
-    if not found:
+    key, found, total = digest.hexdigest(), _read_json(folder / _STATE), listing.num_rows
+    if found and found["key"] != key and not overwrite:
+        raise SpecdataError(
+            f"{folder}: holds the parts of another recipe, source or version; delete it, or add --overwrite"
+        )
+    if not found or found["key"] != key:
         clear(folder)
-        shards = shards or max(min(workers, total // SHARD[0]), -(-total // SHARD[1]))
+        shards = max(1, min(shards or max(min(workers, total // SHARD[0]), -(-total // SHARD[1])), total))
     elif shards not in (None, found["shards"]):
         raise SpecdataError(f"--shards {shards}: {folder} was begun with {found['shards']} shards; give that")
     for partial in folder.glob("*/*.partial"):  # of processes that were killed
         shutil.rmtree(partial)
-    state = {
-        "key": digest.hexdigest(),
-        "recipe": recipe.model_dump(),
-        "output": str(output),
-        "overwrite": overwrite,
-        "shards": found["shards"] if found else max(1, min(shards, total)),
-        "total": total,
-        "selection": selection,
-    }
+    state = {"key": key, "recipe": recipe.model_dump(), "output": str(output), "overwrite": overwrite}
+    state |= {"shards": shards or found["shards"], "total": total, "selection": selection}
     with new_file(folder / _LISTING) as partial:
         write_table(partial, listing)
     with new_file(folder / _STATE) as partial:
@@ -138,7 +102,7 @@ def begin(folder, recipe, output, listing, selection, *, overwrite, shards=None,
 
 def load_job(folder) -> Job:
     """Read what a work folder is for."""
-    state = _read_state(folder)
+    state = _read_json(folder / _STATE)
     if state is None:
         raise SpecdataError(f"{folder}: there is no work folder of specdata any more; give the build's command again")
     del state["key"]
@@ -148,10 +112,10 @@ def load_job(folder) -> Job:
 
 def read_plan(folder) -> dict:
     """What `specdata.dataset.plan.make_plan` decided: counts, redshift_bins, configs, and the files with their rows."""
-    try:
-        return json.loads((folder / "plan" / "plan.json").read_text(encoding="utf-8"))
-    except OSError:
-        raise SpecdataError(f"{folder}: there is no plan; give the build's command again") from None
+    plan = _read_json(folder / "plan" / "plan.json")
+    if plan is None:
+        raise SpecdataError(f"{folder}: there is no plan; give the build's command again")
+    return plan
 
 
 def clear(folder, keep=None):
@@ -173,16 +137,8 @@ def read_table(path) -> pa.Table:
         return pa.ipc.open_file(stream).read_all()
 
 
-def _with_absolute_path(recipe):
-    """The recipe with a path that is the same wherever a part of the work is done."""
-    if recipe.source.kind not in ("folder", "dataset"):
-        return recipe
-    source = recipe.source.model_copy(update={"path": str(Path(recipe.source.path).resolve())})
-    return recipe.model_copy(update={"source": source})
-
-
-def _read_state(folder):
+def _read_json(path):
     try:
-        return json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

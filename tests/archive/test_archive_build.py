@@ -86,7 +86,10 @@ def test_a_data_set_from_an_archive_with_faults(archive, build, tmp_path, monkey
     assert all(abs(row["dered_i"] - known[row["source"]]) < 1e-5 for row in rows)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "Lite spectra of SDSS DR16" in card
-    assert f"The archive did not deliver {len(missing)} of them; others from the same redshift bin took their place" in card
+    assert (
+        f"The archive did not deliver {len(missing)} of them; others from the same redshift bin took their place"
+        in card
+    )
     listed = "replaced from their redshift bins as far as these go; listed in sdss-catalogue.parquet.failed.csv"
     assert f"missing    {len(missing)}, {listed}" in printed
     for text in (json.dumps(manifest), card):

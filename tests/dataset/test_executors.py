@@ -109,7 +109,7 @@ def test_parts_are_put_together_as_one_pass_would(files, whole, tmp_path):
         folder_paths(files), on_error=lambda path, _: expected.append([path.name, "unreadable"])
     )  # fmt: skip
     for spectrum in spectra:
-        failed = stages.judge(recipe, spectrum)
+        failed, _ = stages.judge(recipe, spectrum)
         if failed is None and spectrum.name in seen:
             failed = "duplicate", f"{spectrum.name} came before"
         if failed:
@@ -264,10 +264,6 @@ def test_a_source_that_has_changed_is_not_mixed_with_the_old_one(files, tmp_path
         ({"executor": "dask"}, "--executor dask: give one of local, slurm, ray"),
         ({"executor": "slurm"}, "--executor slurm: needs --slurm-option partition=NAME"),
         ({"slurm_options": {"time": "1:00"}, "workers": 2}, "--slurm-option time: goes with --executor slurm alone"),
-        (
-            {"executor": "slurm", "slurm_options": {"partition": "cpu", "mem_per_cpu_gb": "4G"}},
-            "--slurm-option mem_per_cpu_gb=4G: give a whole number",
-        ),
         ({"executor": "slurm", "slurm_options": {"partition": "cpu"}}, "there is no sbatch here; go to a login node"),
     ],
 )
