@@ -116,7 +116,7 @@ def main():
     data = open_split(options.dataset, options.config, limit=options.rows)
     adapter = local_folder(options.adapter, "model") if options.adapter else None
     generator = Generator(options.model, adapter, device=options.device)
-    asked = [prompt[:1] for prompt in data.rows["prompt"]]
+    asked = [prompt[:1] for prompt in data.rows["prompt"].to_pylist()]
     machine = f"{generator.device}, {generator.dtype}, {torch.get_num_threads()} threads"
     print(f"{options.model}, {machine}, {len(asked)} rows\n")
     (rounding if options.rounding else speed)(generator, asked, options.batch_size)

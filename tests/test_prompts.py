@@ -13,57 +13,33 @@ REDSHIFT = st.floats(0, 10, exclude_max=True).map(abs)  # -0.0 has a test of its
 
 
 def test_the_wording_of_the_paper():
-    assert build_row(SERIES, 0.12344) == {
-        "prompt": [
-            {
-                "role": "user",
-                "content": "Galaxy spectrum is rescaled and encoded to an input series: 4|5|6 , 7|5|4 , 1|1|2|0 ,",
-            }
-        ],
-        "completion": [{"role": "assistant", "content": "Redshift: [0.1234]"}],
-    }
+    asked = {"role": "user", "content": f"Galaxy spectrum is rescaled and encoded to an input series: {SERIES}"}
+    answered = {"role": "assistant", "content": "Redshift: [0.1234]"}
+    assert build_row(SERIES, 0.12344) == {"prompt": [asked], "completion": [answered]}
+    more = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Lines."}]
+    assert build_row(SERIES, 0.12344, more) == {"prompt": [asked, answered, more[0]], "completion": more[1:]}
 
 
 @pytest.mark.parametrize(
     ("z", "text"),
     [
-        (0, "0.0000"),
-        (0.00004, "0.0000"),
-        (0.5, "0.5000"),
-        (0.08766, "0.0877"),
-        (np.float32(0.1234), "0.1234"),
-        (np.float64(2.5), "2.5000"),
-        (9.99996, "10.0000"),
-        (99.9999, "99.9999"),
+        *((0, "0.0000"), (-0.0, "0.0000"), (0.00004, "0.0000"), (0.5, "0.5000"), (0.08766, "0.0877")),
+        *((np.float32(0.1234), "0.1234"), (np.float64(2.5), "2.5000"), (9.99996, "10.0000"), (99.9999, "99.9999")),
     ],
 )
 def test_four_decimals(z, text):
     assert format_redshift(z) == f"Redshift: [{text}]"
 
 
-@pytest.mark.parametrize("z", [-1e-9, -0.1, 100, 1e9, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("z", [-1e-9, -0.1, 99.99999, 100, 1e9, np.nan, np.inf, -np.inf])
 def test_redshifts_that_cannot_be(z):
     with pytest.raises(SpecdataError, match=r"^z = .*: .*redshift"):
         build_row(SERIES, z)
 
 
-@given(REDSHIFT)
-def test_an_answer_comes_back_to_four_decimals(z):
-    (message,) = build_row(SERIES, z)["completion"]
-    assert parse_redshift(message["content"]) == round(z, 4)
-
-
-def test_a_redshift_that_rounds_to_100():
-    with pytest.raises(SpecdataError, match="redshift"):
-        format_redshift(99.99999)
-
-
-def test_no_redshift_is_minus_zero():
-    assert format_redshift(-0.0) == "Redshift: [0.0000]"
-
-
 @given(REDSHIFT, st.sampled_from(["", " ", "\n", " \t\r\n"]), st.sampled_from(["", " ", "\n\n"]), st.booleans())
-def test_brackets_and_outer_space_do_not_matter(z, before, after, brackets):
+def test_an_answer_comes_back_whatever_its_brackets_and_the_space_around_it(z, before, after, brackets):
+    assert parse_redshift(build_row(SERIES, z)["completion"][0]["content"]) == round(z, 4)
     value = f"[{z:.4f}]" if brackets else f"{z:.4f}"
     assert parse_redshift(f"{before}Redshift: {value}{after}") == round(z, 4)
 
@@ -71,68 +47,28 @@ def test_brackets_and_outer_space_do_not_matter(z, before, after, brackets):
 @pytest.mark.parametrize(
     "answer",
     [
-        "",
-        " ",
-        "Redshift:",
-        "Redshift: []",
-        "Redshift: [value]",
-        "0.1234",
-        "[0.1234]",
-        "z = 0.1234",
-        "redshift: [0.1234]",
-        "REDSHIFT: [0.1234]",
-        "Redshift [0.1234]",
-        "Redshift : [0.1234]",
-        "Redshift:[0.1234]",
-        "Redshift:0.1234",
-        "Redshift:  [0.1234]",
-        "Redshift:\n[0.1234]",
-        "Redshift: [ 0.1234]",
-        "Redshift: [0.1234 ]",
-        "Redshift: [0.1234",
-        "Redshift: 0.1234]",
-        "Redshift: (0.1234)",
-        "Redshift: [[0.1234]]",
-        "Redshift: [0.123]",
-        "Redshift: [0.12345]",
-        "Redshift: 0.12345",
-        "Redshift: [0.1234].",
-        "Redshift: [0,1234]",
-        "Redshift: [.1234]",
-        "Redshift: [0.]",
-        "Redshift: [0]",
-        "Redshift: [1234]",
-        "Redshift: [-0.1234]",
-        "Redshift: [+0.1234]",
-        "Redshift: [1.234e-1]",
-        "Redshift: [nan]",
-        "Redshift: [0.1234] [0.2345]",
-        "Redshift: [0.1234]\nRedshift: [0.2345]",
-        "Redshift: [0.1234] 0.1234",
-        "Redshift: [0.1234]</s>",
-        "Redshift: [0.1234]<|eot_id|>",
-        "The answer is Redshift: [0.1234]",
-        "Redshift: [0.1234] is my answer",
-        "**Redshift: [0.1234]**",
-        "Redshift: [٠.١٢٣٤]",
-        "Redshift: [0.１２３４]",
-        "Redshift: [0.123²]",
-        "Redshift: [0.12 34]",
-        "Redshift: [0.1_234]",
-        "\u00a0Redshift: [0.1234]",
-        "Redshift:\u00a0[0.1234]",
+        *("", " ", "Redshift:", "Redshift: []", "Redshift: [value]", "0.1234", "[0.1234]", "z = 0.1234"),
+        *("redshift: [0.1234]", "REDSHIFT: [0.1234]", "Redshift [0.1234]", "Redshift : [0.1234]", "Redshift:[0.1234]"),
+        *(
+            "Redshift:0.1234",
+            "Redshift:  [0.1234]",
+            "Redshift:\n[0.1234]",
+            "Redshift: [ 0.1234]",
+            "Redshift: [0.1234 ]",
+        ),
+        *("Redshift: [0.1234", "Redshift: 0.1234]", "Redshift: (0.1234)", "Redshift: [[0.1234]]", "Redshift: [0.123]"),
+        *("Redshift: [0.12345]", "Redshift: 0.12345", "Redshift: [0.1234].", "Redshift: [0,1234]", "Redshift: [.1234]"),
+        *("Redshift: [0.]", "Redshift: [0]", "Redshift: [1234]", "Redshift: [-0.1234]", "Redshift: [+0.1234]"),
+        *("Redshift: [1.234e-1]", "Redshift: [nan]", "Redshift: [0.1234] 0.1234", "Redshift: [0.1234] [0.2345]"),
+        *("Redshift: [0.1234]\nRedshift: [0.2345]", "Redshift: [0.1234]</s>", "Redshift: [0.1234]<|eot_id|>"),
+        *("The answer is Redshift: [0.1234]", "Redshift: [0.1234] is my answer", "**Redshift: [0.1234]**"),
+        *("Redshift: [٠.١٢٣٤]", "Redshift: [0.１２３４]", "Redshift: [0.123²]", "Redshift: [0.12 34]"),
+        *("Redshift: [0.1_234]", "\u00a0Redshift: [0.1234]", "Redshift:\u00a0[0.1234]"),
+        # What format_redshift never writes; one endless number would decide the mean absolute error of a split.
+        *("Redshift: [00.1234]", "Redshift: [012.1234]", "Redshift: [100.0000]", f"Redshift: [{'9' * 400}.0000]"),
     ],
 )
 def test_nothing_looser_parses(answer):
-    assert parse_redshift(answer) is None
-
-
-@pytest.mark.parametrize(
-    "answer",
-    # What format_redshift never writes. One endless number would otherwise decide the mean absolute error of a split.
-    ["Redshift: [00.1234]", "Redshift: [012.1234]", "Redshift: [100.0000]", f"Redshift: [{'9' * 400}.0000]"],
-)
-def test_only_redshifts_that_can_be_written_parse(answer):
     assert parse_redshift(answer) is None
 
 
@@ -140,8 +76,7 @@ def test_only_redshifts_that_can_be_written_parse(answer):
 def test_another_character_spoils_an_answer(z, at, character):
     answer = f"Redshift: [{z:.4f}]"
     spoilt = answer[:at] + character + answer[at + 1 :]
-    expected = round(z, 4) if spoilt == answer else None
-    assert parse_redshift(spoilt) == expected
+    assert parse_redshift(spoilt) == (round(z, 4) if spoilt == answer else None)
 
 
 @given(st.text(), REDSHIFT)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import specdata
@@ -68,8 +69,8 @@ def evaluate(
     """
     adapter_folder = local_folder(adapter, "model") if adapter else None
     data = open_split(dataset, config, split, limit=limit, trained=find_trained(adapter_folder, recipe))
-    z = np.array(data.rows["z"], dtype=np.float64)
-    highest = max(z.max(), np.max(data.train["z"]))
+    z = data.rows["z"].to_numpy()
+    highest = max(z.max(), data.train["z"].to_numpy().max())
     z_max = None if greedy_only else int(highest + STEP / 2) + 1
     base_revision = weights_revision(model) if Path(model).is_dir() else None
     adapter_revision = weights_revision(adapter_folder) if adapter else "none"
@@ -84,7 +85,7 @@ def evaluate(
         "max_new_tokens": MAX_NEW_TOKENS,
         "z_max": z_max,
     }
-    asked = [prompt[:1] for prompt in data.rows["prompt"]]  # later turns of a conversation hold the redshift
+    asked = [prompt[:1] for prompt in data.rows["prompt"].to_pylist()]  # later turns may hold the redshift
     output = Path(output).resolve()
     journal = output.with_name(f"{output.name}.answers.partial.jsonl")
     with new_folder(output, marker=RESULTS, contents=CONTENTS, overwrite=overwrite) as folder:
@@ -125,14 +126,14 @@ def score_rows(folder, data: Split, z, rows, z_max) -> dict:
     dict
         What `specdata.results.Results` says, without `model`.
     """
-    z_train = np.array(data.train["z"], dtype=np.float64)
+    z_train = data.train["z"].to_numpy()
     z_range, z_constant = (float(z_train.min()), float(z_train.max())), baselines.constant(z_train)
     answers = [row["answer"] for row in rows]
     z_greedy = np.array([prompts.parse_redshift(answer) for answer in answers], dtype=np.float64)
     posteriors = None if z_max is None else [row["posterior"] for row in rows]
     z_pred = z_greedy if posteriors is None else np.array([row["estimate"] for row in posteriors], dtype=np.float64)
     x_train, x = (_series(part, data.encoding) for part in (data.train, data.rows))
-    z_neighbours, k = baselines.nearest_neighbours(x_train, z_train, data.train["object_id"], x)
+    z_neighbours, k = baselines.nearest_neighbours(x_train, z_train, data.train["object_id"].to_numpy(), x)
 
     table = {
         "specobjid": data.rows["specobjid"], "object_id": data.rows["object_id"], "z": z, "snmedian": data.snmedian,
@@ -143,7 +144,7 @@ def score_rows(folder, data: Split, z, rows, z_max) -> dict:
     table |= {f"posterior_{name}": [row[name] for row in posteriors] for name in (posteriors[0] if posteriors else ())}
     pq.write_table(pa.table(table), folder / PREDICTIONS, compression="zstd")
 
-    mocks = int(np.sum(data.rows["is_mock"]))
+    mocks, mocks_train = (int(pc.sum(part["is_mock"]).as_py() or 0) for part in (data.rows, data.train))
     title = f"{data.name}, {data.split} ({len(z)} {'mocks' if mocks == len(z) else 'spectra'})"
     figures.predicted_redshifts(
         folder / SCATTER, z, z_pred, baseline=z_neighbours, threshold=metrics.OUTLIER, title=title
@@ -160,7 +161,7 @@ def score_rows(folder, data: Split, z, rows, z_max) -> dict:
             "n_in_split": data.n_in_split,
             "n_train": len(z_train),
             "n_mock": mocks,
-            "n_mock_train": int(np.sum(data.train["is_mock"])),
+            "n_mock_train": mocks_train,
         },
         "encoding": data.encoding.to_dict(),
         "estimate": "greedy answer" if posteriors is None else "median of p(z)",
@@ -201,5 +202,5 @@ def score_rows(folder, data: Split, z, rows, z_max) -> dict:
 
 def _series(rows, encoding):
     """Spectra as the model gets them, from the text itself; shape (n, bins)."""
-    texts = [prompts.read_series(prompt) for prompt in rows["prompt"]]
+    texts = [prompts.read_series(prompt) for prompt in rows["prompt"].to_pylist()]
     return serialize.SCHEMES[encoding.scheme].decode_batch(texts)

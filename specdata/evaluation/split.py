@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from specdata.dataset.manifest import MANIFEST, files_revision, read_manifest
 from specdata.dataset.parquet import open_file, split_files
@@ -20,7 +21,7 @@ class Split:
 
     Attributes
     ----------
-    rows, train : datasets.Dataset
+    rows, train : pyarrow.Table
     snmedian : ndarray, shape (rows,)
         Median signal-to-noise ratio per pixel of each spectrum; NaN where unknown.
     name, config, split, revision : str
@@ -31,8 +32,8 @@ class Split:
         How the text was made.
     """
 
-    rows: object
-    train: object
+    rows: pa.Table
+    train: pa.Table
     snmedian: np.ndarray
     name: str
     config: str
@@ -63,8 +64,6 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
         If the data set has no manifest, no such config or split, or the adapter was trained on another config; if its
         files are not those of the manifest, or if an object of the split is also trained on.
     """
-    from datasets import load_dataset
-
     if split == "train":
         raise SpecdataError("split 'train': a model is not scored on the rows it learned from; use validation or test")
     if limit is not None and limit < 1:
@@ -78,34 +77,39 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
         raise SpecdataError(f"split {split!r}: {name} has the splits {', '.join(splits)} to score on")
     if revision != files_revision(files):
         raise SpecdataError(f"{name}: the revision in {MANIFEST} is not that of its files; build or download it again")
+    parts = {}
     # The manifest says which files belong to a split; the card, which `load_dataset` follows, may have been edited.
-    paths = {part: split_files(files, config, part) for part in ("train", split)}
-    for path in (path for part in paths.values() for path in part):
-        if file_sha256(folder / path) != files[path]:
-            raise SpecdataError(f"{name}: {path} is not the file that its manifest names; build or download it again")
-    data = load_dataset("parquet", data_files={part: [str(folder / p) for p in found] for part, found in paths.items()})
-    rows, train = data[split], data["train"]
-    if (len(rows), len(train)) != (counts[split], counts["train"]):
-        raise SpecdataError(f"{name}: its files hold other numbers of rows than {MANIFEST} says; build it again")
-    shared = set(rows["object_id"]) & set(train["object_id"])
+    for part in ("train", split):
+        paths = split_files(files, config, part)
+        for path in paths:
+            if file_sha256(folder / path) != files[path]:
+                raise SpecdataError(
+                    f"{name}: {path} is not the file that its manifest names; build or download it again"
+                )
+        parts[part] = _read(folder, paths, ["prompt", "z", "object_id", "specobjid", "is_mock"])
+        if len(parts[part]) != counts[part]:
+            raise SpecdataError(f"{name}: its files hold other numbers of rows than {MANIFEST} says; build it again")
+    shared = set(parts[split]["object_id"].to_pylist()) & set(parts["train"]["object_id"].to_pylist())
     if shared:
         raise SpecdataError(
             f"{len(shared)} objects of split {split!r}, such as {min(shared)}, are also in the training split: "
             "build the data set again"
         )
-    taken = rows.select(range(min(limit or len(rows), len(rows))))
-    signal = {}
-    for file in split_files(files, "spectra", split):
-        columns = open_file(folder, file).read(columns=["specobjid", "snmedian"]).to_pydict()
-        signal |= dict(zip(columns["specobjid"], columns["snmedian"], strict=True))
+    rows = parts[split].slice(0, limit)
+    signal = _read(folder, split_files(files, "spectra", split), ["specobjid", "snmedian"]).to_pydict()
+    signal = dict(zip(signal["specobjid"], signal["snmedian"], strict=True))
     return Split(
-        rows=taken,
-        train=train,
-        snmedian=np.array([signal.get(row, np.nan) for row in taken["specobjid"]], dtype=np.float64),
+        rows=rows,
+        train=parts["train"],
+        snmedian=np.array([signal.get(row, np.nan) for row in rows["specobjid"].to_pylist()], dtype=np.float64),
         name=manifest["recipe"]["name"] if Path(name).is_dir() else str(name),
         config=config,
         split=split,
         revision=revision,
-        n_in_split=len(rows),
+        n_in_split=counts[split],
         encoding=Encoding.from_dict(manifest["configs"][config], config),
     )
+
+
+def _read(folder, paths, columns):
+    return pa.concat_tables([open_file(folder, path).read(columns=columns) for path in paths])
