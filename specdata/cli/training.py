@@ -54,7 +54,9 @@ def replay(
         overwrite=overwrite,
     )  # fmt: skip
     print(f"taken      {record['rows']} of the {record['looked_at']} looked at; {record['too_long']} were too long")
-    print(f"mix it in  datasets: [..., {{path: {output}, split: train, columns: [prompt, completion]}}]")
+    print(
+        f"mix it in  datasets: [..., {{path: {output}, split: train, columns: [prompt, completion], fraction: 0.01}}]"
+    )
 
 
 @app.command(context_settings=_TRL_OPTIONS)
@@ -64,7 +66,7 @@ def slurm(
     output: Annotated[Path, typer.Option(help="Batch script to write, such as train.sbatch.")],
     nodes: Annotated[int, typer.Option(min=1, help="Nodes.")] = 1,
     gpus: Annotated[int, typer.Option(min=0, help="GPUs of each node; 0 to train on CPUs.")] = 8,
-    accelerate_config: Annotated[str | None, typer.Option(help="accelerate/fsdp2, a file, or trl's own name.")] = None,
+    accelerate_config: Annotated[str | None, typer.Option(help="A file, or trl's own name, such as fsdp2.")] = None,
     option: SlurmOption = None,
     setup: Annotated[str | None, typer.Option(help="Shell command first: source .venv/bin/activate.")] = None,
 ) -> None:
@@ -88,7 +90,6 @@ def sweep(
 ) -> None:
     """Train and evaluate every run of a grid, and write one table. Run again, it goes on where it stopped."""
     from specdata.training.sweep import sweep as run
-    from specdata.training.table import markdown
 
-    print(f"\n{markdown(run(recipe, output, grid=grid, settings=context.args, rows=limit))}")
-    print(f"written    {output}/table.md, table.json and table.png")
+    print(f"\n{run(recipe, output, grid=grid, settings=context.args, rows=limit)}")
+    print(f"written    {output}/table.md")

@@ -1,80 +1,99 @@
-"""What a training takes: parameters, memory, steps and time, against what the GPUs have."""
+"""What a training certainly takes, by counting: parameters, operations, and the memory below which it cannot run."""
 
+import copy
 import math
 
-from specdata.errors import SpecdataError
-from specdata.training.footprint import SHARE, footprint
-from specdata.training.machine import shards
+from specdata.errors import SpecdataError, one_line
+
+_TILE = 4096, 32768  # most learned tokens, and scores of each, that trl computes at a time
 
 
-def estimate(parsed, config, rows, target, findings):
-    """The `Footprint` of a training, or None where its adapter does not fit the model, which joins the findings."""
-    from trl import get_peft_config
+def model_shape(config, peft_config, dtype):
+    """A model with its adapter on the meta device, which has shapes and no memory.
 
-    training, model = parsed.training, parsed.model
-    longest = training.max_length or 1024
-    learned = longest
-    if rows is not None:
-        longest = int(rows[0].lengths.max()) if not training.packing else longest
-        learned = int(rows[0].learned.max()) if not training.packing else longest
-    if multiple := training.pad_to_multiple_of:
-        longest = math.ceil(longest / multiple) * multiple
-    bits = 4 if model.load_in_4bit else 8 if model.load_in_8bit else None
-    dtype = model.dtype if model.dtype not in (None, "auto") else str(config.dtype or "float32").removeprefix("torch.")
-    try:
-        return footprint(
-            config, get_peft_config(model), dtype=dtype, quantised=bits,
-            rows=training.per_device_train_batch_size, tokens=longest, learned=learned,
-            checkpointing=bool(training.activation_checkpointing), shards=shards(parsed, target.count),
-        )  # fmt: skip
-    except SpecdataError as error:
-        findings.append(("fail", str(error)))
+    Parameters
+    ----------
+    config : transformers.PretrainedConfig
+    peft_config : peft.PeftConfig or None
+        None to train all weights.
+    dtype : torch.dtype
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Raises
+    ------
+    SpecdataError
+        If the adapter does not fit the model.
+    """
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype, attn_implementation="sdpa")
+        try:
+            return get_peft_model(model, copy.deepcopy(peft_config)) if peft_config else model
+        except ValueError as error:
+            raise SpecdataError(f"the adapter does not fit the model: {one_line(error)}") from None
+
+
+def flops_per_token(model, *, tokens, learned, recomputed=False) -> float | None:
+    """Floating-point operations of a training step for each token of a row.
+
+    A weight takes 2 in the forward pass and 2 in the backward pass, and a trained one 2 more. Causal attention counts
+    half of its square. The head counts the learned tokens only, which `trl` scores in both passes.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        As from `model_shape`.
+    tokens, learned : float
+        Mean tokens of a row, and those of them that the loss is on.
+    recomputed : bool
+        Whether the forward pass is computed twice, by activation checkpointing; PyTorch can stop the second one early,
+        which saves up to a tenth.
+
+    Returns
+    -------
+    float or None
+        None for a mixture of experts, of which a token uses only some.
+    """
+    import torch
+
+    config = model.config.get_text_config()
+    if getattr(config, "num_experts", None) or getattr(config, "num_local_experts", None):
         return None
+    head = model.get_output_embeddings().weight
+    others = {id(head), *(id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding))}
+    matrices = [weight for weight in model.parameters() if weight.dim() == 2 and id(weight) not in others]
+    products = sum(w.numel() * ((6 if w.requires_grad else 4) + 2 * recomputed) for w in matrices)
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    attention = config.num_hidden_layers * config.num_attention_heads * width * tokens * (6 + 2 * recomputed)
+    return products + attention + 6 * head.numel() * learned / tokens
 
 
-def cost_facts(parsed, made, rows, target, findings):
-    """What a training will take, in words; what it has no room for joins the findings."""
-    training = parsed.training
-    share = 100 * made.trainable / made.parameters
-    facts = {"trainable parameters": f"{made.trainable:,} of {made.parameters:,} ({share:.4f} %)"}
-    parts = {
-        "weights": made.weights, "adapter": made.adapter, "activations": made.activations, "logits": made.logits,
-        "other": made.other,
-    }  # fmt: skip
-    split = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in parts.items())
-    facts["memory, estimated"] = (
-        f"{made.memory / 1e9:.1f} GB of {target.memory / 1e9:.0f} GB of {target.name} ({split})"
-    )
-    needed, there = f"{made.memory / 1e9:.0f} GB", f"{target.memory / 1e9:.0f} GB"
-    if made.memory > target.memory:
-        ways = "lower per_device_train_batch_size, set activation_checkpointing or load_in_4bit, or shard it"
-        findings.append(("fail", f"memory: about {needed} are needed and {target.name} has {there}; {ways}"))
-    elif made.memory > 0.92 * target.memory:
-        findings.append(("warn", f"memory: the estimate of {needed} leaves little of {there}"))
-    if rows is None:
-        return facts
-    count = len(rows[0].lengths)
-    tokens = int(rows[0].lengths.sum())
-    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps * target.count
-    packed = math.ceil(tokens / training.max_length) if training.packing and training.max_length else count
-    epochs = training.num_train_epochs
-    steps = math.ceil(packed / batch) * epochs
-    if training.max_steps > 0:
-        steps, epochs = training.max_steps, training.max_steps * batch / packed
-    facts["steps"] = f"{steps:,.0f} of {batch} rows, {epochs:g} epochs, {tokens * epochs:,.0f} tokens"
-    if training.warmup_steps >= max(steps, 2):
-        warm = f"warmup_steps {training.warmup_steps:g}: the training has {steps:,.0f} steps"
-        findings.append(("warn", f"{warm}, so the learning rate is never reached"))
-    seconds = made.flops * tokens * epochs / (SHARE * target.rate * target.count)
-    kind = "measured" if target.measured else "data sheet"
-    facts["time, estimated"] = (
-        f"{_duration(seconds)} at {SHARE:.0%} of {target.count} x {target.rate / 1e12:.3g} TFLOP/s ({kind}); the share "
-        "is an assumption, see benchmarks/train.py"
-    )
-    return facts
+def least_memory(parsed, model, learned) -> tuple[float, float]:
+    """Bytes of all weights on each GPU, and of all that it needs at least: gradients, moments and scores, too.
 
-
-def _duration(seconds):
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    Activations, which depend on the kernels, come on top. `model` is that of `model_shape`, and `learned` the mean
+    number of learned tokens of a row.
+    """
+    training, args = parsed.training, parsed.model
+    quantised = args.load_in_4bit or args.load_in_8bit
+    # 8 bits a weight, or 4 with a constant for each block of 64, itself in 8 bits or in 32
+    packed = 1 if args.load_in_8bit else 0.5 + (1 if args.use_bnb_nested_quant else 4) / 64
+    # peft keeps an adapter in float32, and trl one on quantised weights in bfloat16
+    width = (2 if quantised else 4) if args.use_peft else model.dtype.itemsize
+    moments = 2 if str(getattr(training.optim, "value", training.optim)).startswith("adamw_torch") else 0
+    frozen = sum(
+        weight.numel() * (packed if quantised and weight.dim() == 2 and "layers." in name else weight.itemsize)
+        for name, weight in model.named_parameters() if not weight.requires_grad
+    )  # fmt: skip
+    trained = width * sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    parts = parsed.processes if parsed.sharding else 1
+    frozen /= 1 if quantised else parts  # each GPU loads the whole of a quantised model, whatever divides it later
+    scored = min(_TILE[0], math.ceil(training.per_device_train_batch_size * learned))
+    scores = 2 * scored * min(_TILE[1], model.config.get_text_config().vocab_size)
+    return frozen + trained / parts, frozen + trained * (2 + moments) / parts + scores

@@ -1,5 +1,6 @@
 """A training recipe as `trl sft` reads it, and the command that launches it."""
 
+import argparse
 import contextlib
 import io
 import os
@@ -12,20 +13,9 @@ from pathlib import Path
 from specdata.errors import SpecdataError, one_line
 from specdata.files import find_recipe
 
+REGIONAL = "ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION"  # which a recipe sets in its `env`
+# The warnings are about trl's own defaults and would bury the progress bar.
 _QUIET = {"PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error", "DATASETS_VERBOSITY": "error"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """One data set that a recipe trains on; the fields are those of `trl`'s `DatasetConfig`."""
-
-    path: str
-    config: str | None
-    split: str
-    columns: list | None
-    fraction: float | None
-    data_dir: str | None = None
-    data_files: object = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,9 +30,15 @@ class TrainingRecipe:
     script, training, model, mixture : object
         `trl`'s `ScriptArguments`, `SFTConfig`, `ModelConfig` and `DatasetMixtureConfig`.
     launch : argparse.Namespace
-        What is left for `accelerate launch`.
+        The arguments of `accelerate launch`.
+    processes : int
+        Processes on all nodes, one for each GPU.
+    sharding : {None, "FSDP", "DEEPSPEED"}
+        What divides the weights over the processes; None where each process holds them all.
     on_cpu : bool
         Whether `use_cpu` is asked for.
+    compiles_layers : bool
+        Whether `torch_compile` would compile layer by layer, and not the model as a whole.
     """
 
     path: Path
@@ -52,30 +48,30 @@ class TrainingRecipe:
     model: object
     mixture: object
     launch: object
+    processes: int
+    sharding: str | None
     on_cpu: bool
+    compiles_layers: bool
 
     @property
-    def sources(self):
-        """The data sets of the training rows; list of Source."""
-        if self.mixture.datasets:
-            return [
-                Source(
-                    path=part.path, config=part.name, split=part.split, columns=part.columns, fraction=part.fraction,
-                    data_dir=part.data_dir, data_files=part.data_files,
-                )
-                for part in self.mixture.datasets
-            ]  # fmt: skip
-        script = self.script
-        return [
-            Source(
-                path=script.dataset_name, config=script.dataset_config, split=script.dataset_train_split, columns=None,
-                fraction=None,
-            )
-        ]  # fmt: skip
+    def sources(self) -> list:
+        """The data sets of the training rows, as `trl`'s `DatasetConfig`."""
+        return self.mixture.datasets or [self.source(self.script.dataset_train_split)]
+
+    def source(self, split):
+        """A split of the data set that is no mixture, as `trl`'s `DatasetConfig`."""
+        from trl.scripts.utils import DatasetConfig
+
+        return DatasetConfig(path=self.script.dataset_name, name=self.script.dataset_config, split=split)
+
+    @property
+    def validates(self) -> bool:
+        """Whether a validation split is evaluated during the training."""
+        return str(getattr(self.training.eval_strategy, "value", self.training.eval_strategy)) != "no"
 
 
-def parse_training(recipe, settings=()):
-    """Read a training recipe as strictly as `trl sft` does, and as fast as that goes: nothing is loaded or launched.
+def parse_training(recipe, settings=()) -> TrainingRecipe:
+    """Read a training recipe as strictly as `trl sft` does; nothing is loaded or launched.
 
     Parameters
     ----------
@@ -93,8 +89,9 @@ def parse_training(recipe, settings=()):
     SpecdataError
         If `trl sft` or `accelerate launch` would refuse it, with what they say.
     """
-    path, settings = find_recipe(recipe), list(settings)
+    path, settings = find_recipe(recipe), [str(word) for word in settings]
     try:
+        from accelerate.commands.config.config_args import load_config_from_file
         from accelerate.commands.launch import launch_command_parser
         from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
         from trl.cli.accelerate_config import resolve_accelerate_config_argument
@@ -103,7 +100,7 @@ def parse_training(recipe, settings=()):
             f"{error.name} is not installed, which training needs: pip install 'specdata[train]'"
         ) from None
 
-    # On a machine without a GPU the parser refuses bf16, which is no fault of the recipe.
+    # Without use_cpu the parser would refuse bf16 on a machine without a GPU, which is no fault of the recipe.
     words = ["--config", str(path), *settings, "--use_cpu", "true"]
     with _refusals(path):
         parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig), prog="trl sft")
@@ -112,13 +109,22 @@ def parse_training(recipe, settings=()):
         )
         rest = resolve_accelerate_config_argument([str(word) for word in in_file + on_line])
         launch = launch_command_parser().parse_args([*rest, "sft.py"])
+        file = load_config_from_file(launch.config_file) if launch.config_file else None
+        regional = launch.dynamo_use_regional_compilation or os.environ.get(REGIONAL, "")
     if not script.dataset_name and not mixture.datasets:
         raise SpecdataError(f"{path}: names no data; give dataset_name or datasets")
     if not model.model_name_or_path:
         raise SpecdataError(f"{path}: names no model; give model_name_or_path")
+    cpu = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    cpu.add_argument("--use_cpu", nargs="?", const="true", default=str(parser.get_default("use_cpu")))
+    kind = str(getattr(file.distributed_type, "value", file.distributed_type)) if file else None
+    asked = "FSDP" if launch.use_fsdp else "DEEPSPEED" if launch.use_deepspeed else kind
     return TrainingRecipe(
         path=path, settings=settings, script=script, training=training, model=model, mixture=mixture, launch=launch,
-        on_cpu=_asks_for_cpu(path, settings),
+        processes=launch.num_processes or (file.num_processes if file else 1),
+        sharding=asked if asked in ("FSDP", "DEEPSPEED") else None,
+        on_cpu=cpu.parse_known_args(settings)[0].use_cpu.lower() == "true",
+        compiles_layers=str(regional).lower() in ("true", "1"),
     )  # fmt: skip
 
 
@@ -141,26 +147,7 @@ def _refusals(path):
         os.environ.update(environment)
 
 
-def _asks_for_cpu(path, settings):
-    import yaml
-
-    value = yaml.safe_load(path.read_text(encoding="utf-8")).get("use_cpu", False)
-    for at, word in enumerate(settings):
-        if word.split("=")[0] == "--use_cpu":
-            following = word.partition("=")[2] or next(iter(settings[at + 1 :]), "true")
-            value = following.lower() not in ("false", "no", "0")
-    return bool(value)
-
-
-def trl_command():
-    """Path of the command `trl`; SpecdataError if it is not installed."""
-    trl = shutil.which("trl", path=str(Path(sys.executable).parent)) or shutil.which("trl")
-    if trl is None:
-        raise SpecdataError("the command trl is not on the PATH: pip install 'specdata[train]'")
-    return trl
-
-
-def run_training(recipe, settings, *, cwd, offline=False):
+def run_training(recipe, settings, *, cwd, offline=False) -> None:
     """Launch ``trl sft`` with a recipe, and wait for it; it goes on from its last checkpoint where there is one.
 
     Parameters
@@ -178,29 +165,26 @@ def run_training(recipe, settings, *, cwd, offline=False):
     SpecdataError
         If it fails.
     """
-    command = [trl_command(), "sft", "--config", str(Path(recipe).resolve()), *map(str, settings)]
-    checkpoint = last_checkpoint(Path(cwd) / command[command.index("--output_dir") + 1])
-    if checkpoint:
-        command += ["--resume_from_checkpoint", str(Path(os.path.relpath(checkpoint, cwd)))]
-        print(f"going on from {checkpoint.name}", flush=True)
-    # accelerate would set one thread; the warnings are about trl's own defaults and would bury the progress bar.
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )  # the former is Linux's
-    threads = os.environ.get("OMP_NUM_THREADS", str(cores))
-    environment = os.environ | _QUIET | {"OMP_NUM_THREADS": threads} | ({"HF_HUB_OFFLINE": "1"} if offline else {})
+    trl = shutil.which("trl", path=str(Path(sys.executable).parent)) or shutil.which("trl")
+    if trl is None:
+        raise SpecdataError("the command trl is not on the PATH: pip install 'specdata[train]'")
+    command = [trl, "sft", "--config", str(Path(recipe).resolve()), *map(str, settings)]
+    found = checkpoints(Path(cwd) / command[command.index("--output_dir") + 1])
+    if found:
+        command += ["--resume_from_checkpoint", os.path.relpath(found[-1], cwd)]
+        print(f"going on from {found[-1].name}", flush=True)
+    # accelerate would give every process one thread; the cores are shared by the processes.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processes = int(command[command.index("--num_processes") + 1]) if "--num_processes" in command else 1
+    environment = {"OMP_NUM_THREADS": str(max(cores // processes, 1))} | os.environ | _QUIET
+    environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
     code = subprocess.run(command, cwd=cwd, env=environment, check=False).returncode
     if code != 0:
         raise SpecdataError(f"trl sft ended with code {code}, see above; give the same command again to go on")
 
 
-def checkpoints(training):
+def checkpoints(training) -> list[Path]:
     """Folders of the complete checkpoints of a training, the oldest first."""
     # The state is written last, so a checkpoint that holds it is complete.
     states = Path(training).glob("checkpoint-*/trainer_state.json")
     return [path.parent for path in sorted(states, key=lambda path: int(path.parent.name[11:]))]
-
-
-def last_checkpoint(training):
-    """The newest complete checkpoint of a training, or None."""
-    return next(reversed(checkpoints(training)), None)

@@ -15,7 +15,7 @@ _BUFFER = 10_000  # rows that a random one is drawn from, so that a large data s
 def write_replay(
     dataset, output, *, tokenizer, config=None, split="train", rows=200, tokens=573, seed=0, overwrite=False,
     progress=True,
-):  # fmt: skip
+) -> dict:  # fmt: skip
     """Take conversations that are short enough from a data set, and write them as prompts and completions.
 
     `trl` mixes only rows of the same columns, and the open instruction sets hold whole conversations in one column. The
@@ -26,7 +26,7 @@ def write_replay(
     dataset : str
         A folder or a Hub name; rows with ``messages``, ``conversations``, or ``prompt`` and ``completion``.
     output : path-like
-        Folder to make: ``train.parquet``, a record of what was taken, and a card.
+        Folder to make, with ``train.parquet`` and a record of what was taken. The licence stays that of the source.
     tokenizer : str
         A name as for `specdata.text.tokenizer.load_tokenizer`.
     config, split : str
@@ -48,96 +48,66 @@ def write_replay(
     SpecdataError
         If the data set cannot be read or does not have as many.
     """
-    from datasets import Dataset, Features, List, Value
+    from datasets import Dataset, load_dataset
 
     from specdata.text.tokenizer import load_tokenizer
     from specdata.text.tokens import count_chats
 
-    loaded = load_tokenizer(tokenizer)
+    loaded, local = load_tokenizer(tokenizer), Path(dataset).is_dir()
+    try:
+        found = iter(load_dataset(dataset, config, split=split, streaming=True).shuffle(seed, buffer_size=_BUFFER))
+    except Exception as error:  # of the Hub, of the files, of a wrong config or split
+        raise SpecdataError(f"{dataset}: cannot be read ({one_line(error)})") from None
     taken, counts = [], {"looked_at": 0, "no_answer": 0, "too_long": 0}
     with tqdm(total=rows, unit=" rows", desc="replay", disable=not progress) as bar:
-        for row in _shuffled(dataset, config, split, seed):
+        while len(taken) < rows and (row := next(found, None)):
             counts["looked_at"] += 1
             turns = _turns(row, dataset)
-            if turns is None:
+            if not turns:
                 counts["no_answer"] += 1
             elif count_chats(loaded, [turns])[0] > tokens:
                 counts["too_long"] += 1
             else:
                 taken.append({"prompt": turns[:-1], "completion": turns[-1:]})
                 bar.update()
-            if len(taken) == rows:
-                break
     if len(taken) < rows:
         raise SpecdataError(
             f"{dataset}: {len(taken)} of {rows} conversations found within {tokens} tokens; give fewer --rows, or more "
             "--tokens"
         )
     record = {
-        "source": dataset if not Path(dataset).is_dir() else Path(dataset).resolve().name,
-        "config": config, "split": split, "revision": _commit(dataset), "seed": seed, "tokenizer": tokenizer,
-        "tokens": tokens, "rows": rows, **counts,
+        "source": Path(dataset).resolve().name if local else dataset, "config": config, "split": split,
+        "revision": None if local else _commit(dataset), "seed": seed, "tokenizer": tokenizer, "tokens": tokens,
+        "rows": rows, **counts,
     }  # fmt: skip
-    message = {"role": Value("string"), "content": Value("string")}
-    features = Features({"prompt": List(message), "completion": List(message)})
-    contents = ("train.parquet", RECORD, "README.md")
+    contents = ("train.parquet", RECORD)
     with new_folder(output, marker=RECORD, contents=contents, overwrite=overwrite) as folder:
-        Dataset.from_list(taken, features=features).to_parquet(folder / "train.parquet")
+        Dataset.from_list(taken).to_parquet(folder / "train.parquet")
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        (folder / "README.md").write_text(_card(record), encoding="utf-8")
     return record
 
 
-def _shuffled(dataset, config, split, seed):
-    from datasets import load_dataset
-
-    try:
-        return iter(load_dataset(dataset, config, split=split, streaming=True).shuffle(seed=seed, buffer_size=_BUFFER))
-    except Exception as error:  # of the Hub, of the files, of a wrong config or split
-        raise SpecdataError(f"{dataset}: cannot be read ({one_line(error)})") from None
-
-
 def _turns(row, dataset):
-    """The messages of a row up to the assistant's last turn, or None if there is no answer in it."""
-    turns = row.get("messages") or row.get("conversations")
-    if turns is None and isinstance(row.get("prompt"), list) and isinstance(row.get("completion"), list):
+    """The messages of a row up to the assistant's last turn; empty if there is no answer in it."""
+    turns = next((row[key] for key in ("messages", "conversations") if key in row), None)
+    if turns is None and isinstance(row.get("completion"), list):
         turns = row["prompt"] + row["completion"]
     if not isinstance(turns, list):
         columns = ", ".join(sorted(row))
         raise SpecdataError(f"{dataset}: has the columns {columns}, and no conversations in messages; give a chat set")
     names = {"human": "user", "gpt": "assistant"}
-    turns = [
-        {
-            "role": names.get(role := turn.get("role") or turn.get("from"), role),
-            "content": turn.get("content") or turn.get("value"),
-        }
-        for turn in turns
-    ]
+    said = [(turn.get("role") or turn.get("from"), turn.get("content") or turn.get("value")) for turn in turns]
+    turns = [{"role": names.get(role, role), "content": content} for role, content in said]
     while turns and turns[-1]["role"] != "assistant":
         turns.pop()
     whole = all(isinstance(turn["content"], str) and turn["content"].strip() for turn in turns)
-    return turns if len(turns) > 1 and whole else None
+    return turns if len(turns) > 1 and whole else []
 
 
 def _commit(dataset):
-    """Commit of a data set on the Hub; None of a local one."""
-    if Path(dataset).exists():
-        return None
     from huggingface_hub import HfApi
 
     from specdata.hub import hub_errors
 
     with hub_errors(dataset):
         return HfApi().dataset_info(dataset).sha
-
-
-def _card(record):
-    revision = f", revision {record['revision']}" if record["revision"] else ""
-    config = f", config {record['config']}" if record["config"] else ""
-    return (
-        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.parquet\n---\n\n"
-        f"# {record['rows']} conversations of {record['source']}\n\n"
-        f"Taken at random (seed {record['seed']}) from split {record['split']}{config}{revision}, of those within "
-        f"{record['tokens']} tokens of {record['tokenizer']}, to be mixed into a training by `datasets:` of a recipe. "
-        "The licence is that of the source; see its card before you publish this.\n"
-    )

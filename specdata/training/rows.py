@@ -1,4 +1,4 @@
-"""The rows of a training before its launch: tokenised as `trl` does it, and held against `max_length`."""
+"""The rows of a training before its launch, tokenised as `trl` does it."""
 
 from dataclasses import dataclass
 
@@ -11,34 +11,28 @@ _BATCH = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What the rows of one data set, or of a whole mixture, cost.
+    """Tokens of the rows of one data set.
 
     Attributes
     ----------
     name : str
-    lengths : ndarray of int, shape (n,)
-        Tokens of each row, chat template included.
-    learned : ndarray of int, shape (n,)
-        Those of them that the loss is on.
-    unlike : int
+    lengths, learned : ndarray of int, shape (n,)
+        Tokens of each row, chat template included, and those of them that the loss is on.
+    other_prompt : int
         Rows whose prompt is tokenised differently alone, as at inference, than before its completion.
-    endless : int
-        Rows whose completion does not end the turn with the tokenizer's end token.
+    no_end : int
+        Rows whose completion lacks the tokenizer's end token.
     """
 
     name: str
     lengths: np.ndarray
     learned: np.ndarray
-    unlike: int
-    endless: int
+    other_prompt: int
+    no_end: int
 
 
 def open_source(source):
-    """Load the rows of one `specdata.training.recipe.Source`.
-
-    Returns
-    -------
-    datasets.Dataset
+    """Load the rows of one `trl.scripts.utils.DatasetConfig`; `datasets.Dataset`.
 
     Raises
     ------
@@ -47,22 +41,19 @@ def open_source(source):
     """
     from datasets import load_dataset
 
+    options = {"data_dir": source.data_dir, "data_files": source.data_files, "split": source.split}
     try:
-        rows = load_dataset(
-            source.path, source.config, data_dir=source.data_dir, data_files=source.data_files, split=source.split
-        )
+        rows = load_dataset(source.path, source.name, **options)
     except Exception as error:  # each loader of `datasets` raises its own
-        reason = one_line(error)
-        where = f"{source.path}, config {source.config}, split {source.split}"
-        raise SpecdataError(f"data {where}: cannot be loaded ({reason})") from None
-    if source.columns is not None and (missing := set(source.columns) - set(rows.column_names)):
-        raise SpecdataError(
-            f"data {source.path}: has no column {', '.join(sorted(missing))}; there are {', '.join(rows.column_names)}"
-        )
+        where = f"{source.path}, config {source.name}, split {source.split}"
+        raise SpecdataError(f"data {where}: cannot be loaded ({one_line(error)})") from None
+    if missing := set(source.columns or ()) - set(rows.column_names):
+        there = ", ".join(rows.column_names)
+        raise SpecdataError(f"data {source.path}: has no column {', '.join(sorted(missing))}; there are {there}")
     return rows
 
 
-def mixture_sizes(sizes, fractions):
+def mixture_sizes(sizes, fractions) -> list[int]:
     """Rows that `trl` takes of each data set: the first ones, as many as keep the shares without taking one twice."""
     if all(fraction is None for fraction in fractions):
         return list(sizes)
@@ -73,7 +64,7 @@ def mixture_sizes(sizes, fractions):
     return [round(share * total) for share in shares]
 
 
-def measure_rows(name, rows, tokenizer, progress=None):
+def measure_rows(name, rows, tokenizer, progress=None) -> Rows:
     """Tokenise rows as `trl`'s SFT does.
 
     Parameters
@@ -88,43 +79,42 @@ def measure_rows(name, rows, tokenizer, progress=None):
     Returns
     -------
     Rows
+
+    Raises
+    ------
+    SpecdataError
+        If these are no conversations, or the chat template refuses one.
     """
     from jinja2 import TemplateError
 
-    paired = "prompt" in rows.column_names and "completion" in rows.column_names
+    paired = {"prompt", "completion"} <= set(rows.column_names)
     wanted = ["prompt", "completion"] if paired else ["messages"]
     if not set(wanted) <= set(rows.column_names):
         raise SpecdataError(f"data {name}: has neither prompt and completion nor messages; give a text config")
     rows = rows.select_columns(wanted)
-    lengths, learned, unlike, endless = [], [], 0, 0
+    lengths, learned, other_prompt, no_end = [], [], 0, 0
     for at in range(0, len(rows), _BATCH):
         part = rows[at : at + _BATCH]
         first = part[wanted[0]]
         if not isinstance(first[0], list):
             raise SpecdataError(f"data {name}: its rows are plain text, not conversations; give a text config")
         whole = [a + b for a, b in zip(*part.values(), strict=True)] if paired else first
+        alone = [[]] * len(whole)
         try:
             ids = tokenizer.apply_chat_template(whole, return_dict=True)["input_ids"]
-            heads = (
-                tokenizer.apply_chat_template(first, return_dict=True, add_generation_prompt=True)["input_ids"]
-                if paired
-                else [[]] * len(whole)
-            )
+            if paired:
+                alone = tokenizer.apply_chat_template(first, return_dict=True, add_generation_prompt=True)["input_ids"]
         except (TemplateError, ValueError, KeyError, TypeError) as error:
-            raise SpecdataError(f"data {name}: the chat template refuses a conversation ({error})") from None
-        for row, head in zip(ids, heads, strict=True):
-            same = row[: len(head)] == head
-            unlike += not same
-            shared = (
-                len(head)
-                if same
-                else next(i for i, pair in enumerate(zip(row, head, strict=False)) if pair[0] != pair[1])
-            )
+            raise SpecdataError(f"data {name}: the chat template refuses a conversation ({one_line(error)})") from None
+        for row, prompt in zip(ids, alone, strict=True):
+            least = min(len(row), len(prompt))
+            shared = next((i for i in range(least) if row[i] != prompt[i]), least)
+            other_prompt += shared < len(prompt)
             lengths.append(len(row))
             learned.append(len(row) - shared)
-            endless += tokenizer.eos_token_id not in row[shared:]
+            no_end += tokenizer.eos_token_id not in row[shared:]
         if progress:
             progress(len(ids))
     return Rows(
-        name=name, lengths=np.array(lengths), learned=np.array(learned), unlike=int(unlike), endless=int(endless)
-    )  # fmt: skip
+        name=name, lengths=np.array(lengths), learned=np.array(learned), other_prompt=other_prompt, no_end=no_end
+    )

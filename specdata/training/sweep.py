@@ -1,24 +1,69 @@
-"""Many trainings of one recipe: each by `trl sft`, each evaluated, and one table of them all."""
+"""Many trainings of one recipe over a grid of settings: each by `trl sft`, each evaluated, and a table of them all."""
 
 import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
+import yaml
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from specdata.errors import SpecdataError
-from specdata.files import new_file
+from specdata.errors import SpecdataError, one_line
+from specdata.files import find_recipe, new_file
 from specdata.results import RESULTS, load_results
-from specdata.training.grid import load_grid
 from specdata.training.recipe import checkpoints, parse_training, run_training
-from specdata.training.table import write_table
 
-_MADE_BY, _TRAINED, _CHOSEN = "sweep.json", "finished", "chosen.json"
+_SCORES = {"mae": "MAE", "outlier_fraction": "outliers", "parse_rate": "answers that parse"}
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 
 
-def sweep(recipe, output, *, grid="sweeps/paper", settings=(), rows=None):
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Published(_Part):
+    """Scores of the same runs by others: `mae`, and whatever else they print, as shares."""
+
+    source: str
+    model: str
+    values: dict[str, dict[str, float]]
+
+
+class Grid(_Part):
+    """Settings of `trl sft` for every run, and those of each run, which win; all as they stand on a command line.
+
+    With `choose_by`, the checkpoint of a run that counts is the one with the least error on so many validation rows.
+    """
+
+    base: dict[str, str] = {}
+    runs: dict[Name, dict[str, str]] = Field(min_length=1)
+    choose_by: int | None = Field(None, ge=1)
+    published: Published | None = None
+
+    def settings(self, run) -> list[str]:
+        """All settings of a run, as words of a command line."""
+        return [word for key, value in (self.base | self.runs[run]).items() for word in (f"--{key}", *value.split())]
+
+
+def load_grid(path) -> Grid:
+    """Read a grid; SpecdataError in one sentence if something is wrong with it."""
+    path = find_recipe(path)
+    try:
+        # Scalars stay the text that they are: YAML would make False of `no`, which trl refuses.
+        return Grid.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SpecdataError(f"{path}: cannot be read as YAML ({one_line(error)})") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"])) or "it"
+        allowed = ", ".join(Grid.model_fields)
+        raise SpecdataError(f"{path}: {key}: {problem['msg']}; the keys of a grid are {allowed}") from None
+
+
+def sweep(recipe, output, *, grid="sweeps/paper", settings=(), rows=None) -> str:
     """Train and evaluate every run of a grid that is not done yet, one after the other.
 
     A run that was stopped goes on from its last checkpoint, and an evaluation from its last answer, when the same
@@ -29,7 +74,7 @@ def sweep(recipe, output, *, grid="sweeps/paper", settings=(), rows=None):
     recipe : path-like
         A recipe of ``trl sft``, or the name of a shipped one.
     output : path-like
-        Folder with a folder for each run, ``table.md``, ``table.json`` and ``table.png``.
+        Folder to make, with a folder for each run and ``table.md``.
     grid : path-like
         A YAML file, or the name of a shipped one.
     settings : sequence of str
@@ -39,57 +84,54 @@ def sweep(recipe, output, *, grid="sweeps/paper", settings=(), rows=None):
 
     Returns
     -------
-    dict
-        What stands in ``table.json``.
+    str
+        The table, in Markdown.
 
     Raises
     ------
     SpecdataError
         If the folder is another sweep's, or if runs failed; the others are done all the same.
     """
-    output, settings = Path(output), [str(word) for word in settings]
-    plan = load_grid(grid)
-    varied = set(plan.base).union(*plan.runs.values()) | {"output_dir", "resume_from_checkpoint"}
+    output, settings, grid = Path(output), [str(word) for word in settings], load_grid(grid)
+    varied = set(grid.base).union(*grid.runs.values()) | {"output_dir", "resume_from_checkpoint"}
     for word in settings:
         if word.startswith("--") and word[2:].split("=")[0].replace("-", "_") in varied:
             raise SpecdataError(f"{word}: is set by the sweep for each run; change the grid instead")
-    parsed = {name: parse_training(recipe, _words(plan.settings(name)) + settings) for name in plan.runs}
-    _check_folder(output, parsed, settings, rows)
+    runs = {name: parse_training(recipe, grid.settings(name) + settings) for name in grid.runs}
+    _check_folder(output, runs, rows)
     failed = {}
     try:
         with FileLock(output / ".lock", timeout=0):
-            for number, (name, run) in enumerate(parsed.items(), start=1):
-                print(f"[{number}/{len(parsed)}] {name}", end="", flush=True)
+            for number, (name, run) in enumerate(runs.items(), start=1):
+                print(f"[{number}/{len(runs)}] {name}", end="", flush=True)
                 try:
-                    _run(output, name, run, plan, settings, rows)
+                    _run(output / name, run, grid.choose_by, rows)
                 except SpecdataError as error:
                     failed[name] = str(error)
                     print(f"specdata: {name}: {error}", file=sys.stderr, flush=True)
-                table = write_table(output, plan, parsed, _results(output, parsed), failed)
+                table = _table(output, grid, runs, failed)
+                _write(output / "table.md", table)
     except Timeout:
         raise SpecdataError(f"{output}: another sweep is at work there; wait for it") from None
     if failed:
         raise SpecdataError(
-            f"{len(failed)} of {len(parsed)} runs failed ({', '.join(failed)}), and {output}/table.md has the others; "
+            f"{len(failed)} of {len(runs)} runs failed ({', '.join(failed)}), and {output}/table.md has the others; "
             "mend that and give the same command again"
         )
     return table
 
 
-def _words(settings):
-    """Settings as words of a command line."""
-    return [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+def _write(path, content):
+    """Write text, or anything else as JSON."""
+    with new_file(path) as partial:
+        partial.write_text(content if isinstance(content, str) else json.dumps(content, indent=2), encoding="utf-8")
 
 
-def _check_folder(output, parsed, settings, rows):
+def _check_folder(output, runs, rows):
     """Take an empty folder, or one in which the same sweep was begun."""
-    first = next(iter(parsed.values()))
-    made_by = {
-        "recipe": hashlib.sha256(first.path.read_bytes()).hexdigest(),
-        "runs": {name: run.settings for name, run in parsed.items()},
-        "rows": rows,
-    }
-    state = output / _MADE_BY
+    recipe = hashlib.sha256(next(iter(runs.values())).path.read_bytes()).hexdigest()
+    made_by = {"recipe": recipe, "runs": {name: run.settings for name, run in runs.items()}, "rows": rows}
+    state = output / "sweep.json"
     if state.is_file():
         if json.loads(state.read_text(encoding="utf-8")) != made_by:
             raise SpecdataError(
@@ -99,41 +141,36 @@ def _check_folder(output, parsed, settings, rows):
     elif output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise SpecdataError(f"{output}: exists and is no sweep; choose another --output")
     else:
-        with new_file(state) as partial:
-            partial.write_bytes(json.dumps(made_by, indent=2).encode() + b"\n")
+        _write(state, made_by)
 
 
-def _run(output, name, run, plan, settings, rows):
+def _run(folder, run, choose_by, rows):
     """Train, choose and evaluate, as far as it is not done."""
-    folder = output / name
     if (folder / "evaluation" / RESULTS).is_file():
         print(": done before", flush=True)
         return
     print(flush=True)
-    training = folder / "training"
-    if not (folder / _TRAINED).exists():
-        run_training(run.path, [*_words(plan.settings(name)), *settings, "--output_dir", str(training)], cwd=Path.cwd())
-        (folder / _TRAINED).touch()
-    adapter = _choose(folder, run, plan.choose) if plan.choose else training
+    training, finished = folder / "training", folder / "finished"
+    if not finished.exists():
+        run_training(run.path, [*run.settings, "--output_dir", str(training)], cwd=Path.cwd())
+        finished.touch()
+    adapter = _choose(folder, run, choose_by) if choose_by else training
     _evaluate(run, adapter, folder / "evaluation", "test", rows)
 
 
-def _choose(folder, run, choice):
+def _choose(folder, run, rows):
     """The checkpoint with the least error on the validation split."""
-    found = checkpoints(folder / "training")
+    scores, found = {}, checkpoints(folder / "training")
     if not found:
         raise SpecdataError(f"{folder / 'training'}: holds no checkpoint to choose from; set save_steps")
-    scores = {}
     for checkpoint in found:
         scored = folder / "validation" / checkpoint.name
         if not (scored / RESULTS).is_file():
-            _evaluate(run, checkpoint, scored, choice.split, choice.rows)
+            _evaluate(run, checkpoint, scored, "validation", rows)
         scores[checkpoint.name] = load_results(scored)["metrics"]["mae"]["value"]
     best = min(scores, key=scores.get)
-    with new_file(folder / _CHOSEN) as partial:
-        record = {"checkpoint": best, "split": choice.split, "rows": choice.rows, "mae": scores}
-        partial.write_bytes(json.dumps(record, indent=2).encode() + b"\n")
-    print(f"chosen: {best}, MAE {scores[best]:.4f} on {choice.split}", flush=True)
+    _write(folder / "chosen.json", {"checkpoint": best, "split": "validation", "rows": rows, "mae": scores})
+    print(f"chosen: {best}, MAE {scores[best]:.4f} on validation", flush=True)
     return folder / "training" / best
 
 
@@ -142,7 +179,7 @@ def _evaluate(run, adapter, output, split, rows):
     source = run.sources[0]
     command = [sys.executable, "-m", "specdata", "evaluate", "--model", run.model.model_name_or_path]
     command += ["--adapter", str(adapter), "--dataset", source.path, "--output", str(output), "--split", split]
-    command += ["--config", source.config] if source.config else []
+    command += ["--config", source.name] if source.name else []
     command += ["--limit", str(rows)] if rows else []
     command += ["--device", "cpu"] if run.on_cpu else []
     code = subprocess.run(command, check=False).returncode
@@ -150,7 +187,43 @@ def _evaluate(run, adapter, output, split, rows):
         raise SpecdataError(f"specdata evaluate ended with code {code}, see above")
 
 
-def _results(output, names):
-    """Results of the runs that are done."""
-    folders = {name: output / name / "evaluation" for name in names}
-    return {name: load_results(folder) for name, folder in folders.items() if (folder / RESULTS).is_file()}
+def _table(output, grid, runs, failed):
+    """The settings and scores of each run as Markdown, beside those of others and of baselines."""
+    folders = {name: output / name / "evaluation" for name in runs}
+    results = {name: load_results(folder) for name, folder in folders.items() if (folder / RESULTS).is_file()}
+    published = grid.published.values if grid.published else {}
+    keys = list(dict.fromkeys(key for run in ({}, *grid.runs.values()) for key in grid.base | run))
+    others = list(dict.fromkeys(key for values in published.values() for key in values))
+    head = ["run", *keys, *_SCORES.values(), *(f"{key}, published" for key in others)]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    for name in runs:
+        chosen, settings = output / name / "chosen.json", grid.base | grid.runs[name]
+        label = f"{name} ({json.loads(chosen.read_text())['checkpoint']})" if chosen.is_file() else name
+        state = ["failed" if name in failed else "not done", *[""] * (len(_SCORES) - 1)]
+        scores = _scores(results[name]["metrics"]) if name in results else state
+        printed = [f"{value:.3f}" if (value := published.get(name, {}).get(key)) else "" for key in others]
+        lines.append([label, *(settings.get(key, "") for key in keys), *scores, *printed])
+    first, run = next(iter(results.values()), {}), next(iter(runs.values()))
+    for name, found in first.get("baselines", {}).items():
+        label = f"*{name.replace('_', ' ')}, no training*"
+        lines.append([label, *[""] * len(keys), *_scores(found["metrics"]), *[""] * len(others)])
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    if first:
+        data, steps = first["dataset"], run.training.max_steps
+        text += (
+            f"\n{run.model.model_name_or_path}, {run.path.name}{f', {steps} steps only' * (steps > 0)}, {data['name']} "
+            f"{data['config']}, {data['split']} split, n = {data['n']}{', mocks' * (data['n_mock'] > 0)}, revision "
+            f"{data['revision'][:12]}; in brackets 95 % intervals.\n"
+        )
+    if published:
+        text += (
+            f"\nPublished: {grid.published.source}, {grid.published.model}, on its own data, without intervals; not "
+            "measured here. Its other columns are the shares of question answering that are kept.\n"
+        )
+    return text
+
+
+def _scores(metrics):
+    """Scores with their intervals; one that was not measured, or would flatter, is left out."""
+    found = [metrics.get(key, {"value": None}) for key in _SCORES]
+    return ["" if x["value"] is None else f"{x['value']:.4f} [{x['low']:.4f}, {x['high']:.4f}]" for x in found]

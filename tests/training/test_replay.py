@@ -51,7 +51,7 @@ def test_only_whole_answers_within_the_limit_are_taken(tmp_path, tokenizer, tiny
     assert rows[1]["completion"] == [{"role": "assistant", "content": "Again."}]
     record = json.loads((tmp_path / "out" / "replay.json").read_text())
     assert record["source"] == "chats"
-    assert str(tmp_path) not in (tmp_path / "out" / "README.md").read_text()
+    assert str(tmp_path) not in json.dumps(record)
 
 
 def test_the_same_seed_takes_the_same_and_others_are_refused(tmp_path, workplace, tiny_model):

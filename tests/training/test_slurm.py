@@ -22,40 +22,55 @@ TINY += ["--dataset_config", "packed", "--per_device_train_batch_size", "2", "--
 TINY += ["--load_best_model_at_end", "false", "--save_steps", "1", "--warmup_steps", "0", "--output_dir", "over nodes"]
 
 
-def run(script, folder, bin_folder):
-    environment = os.environ | {
-        "PATH": f"{bin_folder}:{Path(sys.executable).parent}:{os.environ['PATH']}", "SLURM_NNODES": "2",
-        "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "1",
-    }  # fmt: skip
-    done = subprocess.run(["bash", script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
-
-
 @pytest.fixture
-def cluster(tmp_path):
+def run(tmp_path):
+    """Runs a batch script as Slurm would, on two nodes with four cores each; with other commands in place of `trl`."""
     for name, code in (("srun", SRUN), ("scontrol", "#!/usr/bin/env bash\necho 127.0.0.1\n")):
-        path = tmp_path / "bin" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(code)
-        path.chmod(0o755)
-    return tmp_path / "bin"
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(code)
+        (tmp_path / "bin" / name).chmod(0o755)
+
+    def run(script, folder, cores=4):
+        environment = os.environ | {
+            "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}", "SLURM_NNODES": "2",
+            "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": str(cores),
+        }  # fmt: skip
+        command = ["bash", script]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
 
 
 def test_the_script_says_what_was_asked_for():
     options = {"partition": "gpu", "time": "01:00:00"}
     text = slurm_script(
-        "llama-3.1-8b/redshift-packed", ["--learning_rate", "5e-5"], nodes=2, gpus=8,
-        accelerate_config="accelerate/fsdp2", options=options, setup="module load cuda",
+        "llama-3.1-8b/redshift-packed", ["--learning_rate", "5e-5"], nodes=2, gpus=8, accelerate_config="fsdp2",
+        options=options, setup="module load cuda",
     )  # fmt: skip
     for line in ("nodes=2", "gpus-per-node=8", "partition=gpu", "time=01:00:00", "ntasks-per-node=1"):
         assert f"#SBATCH --{line}\n" in text
     assert "module load cuda" in text
-    assert "recipes/accelerate/fsdp2.yaml --learning_rate 5e-5 --num_machines 2 --num_processes 16" in text
-    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
-    single = slurm_script("smollm2-135m/redshift-demo", gpus=1)
-    assert "--accelerate_config" not in single
-    subprocess.run(["bash", "-n"], input=single, text=True, check=True)
+    assert "--accelerate_config fsdp2 --learning_rate 5e-5 --num_machines 2 --num_processes 16" in text
+    assert "--accelerate_config" not in slurm_script("smollm2-135m/redshift-demo", gpus=1)
+    assert "gpus-per-node" not in slurm_script("smollm2-135m/redshift-demo", gpus=0)
+
+
+def test_each_process_gets_its_share_of_the_cores_and_the_newest_checkpoint(tmp_path, run):
+    (tmp_path / "bin" / "trl").write_text('#!/usr/bin/env bash\necho "$OMP_NUM_THREADS threads: $*"\n')
+    (tmp_path / "bin" / "trl").chmod(0o755)
+    settings = ["--output_dir", "my output"]
+    for step in (2, 10):
+        (tmp_path / "my output" / f"checkpoint-{step}").mkdir(parents=True)
+        (tmp_path / "my output" / f"checkpoint-{step}" / "trainer_state.json").touch()
+    (tmp_path / "my output" / "checkpoint-12").mkdir()  # without its state, which is written last
+    write_slurm(tmp_path / "train.sh", "smollm2-135m/redshift-demo", settings, nodes=2, gpus=4)
+    for cores, threads in ((32, 8), (2, 1)):
+        lines = run(tmp_path / "train.sh", tmp_path, cores).splitlines()
+        assert [line.split(": ")[0] for line in lines] == [f"{threads} threads"] * 2
+        assert {line.split("--machine_rank ")[1][0] for line in lines} == {"0", "1"}
+        assert all(line.endswith("--resume_from_checkpoint my output/checkpoint-10") for line in lines)
 
 
 def test_what_trl_would_refuse_is_not_written(tmp_path):
@@ -67,16 +82,12 @@ def test_what_trl_would_refuse_is_not_written(tmp_path):
 
 
 @pytest.mark.slow
-def test_it_trains_over_two_nodes_and_goes_on_when_it_is_submitted_again(workplace, cluster, tmp_path):
-    script = tmp_path / "train.sbatch"
-    write_slurm(script, "smollm2-135m/redshift-packed", [*TINY, "--max_steps", "1"], nodes=2, gpus=1)
-    run(script, workplace, cluster)
-    state = json.loads((workplace / "over nodes" / "checkpoint-1" / "trainer_state.json").read_text())
-    assert state["global_step"] == 1
-
-    write_slurm(script, "smollm2-135m/redshift-packed", [*TINY, "--max_steps", "2"], nodes=2, gpus=1)
-    run(script, workplace, cluster)
-    state = json.loads((workplace / "over nodes" / "checkpoint-2" / "trainer_state.json").read_text())
-    assert state["global_step"] == 2
+def test_it_trains_over_two_nodes_and_goes_on_when_it_is_submitted_again(workplace, run, tmp_path):
+    for steps in (1, 2):
+        settings = [*TINY, "--max_steps", str(steps)]
+        write_slurm(tmp_path / "train.sbatch", "smollm2-135m/redshift-packed", settings, nodes=2, gpus=1)
+        run(tmp_path / "train.sbatch", workplace, cores=1)
+        state = json.loads((workplace / "over nodes" / f"checkpoint-{steps}" / "trainer_state.json").read_text())
+        assert state["global_step"] == steps
     assert state["epoch"] * 24 == pytest.approx(8)  # two steps of two rows on two nodes
     assert (workplace / "over nodes" / "adapter_model.safetensors").is_file()

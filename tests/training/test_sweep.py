@@ -1,4 +1,4 @@
-"""A grid of trainings by the real `trl sft`: all done, evaluated and tabled; stopped, it goes on; done, skipped."""
+"""A grid of trainings: all done, evaluated and tabled; stopped, it goes on; done, it is skipped."""
 
 import json
 import os
@@ -12,131 +12,167 @@ import yaml
 
 from specdata import SpecdataError
 from specdata.files import find_recipe
-from specdata.training.grid import load_grid
-from specdata.training.sweep import sweep
+from specdata.training import sweep as module
+from specdata.training.recipe import parse_training
+from specdata.training.sweep import load_grid, sweep
 
-SPECDATA = Path(sys.executable).with_name("specdata")
+RECIPE = "llama-3.1-8b/redshift-packed"
 SETTINGS = ["--model_name_or_path", "tiny", "--use_cpu", "true", "--bf16", "false", "--dtype", "float32"]
-SETTINGS += ["--torch_compile", "false", "--max_steps", "2", "--save_steps", "1", "--pad_to_multiple_of", "8"]
-SETTINGS += ["--per_device_train_batch_size", "2", "--warmup_steps", "0", "--dataloader_num_workers", "0"]
-GRID = {
-    "base": {"learning_rate": 0.01, "lora_r": 8},
-    "runs": {"reference": {}, "rank-4": {"lora_r": 4}},
-    "ablations": {"lora_r": ["rank-4", "reference"]},
-    "choose": {"split": "validation", "rows": 4},
-    "published": {"source": "arXiv 0000", "model": "Large", "values": {"reference": {"mae": 0.043, "science": 0.852}}},
-}
+SETTINGS += ["--torch_compile", "false", "--max_steps", "2", "--save_steps", "1", "--dataloader_num_workers", "0"]
+SETTINGS += ["--per_device_train_batch_size", "2"]
+GRID = """
+base: {learning_rate: 1e-2, lora_r: 8, eval_strategy: no}
+runs:
+  reference: {}
+  rank-4: {lora_r: 4}
+choose_by: 4
+published:
+  source: arXiv 0000
+  model: Large
+  values: {reference: {mae: 0.043, science: 0.852}}
+"""
 
 
-def run(folder, *more):
-    command = [SPECDATA, "sweep", "llama-3.1-8b/redshift-packed", "--grid", "grid.yaml", "--output", "swept"]
-    command += ["--limit", "6", *SETTINGS, *more]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+def score(value):
+    return {"value": value, "low": value and value / 2, "high": value and 2 * value}
 
 
-@pytest.fixture(scope="module")
-def swept(workplace):
-    (workplace / "grid.yaml").write_text(yaml.safe_dump(GRID, sort_keys=False))
-    done = run(workplace)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return workplace, done.stdout
+def results(split, mae):
+    dataset = {"name": "mocks", "config": "packed", "split": split, "n": 6, "n_mock": 6, "revision": "0123456789abcdef"}
+    metrics = {"mae": score(mae), "outlier_fraction": score(None), "parse_rate": score(0.25)}
+    constant = {"metrics": {"mae": score(0.126), "outlier_fraction": score(0.9)}}
+    return {"dataset": dataset, "metrics": metrics, "baselines": {"constant": constant}}
 
 
-def test_every_run_is_trained_chosen_evaluated_and_tabled(swept):
-    folder, printed = swept
-    table = json.loads((folder / "swept" / "table.json").read_text())
-    assert [row["run"] for row in table["rows"]] == ["reference", "rank-4"]
-    for row in table["rows"]:
-        run_folder = folder / "swept" / row["run"]
-        config = json.loads((run_folder / "training" / "adapter_config.json").read_text())
-        assert config["r"] == row["lora_r"] == {"reference": 8, "rank-4": 4}[row["run"]]
-        results = json.loads((run_folder / "evaluation" / "results.json").read_text())
-        assert row["metrics"] == results["metrics"]
-        assert (results["dataset"]["split"], results["dataset"]["n"]) == ("test", 6)
-        chosen = json.loads((run_folder / "chosen.json").read_text())
-        assert set(chosen["mae"]) == {"checkpoint-1", "checkpoint-2"}
-        assert chosen["mae"][chosen["checkpoint"]] == min(chosen["mae"].values())
-        assert results["model"]["adapter"] == chosen["checkpoint"] == row["chosen"]
-        scored = json.loads((run_folder / "validation" / "checkpoint-1" / "results.json").read_text())
-        assert (scored["dataset"]["split"], scored["dataset"]["n"]) == ("validation", 4)
-    text = (folder / "swept" / "table.md").read_text()
-    assert text.strip() in printed
-    lines = [line for line in text.splitlines() if line.startswith("| reference")]
-    assert "| 0.043 | 85.2 % |" in lines[0]
-    assert "| nearest neighbours, no training" in text.replace("*", "")
-    assert "Published: arXiv 0000, Large, on its own data, without intervals; these columns were not measured" in text
-    assert "n = 6 (24 of them mocks)" not in text
-    assert "Trained for 2 steps only" in text
-    assert (folder / "swept" / "table.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_what_is_done_is_skipped_and_what_was_stopped_goes_on(swept):
-    folder, _ = swept
-    whole = (folder / "swept" / "table.json").read_text()
-    again = run(folder)
-    assert again.returncode == 0, again.stderr[-3000:]
-    assert again.stdout.count("done before") == 2
-    # As it is left by a kill between the first and the second checkpoint of a run.
-    stopped = folder / "swept" / "rank-4"
-    weights = (stopped / "training" / "adapter_model.safetensors").read_bytes()
-    for name in ("evaluation", "validation/checkpoint-2", "training/checkpoint-2"):
-        shutil.rmtree(stopped / name)
-    for name in ("finished", "chosen.json", "training/adapter_model.safetensors"):
-        (stopped / name).unlink()
-    resumed = run(folder)
-    assert resumed.returncode == 0, resumed.stderr[-3000:]
-    assert "[1/2] reference: done before" in resumed.stdout
-    assert "going on from checkpoint-1" in resumed.stdout
-    assert (stopped / "training" / "adapter_model.safetensors").read_bytes() == weights
-    assert (folder / "swept" / "table.json").read_text() == whole
-
-
-def test_a_run_that_fails_does_not_keep_the_others_from_being_done(swept, tmp_path, monkeypatch):
-    folder, _ = swept
-    monkeypatch.chdir(folder)
-    asked = []
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with the grid, where trainings and evaluations leave files and take no time; and what was done."""
+    done = []
 
     def train(recipe, settings, *, cwd):
-        asked.append(settings)
+        done.append(settings)
+        output = Path(settings[settings.index("--output_dir") + 1])
+        for step in (1, 2):
+            (output / f"checkpoint-{step}").mkdir(parents=True, exist_ok=True)
+            (output / f"checkpoint-{step}" / "trainer_state.json").touch()
+
+    def evaluate(run, adapter, output, split, rows):
+        done.append((adapter.name, split, rows))
+        output.mkdir(parents=True)
+        mae = 0.02 if adapter.name == "checkpoint-1" else 0.03
+        (output / "results.json").write_text(json.dumps(results(split, mae)))
+
+    monkeypatch.setattr(module, "run_training", train)
+    monkeypatch.setattr(module, "_evaluate", evaluate)
+    monkeypatch.setattr(module, "load_results", lambda folder: json.loads((folder / "results.json").read_text()))
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text(GRID)
+    return tmp_path, done
+
+
+def run(output="swept", *more, **options):
+    return sweep(RECIPE, output, grid="grid.yaml", settings=[*SETTINGS, *more], rows=6, **options)
+
+
+def test_every_run_is_trained_chosen_evaluated_and_tabled(place):
+    folder, done = place
+    text = run()
+    trained = [settings for settings in done if isinstance(settings, list)]
+    assert [settings[settings.index("--lora_r") + 1] for settings in trained] == ["8", "4"]
+    # The grid's values reach trl as they are written: YAML would make False of `no`, which trl refuses.
+    assert all(settings[settings.index("--eval_strategy") + 1] == "no" for settings in trained)
+    scored = [("checkpoint-1", "validation", 4), ("checkpoint-2", "validation", 4), ("checkpoint-1", "test", 6)]
+    assert done == [trained[0], *scored, trained[1], *scored]
+    chosen = json.loads((folder / "swept" / "rank-4" / "chosen.json").read_text())
+    assert chosen["mae"] == {"checkpoint-1": 0.02, "checkpoint-2": 0.03}
+    assert text == (folder / "swept" / "table.md").read_text()
+    lines = text.splitlines()
+    assert lines[0].startswith(
+        "| run | learning_rate | lora_r | eval_strategy | MAE | outliers | answers that parse | mae,"
+    )
+    assert lines[2].startswith("| reference (checkpoint-1) | 1e-2 | 8 | no | 0.0200 [0.0100, 0.0400] |  | 0.25")
+    assert lines[2].endswith(" | 0.043 | 0.852 |")
+    assert (
+        lines[4] == "| *constant, no training* |  |  |  | 0.1260 [0.0630, 0.2520] | 0.9000 [0.4500, 1.8000] |  |  |  |"
+    )
+    assert {line.count("|") for line in lines[:5]} == {10}
+    assert "2 steps only, mocks packed, test split, n = 6, mocks, revision 0123456789ab; in brackets 95 %" in text
+    assert "Published: arXiv 0000, Large, on its own data, without intervals; not measured here" in text
+
+
+def test_what_is_done_is_skipped_and_a_run_that_fails_does_not_keep_the_others(place, monkeypatch, capsys):
+    folder, done = place
+    run()
+    del done[:]
+    run()
+    assert (done, capsys.readouterr().out.count("done before")) == ([], 2)
+    # As a kill leaves it that comes between the evaluations of the first and the second checkpoint.
+    shutil.rmtree(folder / "swept" / "rank-4" / "evaluation")
+    shutil.rmtree(folder / "swept" / "rank-4" / "validation" / "checkpoint-2")
+    run()
+    assert done == [("checkpoint-2", "validation", 4), ("checkpoint-1", "test", 6)]
+
+    def fail(*_, **__):
         raise SpecdataError("trl sft ended with code 1, see above")
 
-    monkeypatch.setattr("specdata.training.sweep.run_training", train)
-    with pytest.raises(SpecdataError, match=r"2 of 2 runs failed \(reference, rank-4\)"):
-        sweep("llama-3.1-8b/redshift-packed", tmp_path / "out", grid="grid.yaml", settings=SETTINGS)
-    assert [words[words.index("--lora_r") + 1] for words in asked] == ["8", "4"]
-    assert "| reference | 0.01 | 8 | 2 | failed |" in (tmp_path / "out" / "table.md").read_text()
+    monkeypatch.setattr(module, "run_training", fail)
+    with pytest.raises(SpecdataError, match=r"2 of 2 runs failed \(reference, rank-4\), and other/table.md has"):
+        run("other")
+    assert "| reference | 1e-2 | 8 | no | failed |" in (folder / "other" / "table.md").read_text()
 
 
-def test_another_sweep_in_the_same_folder_is_refused(swept):
-    folder, _ = swept
-    other = run(folder, "--gradient_accumulation_steps", "2")
-    assert other.returncode == 2
-    assert "swept: holds a sweep of another recipe, grid or settings; choose another --output" in other.stderr
-    varied = run(folder, "--lora_r", "2")
-    assert varied.returncode == 2
-    assert "--lora_r: is set by the sweep for each run" in varied.stderr
-
-
-def test_a_folder_of_something_else_is_left_alone(workplace, tmp_path, monkeypatch):
-    monkeypatch.chdir(workplace)
-    (tmp_path / "thesis.tex").write_text("years of work")
+def test_another_sweep_in_the_same_folder_is_refused(place):
+    folder, _ = place
+    run()
+    with pytest.raises(SpecdataError, match="swept: holds a sweep of another recipe, grid or settings; choose another"):
+        run("swept", "--gradient_accumulation_steps", "2")
+    with pytest.raises(SpecdataError, match="--lora_r: is set by the sweep for each run"):
+        run("swept", "--lora_r", "2")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(SpecdataError, match="exists and is no sweep; choose another --output"):
-        sweep("llama-3.1-8b/redshift-paper", tmp_path, settings=SETTINGS)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+        run("mine")
+    assert [path.name for path in (folder / "mine").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"run": {}}, "run: Extra inputs are not permitted"),
+        ({"runs": {}}, "runs: Dictionary should have at least 1 item"),
+        ({"runs": {"../x": {}}}, "String should match pattern"),
+        ({"choose_by": 0}, "choose_by: Input should be greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_grid_is_one_sentence(change, sentence, tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(GRID) | change, sort_keys=False))
+    with pytest.raises(SpecdataError) as error:
+        load_grid(path)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [("paper", "llama-3.1-8b/redshift-paper"), ("smollm2", "smollm2-135m/redshift-packed"), ("early-stop", RECIPE)],
+)
+def test_trl_takes_every_run_of_the_shipped_grids(name, recipe):
+    grid = load_grid(f"sweeps/{name}")
+    for run_name in grid.runs:
+        settings = grid.settings(run_name)
+        parsed = parse_training(recipe, settings)
+        for key, value in zip(settings[::2], settings[1::2], strict=True):
+            found = next(getattr(p, key[2:]) for p in (parsed.training, parsed.model) if hasattr(p, key[2:]))
+            assert found == (type(found)(value) if not isinstance(found, list) else [value])
 
 
 def test_the_paper_grid_has_the_figures_of_the_paper():
     grid = load_grid("sweeps/paper")
-    assert len({tuple(sorted(grid.settings(run).items())) for run in grid.runs}) == 7
-    reference = grid.settings("reference")
-    assert reference == {"learning_rate": 1e-4, "lora_r": 8, "num_train_epochs": 2}
     recipe = yaml.safe_load(find_recipe("llama-3.1-8b/redshift-paper").read_text())
-    assert all(recipe[key] == value for key, value in reference.items())
-    for run in set(grid.runs) - {"reference"}:  # one change each
-        assert sum(grid.settings(run)[key] != value for key, value in reference.items()) == 1
-    printed = {run: tuple(values.values()) for run, values in grid.published.values.items()}
-    assert printed == {
+    assert {key: float(value) for key, value in grid.base.items()} == {key: recipe[key] for key in grid.base}
+    assert sorted(map(len, grid.runs.values())) == [0, 1, 1, 1, 1, 1, 1]  # the reference, and one change each
+    assert {run: tuple(values.values()) for run, values in grid.published.values.items()} == {
         "reference": (0.043, 0.852, 0.894),
         "lr-1e-5": (0.104, 0.965, 0.951),
         "lr-1e-3": (0.065, 0.762, 0.798),
@@ -147,20 +183,29 @@ def test_the_paper_grid_has_the_figures_of_the_paper():
     }
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"run": {}}, "run: Extra inputs are not permitted"),
-        ({"runs": {}}, "runs: Dictionary should have at least 1 item"),
-        ({"runs": {"../x": {}}}, "String should match pattern"),
-        ({"ablations": {"lora_r": ["none"]}}, "none: is no run; there are reference, rank-4"),
-        ({"choose": {"split": "test"}}, "choose.split: Input should be 'validation'"),
-    ],
-)
-def test_a_wrong_grid_is_one_sentence(change, sentence, tmp_path):
-    path = tmp_path / "grid.yaml"
-    path.write_text(yaml.safe_dump(GRID | change, sort_keys=False))
-    with pytest.raises(SpecdataError) as error:
-        load_grid(path)
-    assert sentence in str(error.value)
-    assert "\n" not in str(error.value)
+@pytest.mark.slow
+def test_the_command_trains_and_evaluates_and_goes_on_from_a_checkpoint(workplace):
+    (workplace / "grid.yaml").write_text(GRID)
+    command = [Path(sys.executable).with_name("specdata"), "sweep", RECIPE, "--grid", "grid.yaml", "--output", "swept"]
+
+    def start():
+        done = subprocess.run(
+            [*command, "--limit", "6", *SETTINGS], cwd=workplace, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    start()
+    table, stopped = (workplace / "swept" / "table.md").read_text(), workplace / "swept" / "rank-4"
+    assert "| reference (checkpoint-" in table
+    assert json.loads((stopped / "training" / "adapter_config.json").read_text())["r"] == 4
+    weights = (stopped / "training" / "adapter_model.safetensors").read_bytes()
+    # As it is left by a kill between the first and the second checkpoint of a run.
+    for name in ("evaluation", "validation/checkpoint-2", "training/checkpoint-2"):
+        shutil.rmtree(stopped / name)
+    for name in ("finished", "chosen.json", "training/adapter_model.safetensors"):
+        (stopped / name).unlink()
+    assert "going on from checkpoint-1" in start()
+    assert (stopped / "training" / "adapter_model.safetensors").read_bytes() == weights
+    assert (workplace / "swept" / "table.md").read_text() == table

@@ -1,0 +1,175 @@
+"""What `trl` makes of our rows: the loss is on the answers alone, no row is lost, and none of a pack sees another."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+import yaml
+from datasets import Dataset, load_dataset
+
+from specdata.files import find_recipe
+from specdata.prompts import parse_redshift
+
+MOST = 700  # tokens of a pack: the packed rows of `mock_data` have about 240, those of `paper` 100
+
+
+def parse(recipe, output, *words):
+    """What `trl sft` makes of a recipe: script, training, model and mixture."""
+    from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
+
+    parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))
+    words = ["--use_cpu", "true", "--bf16", "false", "--activation_checkpointing", "false", *words]
+    return parser.parse_args_and_config(["--config", str(recipe), "--output_dir", str(output), *words])
+
+
+def trainer_of(training, model, rows, **options):
+    from trl import SFTTrainer
+
+    return SFTTrainer(model=str(model), args=training, train_dataset=rows, **options)
+
+
+@pytest.mark.parametrize(
+    "name", ["smollm2-135m/redshift-demo", "llama-3.1-8b/redshift-chat", "smollm2-135m/redshift-chat"]
+)
+def test_the_loss_is_on_the_last_answer_and_no_row_is_cut_or_lost(name, mock_data, tiny_model, tokenizer, tmp_path):
+    from trl import get_dataset
+
+    content = yaml.safe_load(find_recipe(name).read_text())
+    for part in content.get("datasets", []):
+        part["path"] = str(mock_data)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    script, training, _, mixture = parse(tmp_path / "recipe.yaml", tmp_path, "--max_length", "1024")  # for 60 bins
+    assert not training.assistant_only_loss
+    mixed = get_dataset(mixture) if mixture.datasets else load_dataset(str(mock_data), "paper")
+    rows = mixed[script.dataset_train_split]
+    trainer = trainer_of(training, tiny_model, rows)
+    assert len(trainer.train_dataset) == len(rows) == (48 if "chat" in name else 24)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(rows))])
+    redshifts = 0
+    for i, row in enumerate(rows):
+        learned = batch["labels"][i][batch["labels"][i] != -100]
+        assert tokenizer.decode(learned).rstrip("\n") == row["completion"][0]["content"] + tokenizer.eos_token
+        whole = tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"]
+        assert batch["input_ids"][i][batch["attention_mask"][i] == 1].tolist() == whole
+        redshifts += parse_redshift(row["completion"][0]["content"]) is not None
+    assert redshifts == 24
+
+
+def test_why_it_is_not_assistant_only_loss(tokenizer):
+    """When this fails, trl can mark the assistant's turns of these models, and a row could teach all of its turns."""
+    from trl.chat_template_utils import get_training_chat_template, llama3_1_chat_template
+
+    found = copy.copy(tokenizer)
+    for template in (tokenizer.chat_template, llama3_1_chat_template):
+        found.chat_template = template
+        with pytest.raises(ValueError, match="patching is not supported for this template"):
+            get_training_chat_template(found)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler, inside of torch
+@pytest.mark.parametrize(
+    ("change", "flash"),
+    [({}, True), ({"pad_to_multiple_of": 64}, False), ({"env": {}}, False)],
+    ids=["as shipped", "padded", "compiled whole"],
+)
+def test_the_recipe_keeps_flash_attention(change, flash, tiny_model, workplace, tmp_path, monkeypatch):
+    """PyTorch's attention takes its flash kernel where it gets no mask. The compiler only traces here."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION", "false")  # the parser sets it; restored afterwards
+    content = yaml.safe_load(find_recipe("llama-3.1-8b/redshift-packed").read_text()) | change
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    words = ["--torch_compile_backend", "eager", "--max_steps", "1", "--per_device_train_batch_size", "2"]
+    words += ["--save_strategy", "no", "--dataloader_num_workers", "0"]
+    _, training, _, _ = parse(tmp_path / "recipe.yaml", tmp_path, *words)
+    masks, attention = [], torch.nn.functional.scaled_dot_product_attention
+
+    def look(*tensors, attn_mask=None, **options):
+        masks.append(attn_mask is not None)
+        return attention(*tensors, attn_mask=attn_mask, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", look)
+    one = load_dataset(str(workplace / "sdss-galaxy-spectra"), "packed")["train"].select([0] * 2)  # of equal length
+    trainer_of(training, tiny_model, one.select_columns(["prompt", "completion"])).train()
+    torch.compiler.reset()
+    assert set(masks) == {not flash}
+
+
+@pytest.fixture(scope="module")
+def packed(tiny_model, mock_data, tmp_path_factory):
+    """A trainer of trl with packing, and the rows that it packs."""
+    recipe = find_recipe("smollm2-135m/redshift-demo")
+    words = ["--packing", "true", "--max_length", str(MOST)]
+    _, training, _, _ = parse(recipe, tmp_path_factory.mktemp("packed"), *words)
+    # Rows of two lengths, so that a pack holds different ones.
+    parts = [load_dataset(str(mock_data), config)["train"] for config in ("packed", "paper")]
+    rows = [{key: row[key] for key in ("prompt", "completion")} for pair in zip(*parts, strict=True) for row in pair]
+    return trainer_of(training, tiny_model, Dataset.from_list(rows)), rows
+
+
+def pieces(batch):
+    """The samples of a flattened batch, by its positions."""
+    starts = [*(batch["position_ids"][0] == 0).nonzero().flatten().tolist(), batch["input_ids"].shape[1]]
+    return [slice(a, b) for a, b in itertools.pairwise(starts)]
+
+
+def test_a_packed_batch_holds_every_row_once_and_learns_its_completion_alone(packed, tokenizer):
+    trainer, rows = packed
+    assert len(trainer.train_dataset) < len(rows) / 2  # packed indeed
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(trainer.train_dataset))])
+    assert "attention_mask" not in batch  # one row of everything, kept apart by positions and lengths
+    parts, found = pieces(batch), []
+    for part in parts:
+        ids, labels = batch["input_ids"][0, part], batch["labels"][0, part]
+        assert batch["position_ids"][0, part].tolist() == list(range(len(ids)))
+        text = tokenizer.decode(ids)
+        (row,) = [row for row in rows if row["prompt"][0]["content"] + tokenizer.eos_token in text]
+        learned = tokenizer.decode(labels[labels != -100])
+        assert learned.rstrip("\n") == row["completion"][0]["content"] + tokenizer.eos_token
+        found.append(row["prompt"][0]["content"])
+    assert sorted(found) == sorted(row["prompt"][0]["content"] for row in rows)
+    # What a flash kernel gets: the same boundaries.
+    assert batch["cu_seq_lens_q"].tolist() == batch["cu_seq_lens_k"].tolist() == [0, *(part.stop for part in parts)]
+    assert batch["max_length_q"] == max(part.stop - part.start for part in parts)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_no_sample_of_a_pack_sees_another(packed, tiny_model, attention):
+    """The logits of a packed batch are those of its samples alone, and changing one changes no other."""
+    from transformers import AutoModelForCausalLM
+
+    trainer, _ = packed
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32, attn_implementation=attention).eval()
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(2)])
+    parts = pieces(batch)
+    assert len(parts) >= 4
+    keys = ("input_ids", "position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+    inputs = {key: batch[key] for key in keys}
+    with torch.inference_mode():
+        together = model(**inputs, use_cache=False).logits[0]
+        for part in parts:
+            alone = model(input_ids=batch["input_ids"][:, part], use_cache=False).logits[0]
+            torch.testing.assert_close(together[part], alone, rtol=1e-4, atol=1e-4)
+        changed = inputs | {"input_ids": batch["input_ids"].clone()}
+        changed["input_ids"][0, parts[0]] = 7
+        after = model(**changed, use_cache=False).logits[0]
+        assert not torch.allclose(after[parts[0]], together[parts[0]])
+        torch.testing.assert_close(after[parts[0].stop :], together[parts[0].stop :], rtol=1e-4, atol=1e-4)
+        # Without the positions it does see it, so this test can fail.
+        mixed = model(input_ids=batch["input_ids"], use_cache=False).logits[0]
+        assert not torch.allclose(mixed[parts[1]], together[parts[1]], atol=1e-4)
+
+
+def test_the_loss_of_a_pack_is_that_of_its_samples(packed):
+    trainer, _ = packed
+    trainer.model.eval()
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(2)])
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for part in pieces(batch):
+            row = {key: batch[key][0, part].tolist() for key in ("input_ids", "labels")}
+            one = trainer.data_collator([row])
+            n = int((one["labels"] != -100).sum())
+            total += trainer.compute_loss(trainer.model, one).item() * n
+            count += n
+        together = trainer.compute_loss(trainer.model, batch).item()
+    assert together == pytest.approx(total / count, rel=1e-5)
