@@ -2,8 +2,8 @@
 
 IEEE 754 fixes the result of + - * / and of the square root to the last bit. It leaves exp, log, pow, sin and their like
 open, and numpy and BLAS take other code for them on a processor with AVX-512 than on one without, with other last bits.
-So what is stored of mocks and of binned spectra is computed with the five operations above and with the functions of
-this file, which use nothing else.
+So what a data set stores of mocks, of binned spectra and as text is computed with the five operations above and with
+the functions of this file, which use nothing else.
 """
 
 import math
@@ -47,6 +47,12 @@ def log10(x) -> np.ndarray:
     for coefficient in _ATANH:
         series = series * square + coefficient
     return power * _LOG10_2[0] + (power * _LOG10_2[1] + 2 / LN_10 * ratio * series)
+
+
+def arcsinh(x) -> np.ndarray:
+    """Inverse hyperbolic sine of an array `x`."""
+    size = np.abs(x)
+    return np.copysign(LN_10 * log10(size + np.sqrt(size * size + 1)), x)
 
 
 def normal(rng, mean=0.0, sigma=1.0, size=None) -> np.ndarray:
