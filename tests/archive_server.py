@@ -7,7 +7,6 @@ its table.
 
 import csv
 import functools
-import gzip
 import hashlib
 import io
 import re
@@ -25,11 +24,6 @@ from spec_lite import write_spec_lite
 from specdata.archive.sas import lite_path
 from specdata.spectra.mock.spectrum import mock_spectrum
 
-SPECOBJ = (
-    "specObjID TEXT, bestObjID INTEGER, plate INTEGER, mjd INTEGER, fiberID INTEGER, run2d TEXT, ra REAL, dec REAL, "
-    "z REAL, z_noqso REAL, zWarning INTEGER, zWarning_noqso INTEGER, class TEXT, class_noqso TEXT, subClass TEXT, "
-    "snMedian REAL, boss_target1 INTEGER, sciencePrimary INTEGER"
-)
 FAULTS = ("503", "429", "reset", "stall", "truncated", "wrong", "html", "trickle")  # another attempt may help
 ERROR_PAGE = (
     "<html><head><title>Skyserver Error</title></head><body bgcolor=white>\n<h2>An error occured</h2>"
@@ -106,43 +100,32 @@ class MockFiles:
 
 
 class Archive:
-    """The server; a context manager. What it does wrong is in `fault`, and what was asked of it in `log`.
+    """The server; a context manager, with the roots `url` for SQL and `sas` for files.
 
-    Attributes
-    ----------
-    url, sas : str
-        Roots for SQL and for files.
-    fault : callable
-        ``fault(path, attempt)`` gives one of `FAULTS`, of the SQL faults (`page`, `text`, `throttle`, `short`) or of
-        the unusual ways to send a file (`chunked`, `no length`, `gzip`, `moved`), or None; attempts of one path (or
-        query) are counted from 0. It may also wait, for the answer waits with it.
-    retry_after : str
-        The header of `503` and `429`.
-    row_cap : int
-        More rows than these cannot be asked for.
-    down : bool
-        Whether the front page has the faults too, as in an outage.
-    files : dict of str to callable
-        Called without arguments for the content of a path below the SAS.
-    log : list of (str, str)
-        Path (or query) and what was answered.
-    active, busiest : int
-        How many requests are under way, and the most that ever were.
+    Its `files` are functions that make the content of a path below the SAS. What it does wrong is in `fault`:
+    ``fault(path, attempt)`` gives one of `FAULTS`, ``404``, ``moved``, one of the SQL faults (``text``, ``throttle``,
+    ``short``), or None; attempts of one path (or query) are counted from 0. It may also wait, for the answer waits with
+    it. What was asked, and what was answered, is in `log`.
     """
 
-    def __init__(self, rows=(), *, data_release=16, content=None):
-        self.rows, self.fault, self.row_cap = rows, lambda path, attempt: None, 500_000
-        self.retry_after, self.log, self.attempts, self.down = "0", [], Counter(), False
-        self.active = self.busiest = 0
+    def __init__(self, rows=(), *, content=None):
+        self.rows, self.fault = rows, lambda path, attempt: None
+        self.row_cap = 500_000  # more rows than these cannot be asked for
+        self.retry_after = "0"  # the header of `503` and `429`
+        self.down = False  # whether the front page has the faults too, as in an outage
+        self.active = self.busiest = 0  # how many requests are under way, and the most that ever were
+        self.log, self.attempts = [], Counter()
         self.lock, self.stopping = threading.Lock(), threading.Event()
-        places = {lite_path(data_release, *identity(row)): row for row in rows} if content else {}
+        places = {lite_path(16, *identity(row)): row for row in rows} if content else {}
         self.files = {path: functools.partial(content, row) for path, row in places.items()}
         self.database = sqlite3.connect(":memory:", check_same_thread=False)
-        self.database.execute(f"CREATE TABLE SpecObj ({SPECOBJ})")
-        self.database.execute("CREATE TABLE PhotoObj (objID INTEGER PRIMARY KEY, dered_i REAL)")
-        marks = ", ".join(f":{part.split()[0]}" for part in SPECOBJ.split(", "))
-        self.database.executemany(f"INSERT INTO SpecObj VALUES ({marks})", rows)
-        self.database.executemany("INSERT INTO PhotoObj VALUES (:bestObjID, :dered_i)", rows)
+        if rows:
+            names = list(rows[0])
+            self.database.execute(f"CREATE TABLE SpecObj ({', '.join(names[:-1])})")
+            self.database.execute("CREATE TABLE PhotoObj (objID INTEGER PRIMARY KEY, dered_i)")
+            marks = ", ".join(f":{name}" for name in names[:-1])
+            self.database.executemany(f"INSERT INTO SpecObj VALUES ({marks})", rows)
+            self.database.executemany("INSERT INTO PhotoObj VALUES (:bestObjID, :dered_i)", rows)
 
     def __enter__(self):
         handler = type("Handler", (_Handler,), {"archive": self})
@@ -231,29 +214,23 @@ class _Handler(BaseHTTPRequestHandler):
                 archive.active -= 1
 
     def answer_query(self, asked):
-        if asked.get("format") != ["csv"] or asked.get("searchtool") != ["SQL"]:
-            self.send(200, ERROR_PAGE.format("there is no such search tool").encode())
-            return
-        sql = asked["cmd"][0]
-        fault = self.archive.next_fault(sql)
+        assert (asked["format"], asked["searchtool"]) == (["csv"], ["SQL"])
+        sql = asked["cmd"][0].strip()
+        fault, text = self.archive.next_fault(sql), self.archive.query(sql)
         self.archive.log.append((sql, fault or "200"))
-        if fault == "page":
-            self.send(200, ERROR_PAGE.format("").encode())
-        elif fault == "text":
-            self.send(200, b"ERROR: Your query timed out. The maximum time is 600 seconds.")
+        if fault == "text":
+            text = "ERROR: Your query timed out. The maximum time is 600 seconds."
         elif fault == "throttle":
-            said = "ERROR: Maximum 60 queries allowed per minute. Rejected query: " + sql
-            self.send(200, table(["error_message"], [[said]]).encode())
+            text = table(["error_message"], [[f"ERROR: Maximum 60 queries allowed per minute. Rejected query: {sql}"]])
         elif fault == "short":
-            self.send(200, "\n".join(self.archive.query(sql).split("\n")[:5]).encode() + b"\n")
-        else:
-            self.send_with(fault, self.archive.query(sql).encode())
+            text = "\n".join(text.split("\n")[:5]) + "\n"
+        self.send_with(fault, text.encode())
 
     def answer_file(self, path):
         files, fault = self.archive.files, self.archive.next_fault(path)
         self.archive.log.append((path, fault or ("200" if path in files else "404")))
         if path not in files:
-            self.send(404, b"<html><body>Not Found</body></html>")
+            self.send_with("404", b"")
         elif fault == "wrong":
             self.send(200, files[next(other for other in files if other != path)]())
         else:
@@ -261,10 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_with(self, fault, content):
         """Send the content, or do what the fault says."""
-        if fault in {"503", "429"}:
-            self.send(int(fault), b"slow down", **{"Retry-After": self.archive.retry_after})
-        elif fault == "404":
-            self.send(404, b"<html><body>Not Found</body></html>")
+        if fault in {"404", "429", "503"}:
+            self.send(int(fault), b"<html>Sorry</html>", **{"Retry-After": self.archive.retry_after})
         elif fault == "html":
             self.send(200, ERROR_PAGE.format("the disk is on holiday").encode())
         elif fault == "reset":
@@ -273,37 +248,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault in {"stall", "truncated", "trickle"}:
             half = len(content) // 2
-            self.head(200, len(content))
-            self.wfile.write(content[:half])
+            self.send(200, content[:half], length=len(content))
             if fault == "stall":
                 self.rfile.read(1)  # until the client hangs up
             while fault == "trickle" and not self.archive.stopping.wait(0.02):
                 self.wfile.write(content[half : half + 1])
                 half += 1
             self.close_connection = True
-        elif fault == "chunked":
-            self.head(200, None, **{"Transfer-Encoding": "chunked"})
-            for part in (content[:1000], content[1000:], b""):
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
-        elif fault == "no length":
-            self.head(200, None)
-            self.wfile.write(content)
-            self.close_connection = True
-        elif fault == "gzip":
-            self.send(200, gzip.compress(content), **{"Content-Encoding": "gzip"})
         elif fault == "moved":
             self.send(302, b"", Location=self.path + "?")
         else:
             self.send(200, content)
 
-    def head(self, status, length, **headers):
+    def send(self, status, content, *, length=None, **headers):
         self.send_response(status)
-        if length is not None:
-            headers["Content-Length"] = str(length)
-        for name, value in headers.items():
+        for name, value in {"Content-Length": str(length or len(content)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-
-    def send(self, status, content, **headers):
-        self.head(status, len(content), **headers)
         self.wfile.write(content)

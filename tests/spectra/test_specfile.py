@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from specdata.errors import SpecdataError
-from specdata.spectra.specfile import read_spectrum
+from specdata.spectra.specfile import check_whole, read_spectrum
 
 ARRAYS = {
     "loglam": np.float64,
@@ -321,6 +321,20 @@ def test_truncation_at_any_byte(spec_files, tmp_path):
             np.testing.assert_array_equal(read_spectrum(path).flux, whole.flux)
         else:
             assert_refused(path)
+
+
+def test_a_file_that_ends_inside_any_hdu_is_not_whole(spec_files, tmp_path):
+    whole, path = spec_files["galaxy"].read_bytes(), tmp_path / "spec.fits"
+    with fits.open(spec_files["galaxy"]) as hdus:
+        ends = {hdu.fileinfo()["datLoc"] + hdu.fileinfo()["datSpan"] for hdu in hdus}
+    for size in range(2880, len(whole) + 1, 2880):
+        path.write_bytes(whole[:size])
+        if size in ends:
+            check_whole(path)
+            continue
+        with pytest.raises(SpecdataError, match="truncated"):
+            check_whole(path)
+    assert len(whole) in ends
 
 
 @pytest.mark.parametrize("kind", ["galaxy", "boss_galaxy"])
