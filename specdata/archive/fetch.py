@@ -16,7 +16,7 @@ from specdata.files import new_file, remove_leftovers
 from specdata.spectra.specfile import check_whole, read_spectrum
 
 
-def check_astroquery(source):
+def _check_astroquery(source):
     """Refuse an `SdssSource` without a catalogue where astroquery, which finds the one of a recipe, is missing."""
     if not Path(source.catalogue).exists() and importlib.util.find_spec("astroquery") is None:
         raise SpecdataError(
@@ -46,6 +46,7 @@ def fetch_recipe(recipe, accept, *, progress=True) -> tuple[list, list, dict]:
         redshift bin, and the spectra that could not be downloaded.
     """
     source = recipe.source
+    _check_astroquery(recipe.source)
     catalogue = select(
         source.catalogue, bin_queries(recipe.cuts, recipe.sample), data_release=source.data_release,
         url=source.skyserver_url, progress=progress,

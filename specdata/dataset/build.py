@@ -58,10 +58,6 @@ def build(recipe, output, *, overwrite=False, progress=True, work=None, shards=N
         If no spectrum passes the cuts, too few do for three splits, mocks would go out under the name of SDSS, a number
         of tokens has no room for a single bin, or a tokenizer that the recipe names cannot be loaded.
     """
-    if recipe.source.kind == "sdss":
-        from specdata.archive.fetch import check_astroquery
-
-        check_astroquery(recipe.source)
     path = getattr(recipe.source, "path", None)
     if path and Path(path).resolve().is_relative_to(Path(output).resolve()):
         raise SpecdataError(f"{output}: holds the source {path}; choose another output")
@@ -72,9 +68,8 @@ def build(recipe, output, *, overwrite=False, progress=True, work=None, shards=N
     folder = Path(work or f"{output}.parts").resolve()
     try:
         with locked(folder):
-            job = begin(
-                folder, recipe, output, listing, selection, overwrite=overwrite, shards=shards, workers=workers or 1
-            )
+            options = {"overwrite": overwrite, "shards": shards, "workers": workers or 1}
+            job = begin(folder, recipe, output, listing, selection, **options)
             del listing
             if executor != "slurm":
                 return _make_all(job, executor, workers, progress)
@@ -111,10 +106,7 @@ def _make_all(job, executor, workers, progress):
 
 
 def finish(folder) -> dict:
-    """Gather what the stages wrote in a work folder, with card, figures and manifest, and give it its name.
-
-    Returns the manifest.
-    """
+    """Gather what the stages wrote in a work folder, with card, figures and manifest, and give it its name."""
     from specdata.dataset.card import dataset_card, draw_figures
     from specdata.dataset.tokens import token_costs
 

@@ -98,16 +98,9 @@ def run_ray(folder, stage, count, *, workers=None):
 def submit_slurm(folder, stages, *, workers=None, options):
     """Hand all stages to Slurm, as jobs of which each waits for the one before it.
 
-    Parameters
-    ----------
-    folder : Path
-        The work folder, on a disk that all nodes see.
-    stages : dict of callable to int
-        The stages, each with its number of tasks.
-    workers : int, optional
-        Most tasks at the same time; by default Slurm decides.
-    options : dict of str to str
-        `partition`, `time`, `qos`, `cpus_per_task`, `mem_per_cpu_gb`; whatever else goes to sbatch as it is.
+    All nodes have to see the work folder. `stages` gives the number of tasks of each, of which at most `workers` run at
+    the same time; by default Slurm decides. Of the `options`, datatrove has names for those in `_SLURM`; whatever else
+    there is goes to sbatch as it is.
     """
     from datatrove.executor.slurm import SlurmPipelineExecutor
 

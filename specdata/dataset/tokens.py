@@ -31,10 +31,9 @@ def fit_bins(config, spectra, scale, *, label, progress=True) -> dict:
         `grid.tokens` is the limit, the chat template included, and `grid.tokenizer` counts.
     spectra : specdata.dataset.stages.StoredSpectra or pyarrow.Table
         Rows of the `spectra` config.
-    scale : ndarray
-        Of each row.
+    scale : ndarray, shape (rows,)
     label : str
-        Name of the config, for the progress bar.
+        Name of the config, for the progress bar and in an error.
     progress : bool
 
     Returns
@@ -42,11 +41,6 @@ def fit_bins(config, spectra, scale, *, label, progress=True) -> dict:
     dict
         `bins`, `longest` and `beyond` as in `specdata.text.budget.Budget`; the `rows` that were counted, the limit
         (`tokens`) and the `tokenizer`.
-
-    Raises
-    ------
-    SpecdataError
-        If not even one bin fits.
     """
     grid, tokenizer = config.grid, load_tokenizer(config.grid.tokenizer)
     with tqdm(unit=" rows", desc=f"fit {label}", disable=not progress) as bar:

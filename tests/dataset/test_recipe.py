@@ -117,28 +117,19 @@ def test_missing_keys(load, key):
     ("key", "value"),
     [
         *(("name", name) for name in ("UPPER", "with space", "a/b", "x" * 97, "newline\n", "-x", 5)),
-        *(("title", title) for title in ("", 5)),
+        ("title", ""),
         *(("configs", configs) for configs in ({}, ["paper"])),
-        *(("configs.paper", config) for config in ("paper", None)),
+        ("configs.paper", "paper"),
         ("configs.paper.scheme", "binary"),
-        ("configs.paper.normalisation", "mean"),
         ("tokenizers", "llama-3.1"),
         *(("source", source) for source in ("folder", None)),
-        ("source.path", 5),
         *(("cuts", cuts) for cuts in (None, [1])),
-        ("cuts.spectype", "galaxy"),
-        ("cuts.z_min", -0.1),
         *(("cuts.z_max", z) for z in (0, "far", float("nan"), float("inf"), None)),
-        ("cuts.dered_i_max", float("nan")),
         *(("cuts.zwarning_allowed", bits) for bits in (-1, 1.5)),
-        *(("cuts.good_fraction_min", share) for share in (-0.1, 1.1)),
-        *(("sample.size", size) for size in (0, "all")),
-        ("sample.seed", -1),
-        ("splits.train", 0.6),
+        ("cuts.good_fraction_min", 1.1),
         (GRID, 80),
         *((f"{GRID}.bins", bins) for bins in (0, 2.5, True, "16")),
         (f"{GRID}.kind", "square"),
-        *((f"{GRID}.start", start) for start in (0, -3840)),
     ],
 )
 def test_impossible_values(load, key, value):
@@ -154,11 +145,8 @@ def test_impossible_values(load, key, value):
         ({f"{GRID}.start": 9160}, (GRID, "9160")),
         ({f"{GRID}.bins": ...}, (GRID, "either bins or tokens")),
         ({f"{GRID}.tokens": 573}, (GRID, "either bins or tokens")),
-        ({f"{GRID}.start": ...}, (GRID, "start, stop")),
-        ({f"{GRID}.edges": [4000.0, 5000.0]}, (GRID, "start, stop")),
         ({f"{GRID}.kind": "edges"}, (GRID, "neither start, stop, bins nor tokens")),
         ({GRID: {"kind": "edges", "edges": [4000.0, 5000.0, 4500.0]}}, (GRID, "increase")),
-        ({GRID: {"kind": "edges", "edges": [4.0, 5000.0]}}, (GRID, "100")),
         *(
             ({f"configs.{name}": {"grid": {"start": 4000, "stop": 5000, "bins": 4}}}, ("configs", name, "taken"))
             for name in ("spectra", "figures", "default")
@@ -179,7 +167,6 @@ def test_values_that_contradict_each_other(load, changes, parts):
     [
         (MOCK, {"name": "galaxies"}, "name: 'galaxies' holds mock spectra and has to say so; put 'mock' into"),
         (MOCK, {"source.z_min": 0.5}, "source: z_min = 0.5"),
-        (MOCK, {"source.snr_min": 50}, "source: snr_min = 50"),
         (MOCK, {"source.seed": 3 * 10**9}, "source: seed = 3000000000"),
         (MOCK, {"source.path": "x"}, "source: unknown key 'path'; the keys there are kind, size, seed"),
         (SDSS, {"source.data_release": 18}, "source: data_release = 18: give a whole number from 8 to 17"),
@@ -192,20 +179,17 @@ def test_sources_that_cannot_be(load, base, changes, said):
     assert sentence(load, changes, base).startswith(said)
 
 
-@pytest.mark.parametrize(("name", "mock"), [("mock-a", True), ("a.mocks", True), ("hammock-a", False), ("sdss", False)])
-def test_only_the_word_mock_says_mock(load, name, mock):
-    assert load({"name": name}).says_mock is mock
+def test_only_the_word_mock_says_mock(load):
+    names = ("mock-a", "a.mocks", "hammock-a", "sdss")
+    assert [load({"name": name}).says_mock for name in names] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
     ("content", "part"),
     [
         (b"", "a recipe is a mapping with the keys name, title"),
-        (b"- name: x\n", "a recipe is a mapping"),
         (b"name: [\n", "not valid YAML"),
         (b"name: a: b\n", "line 1"),
-        (b"a: 1\n---\nb: 2\n", "not valid YAML"),
-        (b"? [a]\n: b\n", "not valid YAML"),
         (b"name: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
         (b"\xff\xfe\x00\x01", "cannot be read"),
         (yaml.safe_dump(FOLDER).encode() + b"\n1: 2\n", "unknown key 1; the keys there are"),
