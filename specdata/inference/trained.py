@@ -16,9 +16,12 @@ RECIPE = "recipe.yaml"  # of the training, in the folder that `specdata card` ma
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What is known of an adapter's training: a text config by name, how that is written, and where it stands."""
+    """What is known of an adapter's training: names of text configs, how they write spectra, and which file says so.
 
-    config: str
+    The first config is the one to use where nobody asks for another; several are those of a mixture.
+    """
+
+    configs: list
     encoding: Encoding | None
     source: str
 
@@ -47,7 +50,7 @@ def find_trained(folder=None, recipe=None, overrides=None) -> Trained | None:
     if folder is not None and (folder / RESULTS).is_file():
         results = load_results(folder)
         config = results["dataset"]["config"]
-        return Trained(config, Encoding.from_dict(results["encoding"], config), str(folder / RESULTS))
+        return Trained([config], Encoding.from_dict(results["encoding"], config), RESULTS)
     if folder is not None and (folder / RECIPE).is_file():
         return _of_recipe(folder / RECIPE, {})
     return None
@@ -60,10 +63,10 @@ def check_config(config, trained) -> None:
     ------
     SpecdataError
     """
-    if trained is not None and config != trained.config:
+    if trained is not None and config not in trained.configs:
         raise SpecdataError(
-            f"config {config!r}: the adapter was trained on {trained.config!r}, says {trained.source}; use "
-            "that, for it cannot read prompts that are written in another way"
+            f"config {config!r}: the adapter was trained on {' and '.join(map(repr, trained.configs))}, says "
+            f"{trained.source}; use that, for it cannot read prompts that are written in another way"
         )
 
 
@@ -86,7 +89,7 @@ def choose_config(name, manifest, config=None, trained=None) -> str:
     """
     found = {key: Encoding.from_dict(stored, key) for key, stored in manifest["configs"].items()}
     listed = f"{name} has the text configs {', '.join(found)}"
-    chosen = config or (trained.config if trained else None)
+    chosen = config or (trained.configs[0] if trained else None)
     if chosen is None and len({_way(encoding) for encoding in found.values()}) > 1:
         raise SpecdataError(f"{listed}; say by --config, or by the --recipe of the training, which one to use")
     chosen = chosen or next(iter(found))
@@ -95,8 +98,7 @@ def choose_config(name, manifest, config=None, trained=None) -> str:
     if trained is None or trained.encoding is None:
         check_config(chosen, trained)
     elif _way(found[chosen]) != _way(trained.encoding):  # whatever its name is in this data set
-        if chosen != trained.config:
-            check_config(chosen, trained)
+        check_config(chosen, trained)
         raise SpecdataError(
             f"config {chosen!r}: {name} writes it in another way than the adapter's training data, with other bins, "
             f"scheme or normalisation than {trained.source} says; use a data set that is written the same"
@@ -135,10 +137,10 @@ def _way(encoding):
 def _of_recipe(path, overrides):
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) | overrides
-        mixture = content.get("datasets")  # the first of a mixture has the spectra
-        config = mixture[0].get("name") if mixture else content.get("dataset_config")
+        parts = content.get("datasets")
+        configs = [part.get("name") for part in parts] if parts else [content.get("dataset_config")]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError, LookupError) as error:
         raise SpecdataError(f"{path}: is not a recipe of trl sft ({one_line(error)})") from None
-    if not config:
-        raise SpecdataError(f"{path}: names no text config; give dataset_config, or name in the first of datasets")
-    return Trained(str(config), None, str(path))
+    if not any(configs):
+        raise SpecdataError(f"{path}: names no text config; give dataset_config, or the name of one of datasets")
+    return Trained([str(config) for config in configs if config], None, Path(path).name)

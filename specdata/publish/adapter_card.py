@@ -13,6 +13,7 @@ from specdata.errors import SpecdataError, one_line
 from specdata.evaluation.metrics import NAMES, POSTERIOR_NAMES
 from specdata.files import new_folder
 from specdata.hub import check_hub_name, hub_errors, weights_revision
+from specdata.inference.trained import check_config, find_trained
 from specdata.publish.contents import CARD, CONFIG, RECIPE, TOKENIZER, WEIGHTS
 from specdata.results import CALIBRATION, load_results
 from specdata.results import CONTENTS as EVALUATION
@@ -101,10 +102,12 @@ def adapter_card(folder, name, *, hub=None) -> str:
     Raises
     ------
     SpecdataError
-        If a file or a value is missing.
+        If a file or a value is missing, or another text config was scored than the recipe trained on.
     """
     config, results, card_data = _json(folder / CONFIG), load_results(folder), _json(folder / CARD_DATA)
-    settings = _DEFAULTS | _settings(folder / RECIPE, card_data.get("overrides") or {})
+    overrides = card_data.get("overrides") or {}
+    settings = _DEFAULTS | _settings(folder / RECIPE, overrides)
+    check_config(results["dataset"]["config"], find_trained(recipe=folder / RECIPE, overrides=overrides))
     local = {
         "dataset": results["dataset"]["name"], "base_model": config["base_model_name_or_path"], "tokenizer": name,
         "licence": card_data.get("licence"),

@@ -222,7 +222,7 @@ def test_the_config_is_that_of_the_training(taught_model, taught_adapter, mock_d
         run(recipe=mixture, config="paper", overwrite=True)
     with pytest.raises(SpecdataError, match=r"config 'csv': .* has the text configs paper, packed, chat"):
         run(recipe=recipe(dataset_config="csv"), overwrite=True)
-    with pytest.raises(SpecdataError, match=r"names no text config; give dataset_config, or name in the first of"):
+    with pytest.raises(SpecdataError, match=r"names no text config; give dataset_config, or the name of one of"):
         run(recipe=recipe(dataset_name="x"), overwrite=True)
     with pytest.raises(SpecdataError, match=r"is not a recipe of trl sft"):
         run(recipe=mock_data / "README.md", overwrite=True)
