@@ -65,22 +65,10 @@ def log_edges(start, stop, bins) -> np.ndarray:
 
 
 def pixel_edges(loglam) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of pixels that are evenly spaced in log10 wavelength.
+    """Left and right edges in Angstrom, each of shape (n,), of pixels that are evenly spaced in log10 wavelength.
 
-    Parameters
-    ----------
-    loglam : ndarray, shape (n,)
-        log10 of the vacuum wavelength in Angstrom of the pixel centres, increasing.
-
-    Returns
-    -------
-    left, right : ndarray, shape (n,), float64
-        Edges in Angstrom. Neighbours share an edge, unless pixels are missing between them.
-
-    Raises
-    ------
-    SpecdataError
-        If there are fewer than two pixels, or they do not increase.
+    `loglam`, of shape (n,), is log10 of the wavelength in Angstrom of the pixel centres and has to increase.
+    Neighbours share an edge, unless pixels are missing between them.
     """
     step = np.diff(loglam)
     if len(step) == 0 or not np.all(step > 0):
@@ -128,24 +116,12 @@ def bin_spectrum(spectrum, edges) -> BinnedSpectrum:
 
 
 def bin_spectra(spectra, edges) -> dict[str, np.ndarray]:
-    """Average many spectra over the same bins, each as `bin_spectrum` does; no spectrum changes a bit of another.
-
-    Parameters
-    ----------
-    spectra : iterable
-        At least one object with `loglam`, `flux`, `ivar` and `good`, each of shape (n,), n their own.
-    edges : array_like, shape (m + 1,)
-        Increasing bin edges in vacuum Angstrom, observed frame.
+    """Average at least one spectrum over the same bins, each as `bin_spectrum` does; none changes a bit of another.
 
     Returns
     -------
     dict of str to ndarray, shape (spectra, m)
         `flux` and `ivar` (float64), `mask` and `by_width` (bool), as in `BinnedSpectrum`.
-
-    Raises
-    ------
-    SpecdataError
-        As `bin_spectrum` does.
     """
     edges = np.array(edges, dtype=np.float64)
     if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
@@ -248,21 +224,10 @@ def pixels_between(loglam, start, stop) -> slice:
 
 
 def median_scale(spectrum, start, stop) -> float:
-    """Median flux of the good pixels between two wavelengths, the number by which a spectrum is divided.
+    """Median flux of the good pixels between two wavelengths in Angstrom, the number by which a spectrum is divided.
 
     It is robust against lines and spikes, it does not depend on the bins, and it knows nothing of the redshift or of
-    other spectra.
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-    start, stop : float
-        Vacuum Angstrom, observed frame.
-
-    Returns
-    -------
-    float
-        1e-17 erg/s/cm2/A, exact in float32.
+    other spectra. In 1e-17 erg/s/cm2/A, and exact in float32.
 
     Raises
     ------

@@ -61,8 +61,3 @@ def normal(rng, mean=0.0, sigma=1.0, size=None) -> np.ndarray:
     One in 3,700 of numpy's own is computed by the C library's logarithm, so its last bits depend on the machine.
     """
     return mean + sigma * np.round(rng.standard_normal(size), 5)
-
-
-def lognormal(rng, mean=0.0, sigma=1.0, size=None) -> np.ndarray:
-    """Numbers whose logarithm is normally distributed; see `normal`."""
-    return exp(normal(rng, mean, sigma, size))

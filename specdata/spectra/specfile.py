@@ -76,12 +76,7 @@ def read_spectrum(path) -> Spectrum:
 
 
 def check_whole(path) -> None:
-    """Refuse a FITS file that ends inside one of its HDUs, also of those that `read_spectrum` does not look at.
-
-    Raises
-    ------
-    SpecdataError
-    """
+    """Refuse, by a SpecdataError, a FITS file that ends inside an HDU, be it one that `read_spectrum` does not read."""
     raw = _read_bytes(Path(path))
     try:
         with warnings.catch_warnings():
@@ -127,30 +122,17 @@ def _cut_header(raw, start, number):
 
 
 class _Table(NamedTuple):
-    """A binary table.
-
-    Attributes
-    ----------
-    label : str
-        For messages: the number and name of the HDU.
-    scaled : dict
-        Column name -> (TSCAL, TZERO), where they do something.
-    rows : ndarray
-        Big-endian, with upper-case names of columns.
-    """
-
-    label: str
-    scaled: dict
-    rows: np.ndarray
+    label: str  # for messages: the number and name of the HDU
+    scaled: dict  # column name -> (TSCAL, TZERO), where they do something
+    rows: np.ndarray  # big-endian, with upper-case names of columns
 
     def column(self, name, *, required=True):
         """Values of a column in physical units, shape (rows, ...); None where it is missing and need not be there."""
         key = name.upper()  # FITS names of columns are the same in both cases
         if key not in self.rows.dtype.names:
-            if required:
-                where = self.label
-                raise SpecdataError(f"column '{name}' is missing from {where}; {_AGAIN}, or pass an SDSS spec file")
-            return None
+            if not required:
+                return None
+            raise SpecdataError(f"column '{name}' is missing from {self.label}; {_AGAIN}, or pass an SDSS spec file")
         values = self.rows[key]
         if key in self.scaled:
             # physical = TZERO + TSCAL x stored (FITS 4.0, section 7.3.2), in Python numbers: an unsigned 64-bit
@@ -267,31 +249,29 @@ def _metadata(table, mock):
     if len(table.rows) != 1:
         raise SpecdataError(f"{table.label} has {len(table.rows)} rows, not 1; pass one file a spectrum")
     nan = math.nan
-    spectype, survey = table.value("CLASS", str), table.value("SURVEY", str, "")
+    spectype = table.value("CLASS", str)
     galaxy_target = table.value("BOSS_TARGET1", int, 0) & BOSS_GALAXY and spectype != "QSO"
     has_noqso = table.value("CLASS_NOQSO", str, "") and math.isfinite(table.value("Z_NOQSO", float, nan))
     fit = "_NOQSO" if galaxy_target and has_noqso else ""
     # SPECOBJID is text in SPECOBJ and an integer in SPALL. SN_MEDIAN has one value for each band in the real files.
     specobjid = table.value("SPECOBJID", str, "") or str(table.value("SPECOBJID", int, 0) or "")
     snmedian = table.value("SN_MEDIAN_ALL", float, table.value("SN_MEDIAN", float, nan))
+    numbers = {name: table.value(name.upper(), int) for name in ("plate", "mjd", "fiberid")}
+    texts = {name: table.value(name.upper(), str, "") for name in ("run2d", "survey", "instrument")}
     return {
+        **numbers,
+        **texts,
         "z": table.value("Z" + fit, float),
         "zerr": table.value("Z_ERR" + fit, float, nan),
         "zwarning": table.value("ZWARNING" + fit, int),
         "spectype": spectype,
         "subclass": table.value("SUBCLASS" + fit, str, ""),
-        "plate": table.value("PLATE", int),
-        "mjd": table.value("MJD", int),
-        "fiberid": table.value("FIBERID", int),
-        "run2d": table.value("RUN2D", str, ""),
         "specobjid": specobjid,
         "ra": table.value("PLUG_RA", float, nan),
         "dec": table.value("PLUG_DEC", float, nan),
-        "survey": survey,
-        "instrument": table.value("INSTRUMENT", str, ""),
         "snmedian": snmedian,
         "dered_i": _dered_i(table.value("MODELMAG", list, []), table.value("EXTINCTION", list, [])),
-        "is_mock": mock or survey == "mock",
+        "is_mock": mock or texts["survey"] == "mock",
     }
 
 

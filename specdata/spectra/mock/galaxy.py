@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from specdata.spectra.mock.stars import LOGLAM_START, METALLICITIES, STEP, population_light
-from specdata.spectra.portable import LN_10, exp10, gaussian, log10, lognormal, normal
+from specdata.spectra.portable import LN_10, exp, exp10, gaussian, log10, normal
 
 Z_MAX = 0.8  # the population model begins at 1995 A, and the observed spectra at 3800 A
-LIGHT_SPEED = 299792.458  # km/s
-PIXEL_VELOCITY = LIGHT_SPEED * LN_10 * STEP  # km/s
+PIXEL_VELOCITY = 299792.458 * LN_10 * STEP  # km/s
 REACH = 24  # pixels; nothing is broadened farther
 KINDS = ("quiescent", "star-forming", "green valley", "post-starburst")
 KIND_SHARES = (0.36, 0.49, 0.11, 0.04)
@@ -73,7 +72,7 @@ class Galaxy:
         return narrow + (broad - narrow) * (wdisp * wdisp - least) / max(most - least, 1e-12)
 
     def _gas(self, loglam, rest, wdisp, z):
-        """Emission lines, which are wide enough that none loses flux between two pixels."""
+        """Emission lines at the pixel centres; with a sigma above 0.8 pixels, none loses flux between two of them."""
         flux = np.zeros(loglam.size)
         centre = (log10(np.array(list(LINES.values())) * (1.0 + z)) - loglam[0]) / STEP
         strength = np.array(list(self.emitted().values()))
@@ -118,7 +117,7 @@ def draw_galaxy(rng) -> Galaxy:
     else:  # the more a galaxy forms stars for its size, the smaller, poorer in metals and bluer it tends to be
         feh = normal(rng, -0.12 - 0.45 * log10(max(young, 2e-3) / 0.03), 0.2)
         sigma_stars = normal(rng, 120.0, 30.0)
-        ebv = min(0.40, (0.13 if feh > -0.3 else 0.06) * lognormal(rng, 0.0, 0.45))
+        ebv = min(0.40, (0.13 if feh > -0.3 else 0.06) * exp(normal(rng, 0.0, 0.45)))
     feh = float(np.clip(feh, METALLICITIES[0], METALLICITIES[-1]))
     metals = np.array([[np.interp(feh, METALLICITIES, row)] for row in np.eye(len(METALLICITIES))])
     sigma_stars = float(np.clip(sigma_stars, 80.0, 300.0))
@@ -133,7 +132,7 @@ def _draw_ages(rng, kind):
     young = {"quiescent": 0.0, "post-starburst": 0.0}.get(kind)
     if young is None:
         young = min(0.6, exp10(normal(rng, -1.45, 0.42) if kind == "star-forming" else normal(rng, -2.4, 0.25)))
-    scatter = lognormal(rng, 0.0, 0.3, 4)
+    scatter = exp(normal(rng, 0.0, 0.3, 4))
     if kind == "quiescent":
         ages = np.array([0.0, 0.0, 0.002, 0.02, 0.15, 0.85]) * np.append([1.0, 1.0], scatter * scatter)
     elif kind == "post-starburst":  # the star formation stopped some 300 Myr ago
@@ -148,7 +147,8 @@ def _draw_ages(rng, kind):
 
 def _draw_gas(rng, kind, young, feh, sigma_stars):
     """Line fluxes over H beta (dict), H alpha flux (A times the continuum at 5500 A), sigma of the gas (km/s)."""
-    nucleus, ha, sigma = rng.random(), HA_EW_OF_YOUNG_STARS * young * lognormal(rng, 0.0, 0.15), normal(rng, 85.0, 25.0)
+    nucleus, ha = rng.random(), HA_EW_OF_YOUNG_STARS * young * exp(normal(rng, 0.0, 0.15))
+    sigma = normal(rng, 85.0, 25.0)
     # Star-forming sequence: Kewley et al. 2013 (ApJ 774, 100) at z = 0, along [N II]/H alpha.
     n2 = np.clip(-0.42 + 1.1 * min(feh, 0.05) + normal(rng, 0.0, 0.08), -1.6, -0.33)
     o3 = 0.61 / (n2 + 0.08) + 1.10 + normal(rng, 0.0, 0.09)
@@ -156,11 +156,11 @@ def _draw_gas(rng, kind, young, feh, sigma_stars):
     s2, o1, he2, ne3 = -0.38 + 0.12 * (n2 + 0.5) - 0.25 * max(0.0, -1.0 - n2), -1.45, 0.0, 0.075
     if kind == "quiescent" or (kind == "post-starburst" and nucleus < 0.5):
         # LINER-like gas in two of three, heated by old stars; the others have none that shows.
-        ha = 1.1 * lognormal(rng, 0.0, 0.5) if nucleus < 0.65 else 0.02
+        ha = 1.1 * exp(normal(rng, 0.0, 0.5)) if nucleus < 0.65 else 0.02
         n2, o3, o2 = normal(rng, 0.08, 0.10), normal(rng, 0.28, 0.13), normal(rng, 0.65, 0.12)
         s2, o1, sigma = normal(rng, -0.08, 0.08), normal(rng, -0.75, 0.12), sigma_stars * rng.uniform(0.7, 1.0)
     elif nucleus < (0.07 if kind == "star-forming" else 0.30):  # Seyfert-like
-        ha += 14.0 * lognormal(rng, 0.0, 0.6)
+        ha += 14.0 * exp(normal(rng, 0.0, 0.6))
         n2, o3, o2 = normal(rng, -0.08, 0.10), normal(rng, 0.85, 0.13), normal(rng, 0.45, 0.10)
         s2, o1, he2 = normal(rng, -0.35, 0.08), normal(rng, -0.95, 0.12), 0.18
         sigma = sigma_stars * rng.uniform(0.8, 1.2)

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from specdata.spectra.mock.stars import STEP
-from specdata.spectra.portable import exp10, gaussian, log10, lognormal, normal
+from specdata.spectra.portable import exp, exp10, gaussian, log10, normal
 
 NEARBADPIXEL, FULLREJECT, PARTIALREJECT, BRIGHTSKY, COMBINEREJ = (1 << bit for bit in (16, 18, 19, 23, 25))  # SPPIXMASK
 
@@ -53,14 +53,9 @@ def _tables():
 class Exposure:
     """One night's view through one fibre, drawn from the numbers of `rng`; every array has shape (n,).
 
-    Attributes
-    ----------
-    loglam, wavelength : ndarray
-        log10 of the vacuum wavelength in A, multiples of `STEP` from about 3800 to 9200 A; and that wavelength.
-    wdisp : ndarray
-        Sigma of the line spread function in pixels; blue and red arm meet at 6000 A.
-    continuum, lines : ndarray
-        The sky's, in 1e-17 erg/s/cm2/A.
+    `loglam` and `wavelength` (vacuum, A) are multiples of `STEP` from about 3800 to 9200 A; `wdisp` is the sigma of the
+    line spread function in pixels, of two arms that meet at 6000 A; and the sky has a `continuum` and `lines`, in
+    1e-17 erg/s/cm2/A.
     """
 
     def __init__(self, rng):
@@ -69,7 +64,7 @@ class Exposure:
         tables = _tables()[:, first - FIRST_PIXEL : stop - FIRST_PIXEL]
         self.wavelength, wdisp, self._throughput, continuum, lamps, hydroxyl = tables
         self.wdisp = wdisp * (normal(rng, 1.0, 0.05) + normal(rng, 0.0, 0.03) * (self.wavelength - 6200.0) / 2600.0)
-        bright = lognormal(rng, 0.0, np.array([0.15, 0.3, 0.3]), 3)
+        bright = exp(normal(rng, 0.0, np.array([0.15, 0.3, 0.3]), 3))
         self.continuum, self.lines = bright[0] * continuum, bright[1] * lamps + bright[2] * hydroxyl
 
     def sigma(self, model) -> np.ndarray:

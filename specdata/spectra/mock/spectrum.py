@@ -22,7 +22,7 @@ from specdata.errors import SpecdataError
 from specdata.spectra.mock.galaxy import LINES, PIXEL_VELOCITY, Z_MAX, draw_galaxy
 from specdata.spectra.mock.instrument import Exposure
 from specdata.spectra.mock.stars import STEP
-from specdata.spectra.portable import LN_10, exp10, log10, lognormal
+from specdata.spectra.portable import LN_10, exp, exp10, log10, normal
 from specdata.spectra.spectrum import Spectrum
 
 PLATE_ZERO, MJD_ZERO = 90000, 50000  # no SDSS plate or night has such a number
@@ -102,7 +102,7 @@ def mock_spectrum(seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40
         or_mask=or_mask,
         wdisp=np.where(lost, 0.0, seen.wdisp).round(4).astype(np.float32),
         z=float(z),
-        zerr=round(float(np.clip(2.5e-5 * (20.0 / snr) * lognormal(rng, 0.0, 0.3), 1e-5, 1e-4)), 8),
+        zerr=round(float(np.clip(2.5e-5 * (20.0 / snr) * exp(normal(rng, 0.0, 0.3)), 1e-5, 1e-4)), 8),
         zwarning=0,
         spectype="GALAXY",
         subclass=_subclass(galaxy, scale, seen.wavelength / (1.0 + z), seen.wdisp, model, sigma),
