@@ -17,13 +17,11 @@ def check(
     context: typer.Context,
     recipe: _Recipe,
     device: Annotated[str | None, typer.Option(help="GPU to train on, such as h100-80gb.")] = None,
-    gpus: Annotated[int | None, typer.Option(min=1, help="GPUs of each node; by default the launch's number.")] = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes, each with that number of GPUs.")] = 1,
 ) -> None:
     """Find out in seconds why a training would fail. Exit code 2 if it would."""
     from specdata.training.check import check as run
 
-    report = run(recipe, context.args, device=device, gpus=gpus, nodes=nodes)
+    report = run(recipe, context.args, device=device)
     for name, fact in report.facts.items():
         print(f"{name}: {fact}")
     for level, sentence in report.findings:  # the worst first

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,15 +52,7 @@ class Report:
             self.findings.append((_FAIL, str(error)))
 
 
-@dataclass(frozen=True)
-class _Device:
-    name: str
-    memory: float  # bytes of each
-    gpu: bool
-    here: bool  # not only named
-
-
-def check(recipe, settings=(), *, device=None, gpus=None, nodes=1, progress=True) -> Report:
+def check(recipe, settings=(), *, device=None, progress=True) -> Report:
     """Check a training recipe without loading the model.
 
     Parameters
@@ -68,12 +60,9 @@ def check(recipe, settings=(), *, device=None, gpus=None, nodes=1, progress=True
     recipe : path-like
         A recipe of ``trl sft``, or the name of a shipped one.
     settings : sequence of str
-        What the command line of ``trl sft`` will add to it.
+        What the command line of ``trl sft`` will add to it, such as the number of processes.
     device : str, optional
         The GPU that it is meant for, with its memory, such as ``h100-80gb``; by default what this machine has.
-    gpus : int, optional
-        GPUs of each node; by default as many as the launch asks for.
-    nodes : int
     progress : bool
 
     Returns
@@ -85,33 +74,35 @@ def check(recipe, settings=(), *, device=None, gpus=None, nodes=1, progress=True
     SpecdataError
         If ``trl sft`` would refuse the recipe as it is written.
     """
-    parsed = parse_training(recipe, settings)
-    parsed = replace(parsed, processes=gpus * nodes) if gpus else parsed
-    report, device = Report(), _find_device(parsed, device)
-    report.add(*_settings(parsed), *_machine(parsed, device))
+    parsed, report, rows = parse_training(recipe, settings), Report(), []
+    name, memory, gpus = _find_device(parsed, device)
+    report.add(*_settings(parsed), *_machine(parsed, gpus))
     config, tokenizer = _model(parsed, report)
-    rows = []
     with report.failures():
         rows = _rows(parsed, tokenizer, report, progress) if tokenizer else []
-    if config is not None:
-        with report.failures():
-            _cost(parsed, config, rows, device, report)
+    with report.failures():
+        least = _cost(parsed, config, rows, report) if config else 0
+        report.add(
+            (_FAIL, least > memory,
+             f"memory: at least {least / 1e9:.0f} GB are needed and {name} has {memory / 1e9:.0f} GB; set load_in_4bit "
+             "or divide the model over several GPUs with --accelerate_config fsdp2"),
+        )  # fmt: skip
     report.findings.sort(key=lambda finding: finding[0] != _FAIL)
     return report
 
 
 def _find_device(parsed, name):
+    """Name and bytes of the device, and how many GPUs there are: 0 for a CPU, None for one that is only named."""
     import torch
 
     if name is not None:
         if not (found := re.fullmatch(r"[a-z0-9-]+-(\d+)gb", name.lower())):
             raise SpecdataError(f"--device {name}: end it in the memory of the GPU, such as h100-80gb")
-        return _Device(name, 1e9 * int(found[1]), gpu=True, here=False)
+        return name, 1e9 * int(found[1]), None
     if torch.cuda.is_available() and not parsed.on_cpu:
         there = torch.cuda.get_device_properties(0)
-        return _Device(there.name, float(there.total_memory), gpu=True, here=True)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return _Device("this machine", float(memory), gpu=False, here=True)
+        return there.name, there.total_memory, torch.cuda.device_count()
+    return "this machine", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), 0
 
 
 def _attention(parsed):
@@ -156,18 +147,15 @@ def _settings(parsed):
     ]  # fmt: skip
 
 
-def _machine(parsed, device):
+def _machine(parsed, gpus):
     """What the recipe asks for and this machine does not have, and whether the output can be written."""
-    import torch
-
-    training, model, launch = parsed.training, parsed.model, parsed.launch
+    training, model, cpu = parsed.training, parsed.model, gpus == 0
     optimiser = str(getattr(training.optim, "value", training.optim))
     attention, flash = _attention(parsed)
     output, resume = Path(training.output_dir), training.resume_from_checkpoint
     there = next(path for path in (output, *output.absolute().parents) if path.exists())
     found = checkpoints(output)
     newest = found[-1] if found else output / "checkpoint-N"
-    visible = torch.cuda.device_count() if device.gpu and device.here else parsed.processes
     wanted = [
         ("load_in_4bit or load_in_8bit", model.load_in_4bit or model.load_in_8bit, "bitsandbytes"),
         (f"optim {optimiser}", "8bit" in optimiser or "paged" in optimiser, "bitsandbytes"),
@@ -177,18 +165,18 @@ def _machine(parsed, device):
     return [
         *((_FAIL, asked and find_spec(name) is None, f"{setting}: {name} is not installed; pip install {name}")
           for setting, asked, name in wanted),
-        (_FAIL, flash and not device.gpu,
+        (_FAIL, flash and cpu,
          f"attn_implementation {attention}: runs on GPUs only; add --attn_implementation sdpa"),
-        (_FAIL, not device.gpu and (training.bf16 or model.dtype in ("bfloat16", "auto")),
-         "bfloat16 on a CPU takes hours a step on most of them; add --use_cpu true --bf16 false --dtype float32, or "
+        (_WARN if parsed.on_cpu else _FAIL, cpu and (training.bf16 or model.dtype in ("bfloat16", "auto")),
+         "bfloat16 takes hours a step on most CPUs; add --use_cpu true --bf16 false --dtype float32, or "
          "name the GPU to train on with --device"),
-        (_WARN, device.gpu and model.dtype == "float32",
+        (_WARN, not cpu and model.dtype == "float32",
          "dtype float32 takes twice the memory of bfloat16 and converts each weight in every step"),
-        (_FAIL, visible > 1 and parsed.processes == 1,
-         f"{visible} GPUs are visible and one process would be launched, which trl refuses; add --accelerate_config "
-         f"multi_gpu --num_processes {visible}, or set CUDA_VISIBLE_DEVICES=0"),
-        (_FAIL, parsed.processes > visible * (launch.num_machines or 1),
-         f"{parsed.processes} processes are asked for and {visible} GPUs are here; change --num_processes"),
+        (_FAIL, gpus and gpus > 1 and parsed.processes == 1,
+         f"{gpus} GPUs are visible and one process would be launched, which trl refuses; add --accelerate_config "
+         f"multi_gpu --num_processes {gpus}, or set CUDA_VISIBLE_DEVICES=0"),
+        (_FAIL, gpus and parsed.processes > gpus * (parsed.launch.num_machines or 1),
+         f"{parsed.processes} processes are asked for and {gpus} GPUs are here; change --num_processes"),
         (_FAIL, not (there.is_dir() and os.access(there, os.W_OK)),
          f"output_dir {output}: {there} may not be written to; choose another"),
         (_WARN, found and not resume,
@@ -219,7 +207,14 @@ def _model(parsed, report):
         index = Path(name) / "model.safetensors.index.json"
         parts = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else ["*.safetensors"]
         missing = [part for part in sorted(parts) if not any(Path(name).glob(part))]
-        report.add((_FAIL, missing, f"model {name}: lacks {len(missing)} of {len(parts)} weight files, {missing[:1]}"))
+        older = any(Path(name).glob("pytorch_model*.bin"))
+        report.add(
+            (
+                _FAIL,
+                missing and not older,
+                f"model {name}: lacks {len(missing)} of {len(parts)} weight files, {missing[:1]}",
+            )
+        )
     tokenizer = _tokenizer(parsed, report, away=config is None)
     if tokenizer is None:
         return config, None
@@ -319,8 +314,8 @@ def _mixture(sources, measured, report):
     )  # fmt: skip
 
 
-def _cost(parsed, config, rows, device, report):
-    """What the training will certainly take; more memory than the device has is a failure."""
+def _cost(parsed, config, rows, report):
+    """Count what the training will take; returns the bytes that a device needs at least."""
     import torch
     from trl import get_peft_config
 
@@ -332,16 +327,11 @@ def _cost(parsed, config, rows, device, report):
     parameters = sum(weight.numel() for weight in model.parameters())
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     facts["trained parameters"] = f"{trained:,} of {parameters:,} ({100 * trained / parameters:.4f} %)"
-    weights, least = (size / 1e9 for size in least_memory(parsed, model, learned / max(count, 1)))
-    there = device.memory / 1e9
-    facts["memory"] = f"at least {least:.1f} GB on each device, {weights:.1f} of them weights; activations come on top"
-    report.add(
-        (_FAIL, least > there,
-         f"memory: at least {least:.0f} GB are needed and {device.name} has {there:.0f} GB; set load_in_4bit, or "
-         "divide the model over several GPUs with --accelerate_config fsdp2"),
-    )  # fmt: skip
+    weights, least = least_memory(parsed, model, learned / max(count, 1))
+    split = f"{weights / 1e9:.1f} of them weights; activations come on top"
+    facts["memory"] = f"at least {least / 1e9:.1f} GB on each device, {split}"
     if not count:
-        return
+        return least
     batch = training.per_device_train_batch_size * training.gradient_accumulation_steps * parsed.processes
     packs = math.ceil(tokens / training.max_length) if training.packing and training.max_length else count
     epochs = training.num_train_epochs
@@ -361,3 +351,4 @@ def _cost(parsed, config, rows, device, report):
          f"warmup_steps {training.warmup_steps:g}: the training has {steps:,.0f} steps, so the learning rate is never "
          "reached; give a share of the steps, such as 0.05"),
     )  # fmt: skip
+    return least

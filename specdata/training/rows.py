@@ -71,7 +71,7 @@ def measure_rows(name, rows, tokenizer, progress=None) -> Rows:
     ----------
     name : str
     rows : datasets.Dataset
-        With ``prompt`` and ``completion``, or with ``messages``.
+        With ``prompt`` and ``completion``, which are lists of messages.
     tokenizer : transformers.PreTrainedTokenizerBase
     progress : callable, optional
         Called with numbers of rows.
@@ -87,23 +87,17 @@ def measure_rows(name, rows, tokenizer, progress=None) -> Rows:
     """
     from jinja2 import TemplateError
 
-    paired = {"prompt", "completion"} <= set(rows.column_names)
-    wanted = ["prompt", "completion"] if paired else ["messages"]
-    if not set(wanted) <= set(rows.column_names):
-        raise SpecdataError(f"data {name}: has neither prompt and completion nor messages; give a text config")
-    rows = rows.select_columns(wanted)
+    if not {"prompt", "completion"} <= set(rows.column_names):
+        raise SpecdataError(f"data {name}: has no columns prompt and completion; give a text config")
     lengths, learned, other_prompt, no_end = [], [], 0, 0
     for at in range(0, len(rows), _BATCH):
-        part = rows[at : at + _BATCH]
-        first = part[wanted[0]]
-        if not isinstance(first[0], list):
+        prompts, completions = (rows[at : at + _BATCH][key] for key in ("prompt", "completion"))
+        if not isinstance(prompts[0], list):
             raise SpecdataError(f"data {name}: its rows are plain text, not conversations; give a text config")
-        whole = [a + b for a, b in zip(*part.values(), strict=True)] if paired else first
-        alone = [[]] * len(whole)
+        whole = [a + b for a, b in zip(prompts, completions, strict=True)]
         try:
             ids = tokenizer.apply_chat_template(whole, return_dict=True)["input_ids"]
-            if paired:
-                alone = tokenizer.apply_chat_template(first, return_dict=True, add_generation_prompt=True)["input_ids"]
+            alone = tokenizer.apply_chat_template(prompts, return_dict=True, add_generation_prompt=True)["input_ids"]
         except (TemplateError, ValueError, KeyError, TypeError) as error:
             raise SpecdataError(f"data {name}: the chat template refuses a conversation ({one_line(error)})") from None
         for row, prompt in zip(ids, alone, strict=True):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from specdata.errors import SpecdataError, one_line
 from specdata.files import find_recipe, new_file
@@ -20,28 +20,18 @@ _SCORES = {"mae": "MAE", "outlier_fraction": "outliers", "parse_rate": "answers 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Published(_Part):
-    """Scores of the same runs by others: `mae`, and whatever else they print, as shares."""
-
-    source: str
-    model: str
-    values: dict[str, dict[str, float]]
-
-
-class Grid(_Part):
+class Grid(BaseModel, extra="forbid"):
     """Settings of `trl sft` for every run, and those of each run, which win; all as they stand on a command line.
 
     With `choose_by`, the checkpoint of a run that counts is the one with the least error on so many validation rows.
+    `published` has scores of the same runs by others, who are named by `published_by`.
     """
 
     base: dict[str, str] = {}
     runs: dict[Name, dict[str, str]] = Field(min_length=1)
     choose_by: int | None = Field(None, ge=1)
-    published: Published | None = None
+    published: dict[Name, dict[str, float]] = {}
+    published_by: str = ""
 
     def settings(self, run) -> list[str]:
         """All settings of a run, as words of a command line."""
@@ -191,9 +181,8 @@ def _table(output, grid, runs, failed):
     """The settings and scores of each run as Markdown, beside those of others and of baselines."""
     folders = {name: output / name / "evaluation" for name in runs}
     results = {name: load_results(folder) for name, folder in folders.items() if (folder / RESULTS).is_file()}
-    published = grid.published.values if grid.published else {}
     keys = list(dict.fromkeys(key for run in ({}, *grid.runs.values()) for key in grid.base | run))
-    others = list(dict.fromkeys(key for values in published.values() for key in values))
+    others = list(dict.fromkeys(key for values in grid.published.values() for key in values))
     head = ["run", *keys, *_SCORES.values(), *(f"{key}, published" for key in others)]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for name in runs:
@@ -201,7 +190,7 @@ def _table(output, grid, runs, failed):
         label = f"{name} ({json.loads(chosen.read_text())['checkpoint']})" if chosen.is_file() else name
         state = ["failed" if name in failed else "not done", *[""] * (len(_SCORES) - 1)]
         scores = _scores(results[name]["metrics"]) if name in results else state
-        printed = [f"{value:.3f}" if (value := published.get(name, {}).get(key)) else "" for key in others]
+        printed = [f"{value:.3f}" if (value := grid.published.get(name, {}).get(key)) else "" for key in others]
         lines.append([label, *(settings.get(key, "") for key in keys), *scores, *printed])
     first, run = next(iter(results.values()), {}), next(iter(runs.values()))
     for name, found in first.get("baselines", {}).items():
@@ -215,11 +204,8 @@ def _table(output, grid, runs, failed):
             f"{data['config']}, {data['split']} split, n = {data['n']}{', mocks' * (data['n_mock'] > 0)}, revision "
             f"{data['revision'][:12]}; in brackets 95 % intervals.\n"
         )
-    if published:
-        text += (
-            f"\nPublished: {grid.published.source}, {grid.published.model}, on its own data, without intervals; not "
-            "measured here. Its other columns are the shares of question answering that are kept.\n"
-        )
+    if grid.published:
+        text += f"\nPublished by {grid.published_by}: on other data, without intervals, and not measured here.\n"
     return text
 
 

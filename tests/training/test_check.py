@@ -84,13 +84,13 @@ def test_the_rows_are_those_that_trl_trains_on(tiny_model, tokenizer):
         (["--max_length", "CUT"], "trl would drop 0 and cut the answers of the others; the longest row has "),
         (["--dataset_config", "none"], "config none, split train: cannot be loaded (BuilderConfig 'none' not found"),
         (["--dataset_test_split", "valid"], "split valid: cannot be loaded (Unknown split"),
-        (["--dataset_config", "spectra"], "has neither prompt and completion nor messages"),
+        (["--dataset_config", "spectra"], "has no columns prompt and completion; give a text config"),
         (["--lora_target_modules", "query"], "the adapter does not fit the model: Target modules"),
         (["--load_in_4bit", "true"], "bitsandbytes is not installed; pip install bitsandbytes"),
         (["--optim", "paged_adamw_8bit"], "optim paged_adamw_8bit: bitsandbytes is not installed"),
         (["--load_in_4bit", "true", "--accelerate_config", "fsdp2"], "load_in_4bit with FSDP alters weights"),
         (["--attn_implementation", "flash_attention_2"], "flash_attention_2: runs on GPUs only"),
-        (["--bf16", "true"], "bfloat16 on a CPU takes hours a step"),
+        (["--use_cpu", "false", "--bf16", "true"], "bfloat16 takes hours a step on most CPUs"),
         (["--report_to", "wandb"], "report_to wandb: wandb is not installed"),
         (["--resume_from_checkpoint", "true"], "true: is no folder; give the path of a checkpoint, such as llama-"),
         (["--eos_token", "<|im_start|>"], "24 answers lack the tokenizer's end token <|im_start|>"),
@@ -212,15 +212,16 @@ def test_memory_is_held_against_the_device_that_is_named(tmp_path, tiny_model):
     ).save_pretrained(tmp_path / "70b")  # fmt: skip
     recipe, settings = "llama-3.1-70b/redshift-packed", ["--model_name_or_path", str(tmp_path / "70b")]
 
-    def memory(device, *more, **options):
-        found = check(recipe, [*settings, *more], device=device, progress=False, **options).failed
+    def memory(device, *more):
+        found = check(recipe, [*settings, *more], device=device, progress=False).failed
         return [line for line in found if line.startswith("memory")]
 
+    sharded = ("--accelerate_config", "fsdp2", "--num_processes")
     (found,) = memory("a100-80gb")
-    assert found.startswith("memory: at least 141 GB are needed and a100-80gb has 80 GB; set load_in_4bit, or divide")
-    assert memory("a100-80gb", "--accelerate_config", "fsdp2", gpus=4) == []
-    assert memory("a10-24gb", "--accelerate_config", "fsdp2", gpus=4, nodes=2) == []
-    assert memory("a10-24gb", "--accelerate_config", "fsdp2", gpus=4) != []
+    assert found.startswith("memory: at least 141 GB are needed and a100-80gb has 80 GB; set load_in_4bit or divide")
+    assert memory("a100-80gb", *sharded, "4") == []
+    assert memory("a10-24gb", *sharded, "8") == []
+    assert memory("a10-24gb", *sharded, "4") != []
     with pytest.raises(SpecdataError, match="--device abacus: end it in the memory of the GPU, such as h100-80gb"):
         check(recipe, settings, device="abacus", progress=False)
 

@@ -11,8 +11,6 @@ from datasets import Dataset, load_dataset
 from specdata.files import find_recipe
 from specdata.prompts import parse_redshift
 
-MOST = 700  # tokens of a pack: the packed rows of `mock_data` have about 240, those of `paper` 100
-
 
 def parse(recipe, output, *words):
     """What `trl sft` makes of a recipe: script, training, model and mixture."""
@@ -94,82 +92,37 @@ def test_the_recipe_keeps_flash_attention(change, flash, tiny_model, workplace, 
     assert set(masks) == {not flash}
 
 
-@pytest.fixture(scope="module")
-def packed(tiny_model, mock_data, tmp_path_factory):
-    """A trainer of trl with packing, and the rows that it packs."""
-    recipe = find_recipe("smollm2-135m/redshift-demo")
-    words = ["--packing", "true", "--max_length", str(MOST)]
-    _, training, _, _ = parse(recipe, tmp_path_factory.mktemp("packed"), *words)
-    # Rows of two lengths, so that a pack holds different ones.
+def test_a_pack_keeps_its_samples_apart(tiny_model, mock_data, tmp_path):
+    """The logits and the loss of a packed batch are those of its samples alone, and changing one changes no other."""
+    words = ["--packing", "true", "--max_length", "700"]  # the rows have about 240 and 100 tokens
+    _, training, _, _ = parse(find_recipe("smollm2-135m/redshift-demo"), tmp_path, *words)
     parts = [load_dataset(str(mock_data), config)["train"] for config in ("packed", "paper")]
     rows = [{key: row[key] for key in ("prompt", "completion")} for pair in zip(*parts, strict=True) for row in pair]
-    return trainer_of(training, tiny_model, Dataset.from_list(rows)), rows
-
-
-def pieces(batch):
-    """The samples of a flattened batch, by its positions."""
-    starts = [*(batch["position_ids"][0] == 0).nonzero().flatten().tolist(), batch["input_ids"].shape[1]]
-    return [slice(a, b) for a, b in itertools.pairwise(starts)]
-
-
-def test_a_packed_batch_holds_every_row_once_and_learns_its_completion_alone(packed, tokenizer):
-    trainer, rows = packed
-    assert len(trainer.train_dataset) < len(rows) / 2  # packed indeed
-    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(trainer.train_dataset))])
-    assert "attention_mask" not in batch  # one row of everything, kept apart by positions and lengths
-    parts, found = pieces(batch), []
-    for part in parts:
-        ids, labels = batch["input_ids"][0, part], batch["labels"][0, part]
-        assert batch["position_ids"][0, part].tolist() == list(range(len(ids)))
-        text = tokenizer.decode(ids)
-        (row,) = [row for row in rows if row["prompt"][0]["content"] + tokenizer.eos_token in text]
-        learned = tokenizer.decode(labels[labels != -100])
-        assert learned.rstrip("\n") == row["completion"][0]["content"] + tokenizer.eos_token
-        found.append(row["prompt"][0]["content"])
-    assert sorted(found) == sorted(row["prompt"][0]["content"] for row in rows)
-    # What a flash kernel gets: the same boundaries.
-    assert batch["cu_seq_lens_q"].tolist() == batch["cu_seq_lens_k"].tolist() == [0, *(part.stop for part in parts)]
-    assert batch["max_length_q"] == max(part.stop - part.start for part in parts)
-
-
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_no_sample_of_a_pack_sees_another(packed, tiny_model, attention):
-    """The logits of a packed batch are those of its samples alone, and changing one changes no other."""
-    from transformers import AutoModelForCausalLM
-
-    trainer, _ = packed
-    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32, attn_implementation=attention).eval()
+    trainer = trainer_of(training, tiny_model, Dataset.from_list(rows))
+    model = trainer.model.eval()
+    whole = trainer.data_collator([trainer.train_dataset[i] for i in range(len(trainer.train_dataset))])
+    assert (whole["position_ids"] == 0).sum() == len(rows)  # each row once
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(2)])
-    parts = pieces(batch)
-    assert len(parts) >= 4
-    keys = ("input_ids", "position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
-    inputs = {key: batch[key] for key in keys}
-    with torch.inference_mode():
-        together = model(**inputs, use_cache=False).logits[0]
-        for part in parts:
-            alone = model(input_ids=batch["input_ids"][:, part], use_cache=False).logits[0]
-            torch.testing.assert_close(together[part], alone, rtol=1e-4, atol=1e-4)
+    assert "attention_mask" not in batch  # kept apart by positions and lengths
+    starts = [*(batch["position_ids"][0] == 0).nonzero().flatten().tolist(), batch["input_ids"].shape[1]]
+    pieces = [slice(a, b) for a, b in itertools.pairwise(starts)]
+    assert len(pieces) >= 4
+    assert batch["cu_seq_lens_q"].tolist() == batch["cu_seq_lens_k"].tolist() == starts  # what a flash kernel gets
+    inputs = {key: value for key, value in batch.items() if key != "labels"}
+    with torch.no_grad():
+        together, losses = model(**inputs, use_cache=False).logits[0], []
+        for piece in pieces:
+            alone = model(input_ids=batch["input_ids"][:, piece], use_cache=False).logits[0]
+            torch.testing.assert_close(together[piece], alone, rtol=1e-4, atol=1e-4)
+            one = trainer.data_collator([{key: batch[key][0, piece].tolist() for key in ("input_ids", "labels")}])
+            losses.append((trainer.compute_loss(model, one).item(), int((one["labels"] != -100).sum())))
+        mean = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
+        assert trainer.compute_loss(model, batch).item() == pytest.approx(mean, rel=1e-5)
         changed = inputs | {"input_ids": batch["input_ids"].clone()}
-        changed["input_ids"][0, parts[0]] = 7
+        changed["input_ids"][0, pieces[0]] = 7
         after = model(**changed, use_cache=False).logits[0]
-        assert not torch.allclose(after[parts[0]], together[parts[0]])
-        torch.testing.assert_close(after[parts[0].stop :], together[parts[0].stop :], rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(after[pieces[0]], together[pieces[0]])
+        torch.testing.assert_close(after[pieces[0].stop :], together[pieces[0].stop :], rtol=1e-4, atol=1e-4)
         # Without the positions it does see it, so this test can fail.
         mixed = model(input_ids=batch["input_ids"], use_cache=False).logits[0]
-        assert not torch.allclose(mixed[parts[1]], together[parts[1]], atol=1e-4)
-
-
-def test_the_loss_of_a_pack_is_that_of_its_samples(packed):
-    trainer, _ = packed
-    trainer.model.eval()
-    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(2)])
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for part in pieces(batch):
-            row = {key: batch[key][0, part].tolist() for key in ("input_ids", "labels")}
-            one = trainer.data_collator([row])
-            n = int((one["labels"] != -100).sum())
-            total += trainer.compute_loss(trainer.model, one).item() * n
-            count += n
-        together = trainer.compute_loss(trainer.model, batch).item()
-    assert together == pytest.approx(total / count, rel=1e-5)
+        assert not torch.allclose(mixed[pieces[1]], together[pieces[1]], atol=1e-4)
