@@ -2,11 +2,13 @@
 
 import importlib.metadata
 import math
+from pathlib import Path
 
 import jinja2
 
 from specdata.errors import SpecdataError
 from specdata.files import shipped
+from specdata.hub import hub_errors
 
 
 def render(template, **values) -> str:
@@ -58,3 +60,23 @@ def project_url() -> str | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     return next((url.partition(",")[2].strip() for url in urls), None)
+
+
+def licence(base_model) -> dict | None:
+    """Read the licence of a base model from its card, on the Hub or in its folder.
+
+    Returns
+    -------
+    dict or None
+        `license`, `license_name` and `license_link` as far as the card states them; None if it states nothing.
+    """
+    from huggingface_hub import ModelCard
+    from huggingface_hub.errors import EntryNotFoundError
+
+    with hub_errors(base_model):
+        try:
+            source = Path(base_model) / "README.md" if Path(base_model).is_dir() else base_model
+            stated = ModelCard.load(source, ignore_metadata_errors=True).data.to_dict()
+        except (EntryNotFoundError, FileNotFoundError, ValueError):
+            return None
+    return {key: stated[key] for key in ("license", "license_name", "license_link") if stated.get(key)} or None

@@ -48,6 +48,25 @@ def find_recipe(path) -> Path:
     raise SpecdataError(f"{path}: there is no such recipe; give the path of a YAML file, or one of {names}")
 
 
+def read_recipe(path) -> dict:
+    """Settings of a recipe of ``trl sft``, as they stand in the file.
+
+    Raises
+    ------
+    SpecdataError
+        If it cannot be read, or holds something else.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SpecdataError(f"{path}: cannot be read as a recipe ({one_line(error)})") from None
+    if not isinstance(content, dict):
+        raise SpecdataError(f"{path}: is not a recipe of trl sft, which is a mapping of settings to values")
+    return content
+
+
 def recipe_names() -> list[str]:
     """Names of the shipped recipes, such as ``recipes/data/demo-mock.yaml``, in order."""
     root = shipped("recipes")

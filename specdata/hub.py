@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
-from specdata.files import file_sha256, find_recipe
+from specdata.files import file_sha256, find_recipe, read_recipe
 from specdata.retries import retry_after
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
@@ -45,15 +45,7 @@ def hub_errors(what):
 def token_user(*, write=False) -> str:
     """Name of the user to whom the token belongs.
 
-    Parameters
-    ----------
-    write : bool
-        Also refuse a token that may only read.
-
-    Raises
-    ------
-    SpecdataError
-        If there is no token, the Hub does not accept it, or it may only read where `write` is set.
+    It is an error if there is none, the Hub does not accept it, or it may only read where `write` is set.
     """
     from huggingface_hub import HfApi, constants, get_token
     from huggingface_hub.errors import HfHubHTTPError
@@ -85,11 +77,6 @@ def check_access(name, repo_type="model") -> None:
     name : str
         A Hub name; of a local folder nothing is asked.
     repo_type : {"model", "dataset"}
-
-    Raises
-    ------
-    SpecdataError
-        If it does not exist, or is gated and the token has no access.
     """
     from huggingface_hub import HfApi, constants, get_token
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
@@ -101,37 +88,21 @@ def check_access(name, repo_type="model") -> None:
         validate_repo_id(name)
         try:
             HfApi().auth_check(name, repo_type=repo_type)
+            return
         except GatedRepoError:
-            kind = "" if repo_type == "model" else f"{repo_type}s/"
             who = "the token has no access" if get_token() else f"there is no token: {LOG_IN}"
-            raise SpecdataError(
-                f"{name}: is gated, and {who}; ask for access on {constants.ENDPOINT}/{kind}{name}"
-            ) from None
+            page = f"{constants.ENDPOINT}/{'' if repo_type == 'model' else 'datasets/'}{name}"
+            said = f"is gated, and {who}; ask for access on {page}"
         except RepositoryNotFoundError:
             hint = "check the name" if get_token() else f"check the name, or {LOG_IN}"
-            raise SpecdataError(
-                f"{name}: no such folder, and no {repo_type} on the Hub that may be read; {hint}"
-            ) from None
+            said = f"no such folder, and no {repo_type} on the Hub that may be read; {hint}"
+    raise SpecdataError(f"{name}: {said}")
 
 
 def check_write(repo, repo_type) -> bool:
-    """Check that the token may write to a repository, or make it.
+    """Check that the token may write to a repository, or make it, and return whether the repository exists.
 
-    Parameters
-    ----------
-    repo : str
-        ``ORG/NAME``.
-    repo_type : {"model", "dataset"}
-
-    Returns
-    -------
-    bool
-        Whether the repository exists.
-
-    Raises
-    ------
-    SpecdataError
-        If the token may not, or a repository of another kind has that name.
+    It is also an error if a repository of another kind has that name.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
@@ -164,8 +135,7 @@ def preflight(names, *, repo=None, repo_type="model") -> list:
     names : iterable of str
         Recipes of `trl sft`, whose models and data sets are checked, and names of models.
     repo : str, optional
-        Repository that will be published to.
-    repo_type : {"model", "dataset"}
+        Repository that will be published to, and its `repo_type`, ``model`` or ``dataset``.
 
     Returns
     -------
@@ -179,33 +149,28 @@ def preflight(names, *, repo=None, repo_type="model") -> list:
     """
     from huggingface_hub import get_token
 
-    found = []
-    if get_token() is not None:
-        found.append(("token", f"of {token_user(write=repo is not None)}"))
+    found = [] if get_token() is None else [("token", f"of {token_user(write=repo is not None)}")]
     for kind, name in [need for item in names for need in _needs(item)]:
         check_access(name, kind)
         found.append((kind, f"{name}: {'a local folder' if Path(name).is_dir() else 'access'}"))
     if repo is not None:
-        there = check_write(repo, repo_type)
-        found.append(("repository", f"{repo}: {'may be written to' if there else 'is free'}"))
+        found.append(("repository", f"{repo}: {'may be written to' if check_write(repo, repo_type) else 'is free'}"))
     return found
 
 
 def _needs(item):
     """Kind and name of everything that a recipe needs of the Hub; for what is no recipe, the model of that name."""
-    import yaml
-
     try:
         path = find_recipe(item)
     except SpecdataError:
         if Path(item).suffix in (".yaml", ".yml"):
             raise
         return [("model", item)]
+    content = read_recipe(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         sets = [content.get("dataset_name"), *(part.get("path") for part in content.get("datasets") or [])]
         return [("model", content["model_name_or_path"]), *(("dataset", name) for name in sets if name)]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         raise SpecdataError(f"{item}: is not a recipe of trl sft, which names a model_name_or_path") from None
 
 
@@ -220,18 +185,13 @@ def local_folder(name, repo_type) -> Path:
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         # A LoRA adapter or a data set; a base model is left to transformers.
         return Path(snapshot_download(str(name), repo_type=repo_type))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        if isinstance(error, RepositoryNotFoundError):  # or one that is gated: say what would help
+        if isinstance(error, HfHubHTTPError):  # not there, or gated: say what would help
             check_access(str(name), repo_type)
         raise SpecdataError(f"{name}: no such folder, and no download from the Hub ({one_line(error)})") from None
 

@@ -1,7 +1,7 @@
 """A small Hub on the loopback interface that unmodified clients accept, with history, permissions, LFS, xet and faults.
 
 `huggingface_hub`, `datasets`, `transformers` and what reads ``hf://`` speak to it through ``HF_ENDPOINT``. Large files
-come by LFS (one piece or several) or by xet, whose store is a folder here: a token request that is answered with an
+come by LFS or by xet, whose store is a folder here: a token request that is answered with an
 address ``local://`` makes hf_xet use it. Nothing is canned: what is served is what was committed.
 """
 
@@ -10,7 +10,6 @@ import base64
 import contextlib
 import fnmatch
 import hashlib
-import itertools
 import json
 import re
 import socket
@@ -27,7 +26,6 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 LARGE = (".parquet", ".safetensors", ".png", ".bin")
-PART = 200_000  # bytes of a part of a file that comes in several
 REPO = "/api/{kind:str}s/{space}/{name}"
 
 
@@ -58,7 +56,6 @@ class Hub:
     requests: list = field(default_factory=list)
     received: dict = field(default_factory=dict)  # bytes of each large file that came by LFS
     faults: list = field(default_factory=list)
-    multipart: bool = False
     tokens: dict = field(default_factory=dict)  # of the users, by name
 
     def user(self, name, role="write", orgs=()):
@@ -197,11 +194,8 @@ def _application(hub):
             "siblings": [{"rfilename": path} for path in commit.files],
         }  # fmt: skip
 
-    def described(path, entry, history=None):
+    def described(path, entry):
         item = {"type": "file", "path": path, "size": entry.size, "oid": entry.oid}
-        if history:  # newest first
-            last = [c for c in itertools.takewhile(lambda c: c.files.get(path) == entry, history)][-1]
-            item["lastCommit"] = {"id": last.sha, "title": last.title, "date": last.date}
         if entry.lfs:
             item["lfs"] = {"oid": entry.sha256, "size": entry.size, "pointerSize": 130}
         return item | ({"xetHash": entry.xet} if entry.xet else {})
@@ -278,14 +272,9 @@ def _application(hub):
     async def paths_info(request):
         files = find(request).resolve(request.path_params["revision"]).files
         content = await request.body()
-        if request.headers.get("content-type", "").startswith("application/json"):
-            asked = json.loads(content)
-            paths, expand = asked["paths"], asked.get("expand", False)
-        else:
-            asked = parse_qs(content.decode())
-            paths, expand = asked["paths"], asked.get("expand", ["false"])[0].lower() == "true"
-        history = find(request).history(request.path_params["revision"]) if expand else None
-        found = [described(path, files[path], history) for path in paths if path in files]
+        as_json = request.headers.get("content-type", "").startswith("application/json")
+        paths = (json.loads(content) if as_json else parse_qs(content.decode()))["paths"]
+        found = [described(path, files[path]) for path in paths if path in files]
         folders = [path for path in paths if any(name.startswith(f"{path.rstrip('/')}/") for name in files)]
         found += [{"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in folders]
         return JSONResponse(found)
@@ -298,23 +287,13 @@ def _application(hub):
 
         return JSONResponse({"branches": rows("heads", repo.branches), "tags": rows("tags", repo.tags), "converts": []})
 
-    async def commits(request):
-        found = find(request).history(request.path_params["revision"])
-        return JSONResponse(
-            [
-                {"id": c.sha, "title": c.title, "message": c.message, "date": c.date, "authors": [{"user": c.author}]}
-                for c in found
-            ]
-        )
-
     async def preupload(request):
         repo, asked = find(request, write=True), await request.json()
         files, answer = repo.resolve(request.path_params["revision"]).files, []
         for item in asked["files"]:
             sample = base64.b64decode(item["sample"])
             large = item["path"].endswith(LARGE) or item["size"] > 10_000_000 or b"\0" in sample
-            entry = files.get(item["path"])
-            ignored = repo.resolve(request.path_params["revision"]).files.get(".gitignore")
+            entry, ignored = files.get(item["path"]), files.get(".gitignore")
             ignored = storage.object(ignored.sha256).read_text().split() if ignored else []
             ignored = any(fnmatch.fnmatch(item["path"], pattern) for pattern in ignored)
             known = {"oid": entry.sha256 if entry.lfs else entry.oid} if entry else {}
@@ -346,68 +325,35 @@ def _application(hub):
         return JSONResponse({"commitUrl": f"{hub.url}/{repo.name}/commit/{made.sha}", "commitOid": made.sha})
 
     async def tag(request):
-        repo, name = find(request, write=True), request.path_params["revision"]
-        if request.method == "DELETE":
-            if repo.tags.pop(name, None) is None:
-                raise HubError(404, "Tag not found", "RevisionNotFound")
-            return JSONResponse({})
-        wanted = (await request.json())["tag"]
+        repo, wanted = find(request, write=True), (await request.json())["tag"]
         if wanted in repo.tags:
             raise HubError(409, f"Tag {wanted} already exists")
-        repo.tags[wanted] = repo.resolve(name).sha
-        return JSONResponse({})
-
-    async def branch(request):
-        repo, name = find(request, write=True), request.path_params["revision"]
-        if request.method == "DELETE":
-            repo.branches.pop(name)
-        else:
-            repo.branches[name] = repo.resolve((await request.json()).get("startingPoint", "main")).sha
+        repo.tags[wanted] = repo.resolve(request.path_params["revision"]).sha
         return JSONResponse({})
 
     async def lfs_batch(request):
         find(request, write=True)
         objects = []
         for item in (await request.json())["objects"]:
-            oid, size = item["oid"], item["size"]
-            made = {"oid": oid, "size": size}
-            if not storage.object(oid).is_file():
-                header, upload = {}, f"{hub.url}/lfs/{oid}"
-                if hub.multipart and size > PART:
-                    count = -(-size // PART)
-                    header = {"chunk_size": str(PART)}
-                    header |= {str(n): f"{hub.url}/lfs/{oid}/{n}" for n in range(1, count + 1)}
-                    upload = f"{hub.url}/lfs/{oid}/complete"
-                verify = {"href": f"{hub.url}/lfs/{oid}/verify", "header": {}}
-                made["actions"] = {"upload": {"href": upload, "header": header}, "verify": verify}
+            made = {"oid": item["oid"], "size": item["size"]}
+            if not storage.object(item["oid"]).is_file():
+                upload = {"href": f"{hub.url}/lfs/{item['oid']}", "header": {}}
+                made["actions"] = {"upload": upload, "verify": {"href": f"{upload['href']}/verify", "header": {}}}
             objects.append(made)
-        return JSONResponse({"transfer": "multipart" if hub.multipart else "basic", "objects": objects})
+        return JSONResponse({"transfer": "basic", "objects": objects})
 
     async def lfs_put(request):
-        oid, part = request.path_params["oid"], request.path_params.get("part", "1")
-        partial = storage.folder / "parts" / f"{oid}.{part}.{time.monotonic_ns()}"
-        digest = hashlib.sha256()
+        oid, digest = request.path_params["oid"], hashlib.sha256()
+        partial = storage.folder / "parts" / f"{oid}.{time.monotonic_ns()}"
         with partial.open("wb") as stream:
             async for piece in request.stream():
                 hub.received[oid] = hub.received.get(oid, 0) + len(piece)
                 stream.write(piece)
                 digest.update(piece)
-        if "part" in request.path_params:
-            partial.rename(storage.folder / "parts" / f"{oid}.{part}")
-            return Response(headers={"ETag": f'"{digest.hexdigest()}"'})
         if digest.hexdigest() != oid:
             raise HubError(400, "The content is not that of the name")
         partial.rename(storage.object(oid))
         return Response(headers={"ETag": f'"{oid}"'})
-
-    async def lfs_complete(request):
-        oid, asked = request.path_params["oid"], await request.json()
-        paths = [storage.folder / "parts" / f"{oid}.{part['partNumber']}" for part in asked["parts"]]
-        content = b"".join(path.read_bytes() for path in paths)
-        if hashlib.sha256(content).hexdigest() != oid:
-            raise HubError(400, "The parts do not make the file")
-        storage.object(oid).write_bytes(content)
-        return JSONResponse({})
 
     async def lfs_verify(request):
         asked, path = await request.json(), storage.object(request.path_params["oid"])
@@ -474,7 +420,7 @@ def _application(hub):
         found["items"].append({"_id": f"{number:024x}", "position": number, **note, **item})
         return JSONResponse(found)
 
-    reads, writes, both = ["GET"], ["POST"], ["POST", "DELETE"]
+    reads, writes = ["GET"], ["POST"]
     routes = [
         ("/api/whoami-v2", whoami, reads), ("/api/repos/create", create, writes),
         ("/api/validate-yaml", validate_yaml, writes), ("/api/collections", collections, ["GET", "POST"]),
@@ -484,14 +430,13 @@ def _application(hub):
         (f"{REPO}/auth-check", auth_check, reads), (f"{REPO}/auth-check/write", auth_check, reads),
         (f"{REPO}/tree/{{revision}}", tree, reads), (f"{REPO}/tree/{{revision}}/{{path:path}}", tree, reads),
         (f"{REPO}/paths-info/{{revision}}", paths_info, writes), (f"{REPO}/refs", refs, reads),
-        (f"{REPO}/commits/{{revision}}", commits, reads), (f"{REPO}/preupload/{{revision}}", preupload, writes),
-        (f"{REPO}/commit/{{revision}}", commit, writes), (f"{REPO}/tag/{{revision}}", tag, both),
-        (f"{REPO}/branch/{{revision}}", branch, both), (f"{REPO}/xet-read-token/{{revision}}", xet_token, reads),
+        (f"{REPO}/preupload/{{revision}}", preupload, writes),
+        (f"{REPO}/commit/{{revision}}", commit, writes), (f"{REPO}/tag/{{revision}}", tag, writes),
+        (f"{REPO}/xet-read-token/{{revision}}", xet_token, reads),
         (f"{REPO}/xet-write-token/{{revision}}", xet_token, reads),
         ("/{kind:str}s/{space}/{name}.git/info/lfs/objects/batch", lfs_batch, writes),
         ("/{space}/{name}.git/info/lfs/objects/batch", lfs_batch, writes),
-        ("/lfs/{oid}/complete", lfs_complete, writes), ("/lfs/{oid}/verify", lfs_verify, writes),
-        ("/lfs/{oid}/{part}", lfs_put, ["PUT"]), ("/lfs/{oid}", lfs_put, ["PUT"]),
+        ("/lfs/{oid}/verify", lfs_verify, writes), ("/lfs/{oid}", lfs_put, ["PUT"]),
         ("/{kind:str}s/{space}/{name}/resolve/{revision}/{path:path}", resolve, ["GET", "HEAD"]),
         ("/{space}/{name}/resolve/{revision}/{path:path}", resolve, ["GET", "HEAD"]),
     ]  # fmt: skip

@@ -1,18 +1,16 @@
 """The preflight: token, gated models and the right to publish, asked of the test Hub before any work."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
-from hub_client import hub_environment, use_hub
+from hub_client import use_hub
 
 from specdata import SpecdataError
+from specdata.cli import main
 from specdata.files import find_recipe
-from specdata.hub import check_access, check_write, preflight
+from specdata.hub import check_access, check_write, local_folder, preflight
 
-SPECDATA = Path(sys.executable).with_name("specdata")
 LLAMA = "meta/gated-llama"
 
 
@@ -66,52 +64,51 @@ def test_what_may_be_read_passes(gated, monkeypatch):
     assert not check_write("org/new", "dataset")
 
 
-def test_what_reads_from_the_hub_says_it_in_the_same_words(gated, monkeypatch):
-    from specdata.hub import local_folder
-
-    gated.put("dataset", "org/gated-galaxies", {"README.md": b"hello"}, gated=True)
-    for user, name, sentence in (
+@pytest.mark.parametrize(
+    ("user", "name", "sentence"),
+    [
         (None, "org/gated-galaxies", "is gated, and there is no token"),
-        (
-            "mallory",
-            "org/gated-galaxies",
-            "is gated, and the token has no access; ask for access on http.*/datasets/org",
-        ),
+        ("mallory", "org/gated-galaxies", "the token has no access; ask for access on http.*/datasets/org"),
         ("mallory", "org/hidden", "no dataset on the Hub that may be read"),
-    ):
-        use_hub(gated, monkeypatch, gated.tokens.get(user))
-        with pytest.raises(SpecdataError, match=sentence):
-            local_folder(name, "dataset")
+    ],
+)
+def test_a_download_that_is_refused_is_told_in_the_same_words(gated, monkeypatch, user, name, sentence):
+    if ("dataset", "org/gated-galaxies") not in gated.storage.repos:
+        gated.put("dataset", "org/gated-galaxies", {"README.md": b"hello"}, gated=True)
+    use_hub(gated, monkeypatch, gated.tokens.get(user))
+    with pytest.raises(SpecdataError, match=sentence):
+        local_folder(name, "dataset")
 
 
-def test_a_hub_that_is_not_there_is_said(hub, monkeypatch):
-    from huggingface_hub import constants
-
+def test_a_hub_that_is_not_there_is_told(hub, monkeypatch):
     use_hub(hub, monkeypatch, hub.tokens["alice"])
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(SpecdataError, match=r"org/x: the Hub was not reached \(.*\); give the same command again"):
         check_access("org/x")
 
 
-def test_the_command_ends_with_code_2_and_one_sentence(gated, tmp_path):
-    def command(user, *arguments):
-        environment = hub_environment(gated, gated.tokens.get(user), tmp_path / "home")
-        return subprocess.run(
-            [SPECDATA, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-
-    done = command("alice", "preflight", LLAMA, "--repo", "org/galaxies", "--dataset")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
-        "token      of alice", f"model      {LLAMA}: access", "repository org/galaxies: may be written to",
-    ]  # fmt: skip
-    for user, arguments in (
-        ("bob", ("preflight", LLAMA)),
-        ("reader", ("preflight", "--repo", "org/x")),
-        (None, ("publish", "dataset", ".", "--repo", "org/mock-x")),
-        ("alice", ("publish", "adapter", ".", "--repo", "org/x")),
-    ):
-        done = command(user, *arguments)
-        assert done.returncode == 2
-        assert done.stderr.startswith("specdata: ")
-        assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize(
+    ("user", "arguments", "printed"),
+    [
+        ("alice", ("preflight", LLAMA, "--repo", "org/galaxies", "--dataset"), None),
+        ("bob", ("preflight", LLAMA), "is gated, and the token has no access"),
+        ("reader", ("preflight", "--repo", "org/x"), "may only read"),
+        (None, ("publish", "dataset", ".", "--repo", "org/mock-x"), "there is no token"),
+        ("alice", ("publish", "adapter", ".", "--repo", "org/x"), "has no results.json"),
+    ],
+)
+def test_a_command_ends_with_code_2_and_one_sentence(gated, monkeypatch, capsys, user, arguments, printed):
+    use_hub(gated, monkeypatch, gated.tokens.get(user))
+    monkeypatch.setattr(sys, "argv", ["specdata", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    out, err = capsys.readouterr()
+    if printed is None:
+        assert end.value.code == 0
+        assert out.splitlines() == [
+            "token      of alice", f"model      {LLAMA}: access", "repository org/galaxies: may be written to",
+        ]  # fmt: skip
+    else:
+        assert (end.value.code, err.count("\n")) == (2, 1)
+        assert err.startswith("specdata: ")
+        assert printed in err

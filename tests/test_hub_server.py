@@ -14,19 +14,17 @@ def data(alice, request):
     return name
 
 
-def test_revisions_branches_and_tags(alice, data):
+def test_revisions_and_tags(alice, data):
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 
     api, kind = HfApi(), {"repo_type": "dataset"}
     first = api.repo_info(data, **kind).sha
     api.create_tag(data, tag="v1", **kind)
-    api.create_branch(data, branch="next", **kind)
     operations = [CommitOperationAdd("new.txt", b"new"), CommitOperationDelete("part/000.txt")]
     made = api.create_commit(data, operations, commit_message="second", parent_commit=first, **kind)
-    assert api.list_repo_commits(data, **kind)[0].commit_id == made.oid
+    assert made.oid == api.repo_info(data, **kind).sha
     assert not api.file_exists(data, "new.txt", revision="v1", **kind)
-    assert not api.file_exists(data, "new.txt", revision="next", **kind)
     assert api.file_exists(data, "new.txt", revision=made.oid, **kind)
     assert not api.file_exists(data, "part/000.txt", **kind)
     # 122 files with .gitattributes and the large one, more than a page of the list
@@ -37,8 +35,6 @@ def test_revisions_branches_and_tags(alice, data):
         api.create_tag(data, tag="v1", **kind)
     with pytest.raises(RevisionNotFoundError):
         api.repo_info(data, revision="v2", **kind)
-    api.delete_tag(data, tag="v1", **kind)
-    assert api.list_repo_refs(data, **kind).tags == []
 
 
 def test_ranges_and_etags(alice, data):

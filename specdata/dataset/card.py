@@ -30,12 +30,6 @@ RESTORE = {"median": "value * row['scale']", "asinh": f"{SOFTENING} * np.sinh(va
 def draw_figures(folder, manifest) -> dict:
     """Draw the figures of a data set from its Parquet files.
 
-    Parameters
-    ----------
-    folder : Path
-    manifest : dict
-        See `specdata.dataset.build.build`.
-
     Returns
     -------
     dict
@@ -69,15 +63,6 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
         Under which the data set is loaded: a folder, or its name on the Hub.
     tag : str, optional
         For a card on the Hub, the tag of this version, which the examples load.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    SpecdataError
-        If a value is missing.
     """
     configs, counts = manifest["configs"], manifest["counts"]
     first = next(iter(configs))

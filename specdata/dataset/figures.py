@@ -9,18 +9,8 @@ from specdata.spectra.lines import LINES, observed
 COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
 
 
-def redshift_histogram(path, z_by_split, *, edges, title):
-    """Draw how many rows of each split fall into each redshift bin.
-
-    Parameters
-    ----------
-    path : path-like
-    z_by_split : dict of str to ndarray
-        Redshifts of each split.
-    edges : array_like
-        Edges of the redshift bins.
-    title : str
-    """
+def redshift_histogram(path, z_by_split, *, edges, title) -> None:
+    """Draw how many redshifts of each split, `z_by_split`, fall into each redshift bin, which `edges` bound."""
     figure, (axes,) = new_figure(7, 3.2)
     labels = [f"{split} ({len(z):,})" for split, z in z_by_split.items()]
     axes.hist(list(z_by_split.values()), bins=edges, stacked=True, label=labels, color=[COLOURS[s] for s in z_by_split])
@@ -30,18 +20,10 @@ def redshift_histogram(path, z_by_split, *, edges, title):
     save_figure(figure, path)
 
 
-def example_spectra(path, examples, *, edges, title, unit):
-    """Draw spectra as a model gets them: one value a bin, lines marked where the redshift puts them.
+def example_spectra(path, examples, *, edges, title, unit) -> None:
+    """Draw rows of a text config as a model gets them: one value a bin, lines marked where the redshift puts them.
 
-    Parameters
-    ----------
-    path : path-like
-    examples : list of dict
-        Rows of a text config.
-    edges : array_like
-        Bin edges, Angstrom.
-    title, unit : str
-        The latter is that of flux / scale.
+    `edges` are those of the bins in Angstrom, and `unit` is that of flux / scale.
     """
     figure, panels = new_figure(9, 2.1 * len(examples) + 0.5, rows=len(examples))
     for axes, row in zip(panels, examples, strict=True):
@@ -50,9 +32,7 @@ def example_spectra(path, examples, *, edges, title, unit):
         sigma = np.where(mask, np.nan, 1 / np.sqrt(np.where(mask, 1, ivar))) / row["scale"]
         axes.fill_between(wavelength, value - sigma, value + sigma, step="mid", color="#56B4E9", alpha=0.5, lw=0)
         axes.stairs(value, edges, color="black", baseline=None, lw=1)
-        axes.plot(
-            wavelength[mask], value[mask], "x", color="#D55E00", ms=5, label="interpolated" if mask.any() else None
-        )
+        axes.plot(wavelength[mask], value[mask], "x", color="#D55E00", ms=5, label="interpolated")
         low, high = np.nanpercentile(value, [0, 100])
         axes.set(xlim=(edges[0], edges[-1]), ylim=(min(low, 0) - 0.05 * (high - low), high + 0.35 * (high - low)))
         _mark_lines(axes, row["z"], edges[0], edges[-1])
@@ -80,7 +60,7 @@ def _mark_lines(axes, z, start, stop):
             )  # fmt: skip
 
 
-def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, label):
+def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, label) -> None:
     """Draw a spectrum as it was observed, as it was binned, and as its text says it, and what the text left out.
 
     Parameters
@@ -118,16 +98,8 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     save_figure(figure, path)
 
 
-def token_figure(path, costs, *, title):
-    """Draw the tokens of a sample by scheme, a panel for each tokenizer.
-
-    Parameters
-    ----------
-    path : path-like
-    costs : list of specdata.text.tokens.TokenCost
-        In the order of the bars, from the top.
-    title : str
-    """
+def token_figure(path, costs, *, title) -> None:
+    """Draw the tokens of a sample by scheme, a panel for each tokenizer; `costs` are of `specdata.text.tokens`."""
     from matplotlib.patches import Patch
 
     tokenizers = list(dict.fromkeys(cost.tokenizer for cost in costs))

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from specdata.dataset.manifest import read_manifest
 from specdata.errors import SpecdataError, one_line
+from specdata.files import read_recipe
 from specdata.hub import local_folder
 from specdata.results import RESULTS, load_results
 from specdata.text.encoding import Encoding
@@ -135,11 +134,11 @@ def _way(encoding):
 
 
 def _of_recipe(path, overrides):
+    content = read_recipe(path) | overrides
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) | overrides
         parts = content.get("datasets")
         configs = [part.get("name") for part in parts] if parts else [content.get("dataset_config")]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError, LookupError) as error:
+    except (AttributeError, TypeError, LookupError) as error:
         raise SpecdataError(f"{path}: is not a recipe of trl sft ({one_line(error)})") from None
     if not any(configs):
         raise SpecdataError(f"{path}: names no text config; give dataset_config, or the name of one of datasets")

@@ -6,13 +6,11 @@ import math
 import shutil
 from pathlib import Path
 
-import yaml
-
-from specdata.cards import project_url, render
-from specdata.errors import SpecdataError, one_line
+from specdata.cards import licence, project_url, render
+from specdata.errors import SpecdataError
 from specdata.evaluation.metrics import NAMES, POSTERIOR_NAMES
-from specdata.files import new_folder
-from specdata.hub import check_hub_name, hub_errors, weights_revision
+from specdata.files import new_folder, read_recipe
+from specdata.hub import check_hub_name, weights_revision
 from specdata.inference.trained import check_config, find_trained
 from specdata.publish.contents import CARD, CONFIG, RECIPE, TOKENIZER, WEIGHTS
 from specdata.results import CALIBRATION, load_results
@@ -92,17 +90,8 @@ def adapter_card(folder, name, *, hub=None) -> str:
     name : str
         Under which the adapter is loaded: a folder, or its name on the Hub.
     hub : dict, optional
-        For a card on the Hub, names there: of the `dataset` and the `base_model`, of the `tokenizer`; the `licence` of
-        the base model, see `licence`; and the `rank` that vLLM needs.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    SpecdataError
-        If a file or a value is missing, or another text config was scored than the recipe trained on.
+        For a card on the Hub: names there of the `dataset`, the `base_model` and the `tokenizer`, the `licence` of the
+        base model (see `specdata.cards.licence`), and the `rank` that vLLM needs.
     """
     config, results, card_data = _json(folder / CONFIG), load_results(folder), _json(folder / CARD_DATA)
     overrides = card_data.get("overrides") or {}
@@ -129,26 +118,6 @@ def adapter_card(folder, name, *, hub=None) -> str:
     )
 
 
-def licence(base_model) -> dict | None:
-    """Read the licence of a base model from its card, on the Hub or in its folder.
-
-    Returns
-    -------
-    dict or None
-        `license`, `license_name` and `license_link` as far as the card states them; None if it states nothing.
-    """
-    from huggingface_hub import ModelCard
-    from huggingface_hub.errors import EntryNotFoundError
-
-    with hub_errors(base_model):
-        try:
-            source = Path(base_model) / CARD if Path(base_model).is_dir() else base_model
-            stated = ModelCard.load(source, ignore_metadata_errors=True).data.to_dict()
-        except (EntryNotFoundError, FileNotFoundError, ValueError):
-            return None
-    return {key: stated[key] for key in ("license", "license_name", "license_link") if stated.get(key)} or None
-
-
 def _json(path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -158,13 +127,7 @@ def _json(path):
 
 def _settings(path, overrides):
     """Settings of a recipe of `trl sft` and of its command line."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SpecdataError(f"{path}: cannot be read as a recipe ({one_line(error)})") from None
-    if not isinstance(content, dict):
-        raise SpecdataError(f"{path}: is not a recipe of trl sft; give the one that the adapter was trained with")
-    return content | {key: _value(text) for key, text in overrides.items()}
+    return read_recipe(path) | {key: _value(text) for key, text in overrides.items()}
 
 
 def _value(text):

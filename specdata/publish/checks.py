@@ -16,7 +16,6 @@ from specdata.hub import hub_errors, weights_revision
 from specdata.results import PREDICTIONS, RESULTS
 
 _SURVEYS = re.compile(r"sdss|boss|desi", re.IGNORECASE)
-VIEWER_LIMIT = 300_000_000  # bytes of a row group in memory that the Hub's viewer reads
 
 
 def check_dataset(folder, manifest, repo) -> None:
@@ -27,7 +26,7 @@ def check_dataset(folder, manifest, repo) -> None:
     folder : Path
     manifest : dict
     repo : str
-        Name that it gets on the Hub.
+        Its name on the Hub.
     """
     files, counts = manifest["files"], manifest["counts"]
     if manifest["revision"] != files_revision(files):
@@ -40,20 +39,13 @@ def check_dataset(folder, manifest, repo) -> None:
     for config in ("spectra", *manifest["configs"]):
         objects = {}
         for split, rows in counts["splits"].items():
-            shards = [open_file(folder, name) for name in split_files(files, config, split)]
-            if sum(shard.metadata.num_rows for shard in shards) != rows:
+            opened = [open_file(folder, name) for name in split_files(files, config, split)]
+            tables = [file.read(columns=["object_id", "is_mock"]) for file in opened]
+            if sum(map(len, tables)) != rows:
                 raise SpecdataError(f"{folder}: {config}/{split} has other rows than its manifest says; build it again")
-            groups = [shard.metadata.row_group(i) for shard in shards for i in range(shard.num_row_groups)]
-            largest = max((group.total_byte_size for group in groups), default=0)
-            if largest > VIEWER_LIMIT:
-                raise SpecdataError(
-                    f"{folder}: {config}/{split} has a row group of {largest:,} bytes, and the Hub's viewer shows up "
-                    f"to {VIEWER_LIMIT:,}; build it with fewer bins"
-                )
-            columns = [shard.read(columns=["object_id", "is_mock"]) for shard in shards]
-            objects[split] = {name for table in columns for name in table["object_id"].to_pylist()}
+            objects[split] = {name for table in tables for name in table["object_id"].to_pylist()}
             if config == "spectra":
-                mocks += sum(sum(table["is_mock"].to_pylist()) for table in columns)
+                mocks += sum(sum(table["is_mock"].to_pylist()) for table in tables)
         for split, held in objects.items():
             if split != "train" and (shared := objects["train"] & held):
                 raise SpecdataError(
@@ -72,23 +64,11 @@ def check_dataset(folder, manifest, repo) -> None:
 def check_adapter(folder, results, repo) -> set:
     """Refuse an adapter whose evaluation failed, is of other weights, or is not what its predictions give.
 
-    Parameters
-    ----------
-    folder : Path
-    results : dict
-    repo : str
-        Name that it gets on the Hub.
-
-    Returns
-    -------
-    set of str
-        Objects that it was scored on.
+    Parameters as for `check_dataset`. Returns the objects that it was scored on.
     """
     data, settings = results["dataset"], results["settings"]
     if results["model"]["adapter_revision"] != weights_revision(folder):
-        raise SpecdataError(
-            f"{folder}: its results are those of other weights; evaluate this adapter and run `specdata card` again"
-        )
+        raise SpecdataError(f"{folder}: its results are those of other weights; evaluate this adapter again")
     if data["split"] == "train":
         raise SpecdataError(f"{folder}: was scored on the training split; evaluate it on validation or test")
     try:
@@ -97,14 +77,10 @@ def check_adapter(folder, results, repo) -> set:
         raise SpecdataError(f"{folder}/{PREDICTIONS}: cannot be read ({one_line(error)}); evaluate again") from None
     z, z_pred = (predictions[name].to_numpy() for name in ("z", "z_pred"))
     if len(z) != data["n"] or len(z) == 0:
-        raise SpecdataError(
-            f"{folder}: the evaluation failed, with {len(z)} answers of {data['n']} rows; evaluate again"
-        )
+        raise SpecdataError(f"{folder}: holds predictions of {len(z)} of {data['n']} rows; evaluate again")
     z_pred = z_pred.astype(float)
     if np.isnan(z_pred).all():
-        raise SpecdataError(
-            f"{folder}: the evaluation failed, for none of {len(z)} answers parses; train and evaluate again"
-        )
+        raise SpecdataError(f"{folder}: none of its {len(z)} rows has an answer; train and evaluate again")
     for name, score in metrics.score(z_pred, z, settings["unparsed_scores_as"]).items():
         stated = results["metrics"][name]["value"]
         values = np.array([stated, score["value"]], dtype=float)  # NaN for a score that is left empty
@@ -122,21 +98,10 @@ def check_adapter(folder, results, repo) -> set:
 
 
 def check_not_trained_on(objects, dataset, scored_on) -> None:
-    """Refuse an adapter that was scored on rows of the training split, as it is on the Hub.
+    """Refuse an adapter if objects that it was scored on are in the training split of the data set on the Hub.
 
-    Parameters
-    ----------
-    objects : set of str
-        Those that it was scored on.
-    dataset : str
-        Name of the data set on the Hub.
-    scored_on : dict
-        The section `dataset` of the results.
-
-    Raises
-    ------
-    SpecdataError
-        Also if the data set on the Hub does not hold the version that was scored on.
+    It is also refused if the Hub does not hold the version that was scored on, which `scored_on` names, the section
+    `dataset` of the results.
     """
     from huggingface_hub import HfFileSystem
 

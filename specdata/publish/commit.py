@@ -64,11 +64,6 @@ def commit(repository, uploads, message, owned) -> str:
     -------
     str
         The commit that holds all uploads; the last one there is, if nothing has changed.
-
-    Raises
-    ------
-    SpecdataError
-        If somebody else published meanwhile, or the Hub cannot be reached for longer.
     """
     import httpx2
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -107,9 +102,7 @@ def commit(repository, uploads, message, owned) -> str:
             ) from error
         time.sleep(wait)
     if missing:
-        raise SpecdataError(
-            f"{name}: commit {made[:7]} lacks {missing[0]}; look for a .gitignore in the repository, and remove it"
-        )
+        raise SpecdataError(f"{name}: commit {made[:7]} lacks {missing[0]}; remove the .gitignore of the repository")
     return made
 
 

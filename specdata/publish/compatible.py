@@ -12,7 +12,8 @@ VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # Settings of PEFT with which vLLM refuses an adapter or computes something else: vLLM scales all weights by
 # lora_alpha / r of the config, and knows tensors named lora_A and lora_B only.
 _UNSUPPORTED = {
-    "modules_to_save": "whole modules trained beside the low-rank ones", "use_dora": "DoRA", "lora_bias": "a bias",
+    "modules_to_save": "whole modules trained beside the low-rank ones", "use_dora": "DoRA", "bias": "a bias",
+    "lora_bias": "a bias",
     "rank_pattern": "a rank that differs by layer", "alpha_pattern": "an alpha that differs by layer",
     "layer_replication": "replicated layers", "trainable_token_indices": "trained tokens",
     "target_parameters": "parameters that are no modules", "use_qalora": "QALoRA",
@@ -27,10 +28,6 @@ _SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token", "add_bos_
 def check_lora(folder) -> int:
     """Check that PEFT and vLLM both load an adapter, from its config and the names and shapes of its tensors.
 
-    Parameters
-    ----------
-    folder : Path
-
     Returns
     -------
     int
@@ -39,22 +36,18 @@ def check_lora(folder) -> int:
     Raises
     ------
     SpecdataError
-        If one of them would refuse the adapter or compute something else with it.
+        If one of them would refuse the adapter in this folder or compute something else with it.
     """
     where = f"{folder}/adapter_config.json"
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         rank, _, modules = config["r"], config["lora_alpha"], config["target_modules"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise SpecdataError(
-            f"{where}: is missing or lacks r, lora_alpha or target_modules; run `specdata card` again"
-        ) from None
+        raise SpecdataError(f"{where}: is missing or not complete; run `specdata card` again") from None
     if config.get("peft_type") != "LORA":
         raise SpecdataError(f"{where}: is of type {config.get('peft_type')}, and vLLM loads LORA only")
-    if config.get("bias", "none") != "none":
-        raise SpecdataError(f"{where}: bias is {config['bias']!r}, which vLLM does not load; train with bias none")
     for key, meaning in _UNSUPPORTED.items():
-        if config.get(key):
+        if config.get(key) and config[key] != "none":
             raise SpecdataError(f"{where}: {key} is set, that is {meaning}, which vLLM does not load; train without it")
     if not isinstance(rank, int) or not 1 <= rank <= VLLM_RANKS[-1]:
         raise SpecdataError(f"{where}: rank {rank} is outside the range that vLLM takes, 1 to {VLLM_RANKS[-1]}")
@@ -72,9 +65,8 @@ def check_lora(folder) -> int:
         raise SpecdataError(f"{weights}: {single[0] if single else 'it'} lacks lora_A or lora_B; train again")
     trained = {module.rpartition(".")[2] for module in sides}
     if isinstance(modules, list) and trained != {module.rpartition(".")[2] for module in modules}:
-        raise SpecdataError(
-            f"{weights}: holds {', '.join(sorted(trained))}, but the config names {', '.join(sorted(modules))}"
-        )
+        names, stated = (", ".join(sorted(found)) for found in (trained, modules))
+        raise SpecdataError(f"{weights}: holds {names}, but the config names {stated}")
     return next(limit for limit in VLLM_RANKS if limit >= rank)
 
 
@@ -96,42 +88,28 @@ def tensor_shapes(path) -> dict:
 def same_tokenizer(folder, base_model) -> bool:
     """Whether the tokenizer in a folder makes the same tokens as that of a base model on the Hub.
 
-    Parameters
-    ----------
-    folder : Path
-    base_model : str
-
-    Returns
-    -------
-    bool
-        True also where the folder has no tokenizer; False where the two cannot be compared.
+    True also where the folder has no tokenizer; False where the two cannot be compared.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    def from_hub(name):
-        try:
-            return Path(hf_hub_download(base_model, name)).read_text(encoding="utf-8")
-        except EntryNotFoundError:
-            return None
-
-    def from_folder(name):
-        return (folder / name).read_text(encoding="utf-8") if (folder / name).is_file() else None
+    from huggingface_hub import snapshot_download
 
     if not (folder / "tokenizer_config.json").is_file():
         return not (folder / "tokenizer.json").is_file()
     with hub_errors(base_model):
-        theirs = _token_settings(from_hub)
-    return theirs is not None and theirs == _token_settings(from_folder)
+        theirs = _token_settings(Path(snapshot_download(base_model, allow_patterns=["tokenizer*.json", "*.jinja"])))
+    return theirs is not None and theirs == _token_settings(folder)
 
 
-def _token_settings(read):
+def _token_settings(folder):
     """Everything that decides about the tokens of a conversation; None if a file is missing or cannot be read."""
     try:
-        model, config = json.loads(read("tokenizer.json")), json.loads(read("tokenizer_config.json"))
-        template = read("chat_template.jinja") or config.get("chat_template")
+        model, config = (
+            json.loads((folder / name).read_text(encoding="utf-8"))
+            for name in ("tokenizer.json", "tokenizer_config.json")
+        )
+        template = folder / "chat_template.jinja"
+        chat = template.read_text(encoding="utf-8") if template.is_file() else config.get("chat_template")
         special = [config.get(key) for key in _SPECIAL_TOKENS]
         special = [item["content"] if isinstance(item, dict) else item for item in special]
-        return {key: value for key, value in model.items() if key not in _SET_BY_CALLERS}, template, special
-    except (ValueError, AttributeError, KeyError, TypeError):
+        return {key: value for key, value in model.items() if key not in _SET_BY_CALLERS}, chat, special
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return None

@@ -25,17 +25,12 @@ OWNED = {
 def dataset_files(folder, manifest) -> dict:
     """Files of a data set beside its card: paths by name in the repository.
 
-    Raises
-    ------
-    SpecdataError
-        If one is missing, is a link, or has a name that `specdata build` does not give.
+    One that is missing, is a link, or has a name that `specdata build` does not give is an error.
     """
     shard, figure = r"[\w.-]+/(train|validation|test)-\d{5}-of-\d{5}\.parquet", r"figures/\w+\.png"
     for name in (*manifest["files"], *manifest["figures"]):
         if not re.fullmatch(f"{shard}|{figure}", name):
-            raise SpecdataError(
-                f"{folder}: its manifest names {name!r}, which is no file of a data set; build it again"
-            )
+            raise SpecdataError(f"{folder}: its manifest names {name!r}, no file of a data set; build it again")
     names = (MANIFEST, "rejected.csv", *manifest["figures"], *manifest["files"])
     return {name: regular_file(folder, name) for name in names}
 
@@ -46,7 +41,7 @@ def adapter_files(folder, results, repo, names) -> dict:
     Parameters
     ----------
     folder : Path
-        See `specdata.publish.adapter_card.write_adapter`.
+        See `specdata.publish.adapter_card.write_adapter`. A file that is missing or is a link is an error.
     results : dict
         Its evaluation.
     repo : str
@@ -54,11 +49,6 @@ def adapter_files(folder, results, repo, names) -> dict:
     names : dict of str to str
         Names on the Hub of its `dataset`, `base_model` and `tokenizer`, which replace local names everywhere. The
         tokenizer goes along if it is named `repo`.
-
-    Raises
-    ------
-    SpecdataError
-        If a file is missing or is a link.
     """
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = names["base_model"]

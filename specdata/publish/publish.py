@@ -5,11 +5,12 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from specdata.cards import licence
 from specdata.dataset.card import dataset_card
 from specdata.dataset.manifest import MANIFEST, read_manifest
 from specdata.errors import SpecdataError
 from specdata.hub import check_access, check_hub_name, check_write, hub_errors
-from specdata.publish.adapter_card import adapter_card, licence
+from specdata.publish.adapter_card import adapter_card
 from specdata.publish.checks import check_adapter, check_dataset, check_not_trained_on
 from specdata.publish.commit import Repository, add_to_collection, commit, outdated, read_repository
 from specdata.publish.compatible import check_lora, same_tokenizer
@@ -50,18 +51,9 @@ def publish_dataset(folder, repo, *, dry_run=False, **options) -> Publication:
     dry_run : bool
         Check, scan and list everything, and send nothing.
     **options
-        tag : str
-            A further name of this version.
-        private : bool
-            Make a private repository.
-        message : str
-            Of the commit.
-        collection : str
-            Title of a collection that it is put into; see `specdata.publish.commit.add_to_collection`.
-        allow : sequence of str
-            See `specdata.publish.scan.scan`.
-        show : callable
-            Called with the `Publication` before anything is sent.
+        `tag`, a further name of this version; `private`, whether a new repository is; `message` of the commit;
+        `collection` as for `specdata.publish.commit.add_to_collection`; `allow` as for `specdata.publish.scan.scan`;
+        `show`, called with the `Publication` before anything is sent.
 
     Raises
     ------
@@ -159,18 +151,12 @@ def _send(
     others = [path for path in there.files if path not in (".gitattributes", CARD) and not path.startswith("LICENSE")]
     if others and _MARKERS[kind] not in there.files:
         raise SpecdataError(
-            f"{repo}: holds {min(others)} and no {_MARKERS[kind]}, so it was not published by specdata; choose another "
-            "--repo"
+            f"{repo}: was not published by specdata, for it holds {min(others)} and no {_MARKERS[kind]}; choose another"
         )
     if there.tags.get(tag, there.head) != there.head:
-        raise SpecdataError(
-            f"{repo}: the tag {tag} names an earlier commit, {there.tags[tag][:7]}, and a tag is never moved; choose "
-            "another --tag"
-        )
+        raise SpecdataError(f"{repo}: the tag {tag} names an earlier commit and is never moved; choose another --tag")
     if private and there.head is not None and not there.private:
-        raise SpecdataError(
-            f"{repo}: is public already; make it private on its page on the Hub, or leave out --private"
-        )
+        raise SpecdataError(f"{repo}: is public already; make it private on the Hub, or leave out --private")
     removed = outdated(there.files, planned.uploads, OWNED[kind])
     tags = [*planned.tags, *([tag] if tag else [])]
     planned = replace(planned, present=there.files, removed=removed, tags=tags)

@@ -1,7 +1,8 @@
 """Secrets, local paths and files of a wrong kind in what is about to be published, looked for in the real content."""
 
-import functools
+import contextlib
 import getpass
+import io
 import itertools
 import json
 import re
@@ -35,14 +36,12 @@ PATHS = {
 # Login names that are common words, or belong to nobody in particular.
 _GENERIC = {"root", "user", "users", "admin", "ubuntu", "runner", "jovyan", "galaxy", "guest", "test", "paper", "data"}
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt")  # which hold pieces of paths
-_PNG_TEXT, _PNG_IMAGE = (b"tEXt", b"iTXt"), (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"pHYs", b"tRNS", b"gAMA", b"sRGB")
 
 
 def scan(uploads, *, owner="", allow=()) -> None:
     """Refuse secrets, absolute paths, the name of the user who publishes, and files that are not what their names say.
 
-    Text is read line by line; of Parquet files every string is read, also those inside lists; of weights the header, of
-    pictures the text in them.
+    Text is read whole, of Parquet files every string, of weights the header, of pictures the text in them.
 
     Parameters
     ----------
@@ -52,11 +51,6 @@ def scan(uploads, *, owner="", allow=()) -> None:
         Owner of the repository, whose name may stand in the files.
     allow : iterable of str
         Texts that look like secrets or local paths and are none.
-
-    Raises
-    ------
-    SpecdataError
-        For the first one that is found; it says the file, the place and what was found.
     """
     rules = SECRETS | PATHS | _personal(owner)
     for path, content in tqdm(uploads.items(), desc="scan", unit=" files", leave=False):
@@ -72,27 +66,20 @@ def scan(uploads, *, owner="", allow=()) -> None:
 
 def _personal(owner):
     """The home folder and the login name of the user who publishes, as patterns."""
-    rules = {"the path of your home folder": rf"({re.escape(str(Path.home()))}/[^\s\"'<>|,;)\]`]*)"}
-    if str(Path.home()) == "/":
-        rules = {}
-    try:
+    home, rules = str(Path.home()), {}
+    if home != "/":
+        rules["the path of your home folder"] = rf"({re.escape(home)}/[^\s\"'<>|,;)\]`]*)"
+    with contextlib.suppress(OSError, KeyError):  # a container without an account
         user = getpass.getuser()
-    except (OSError, KeyError):  # a container without an account
-        return rules
-    if len(user) >= 4 and user.lower() not in _GENERIC | {owner.lower()}:
-        rules["your login name"] = rf"(?:^|[^\w])({re.escape(user)})(?:$|[^\w])"
+        if len(user) >= 4 and user.lower() not in _GENERIC | {owner.lower()}:
+            rules["your login name"] = rf"(?:^|[^\w])({re.escape(user)})(?:$|[^\w])"
     return rules
-
-
-@functools.cache
-def _compiled(pattern):
-    return re.compile(pattern, re.MULTILINE)
 
 
 def _finds(text, rules):
     """Yield the line, the rule and the part of a text that each rule finds."""
     for what, pattern in rules.items():
-        for match in _compiled(pattern).finditer(text):
+        for match in re.finditer(pattern, text, re.MULTILINE):
             start = match.start(1) if match.re.groups else match.start()
             yield f"line {text.count(chr(10), 0, start) + 1}", what, match[1] if match.re.groups else match[0]
 
@@ -103,7 +90,7 @@ def _text_finds(path, content, rules):
     elif not isinstance(content, bytes):
         content = content.read_bytes()
     try:
-        text = (_png_text(content) if path.endswith(".png") else content).decode("utf-8")
+        text = _png_text(content) if path.endswith(".png") else content.decode("utf-8")
         if path.endswith((".json", ".safetensors")):
             json.loads(text)
     except (ValueError, OverflowError) as error:
@@ -115,19 +102,18 @@ def _text_finds(path, content, rules):
 
 def _png_text(content):
     """The text in a PNG file, a line for each piece; a file with anything but a picture and text is an error."""
-    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise ValueError("no PNG")
-    found, at, kind = [], 8, b""
-    while at < len(content):
-        size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
-        if kind in _PNG_TEXT:
-            found.append(content[at + 8 : at + 8 + size].replace(b"\0", b" "))
-        elif kind not in _PNG_IMAGE:
-            raise ValueError(f"a PNG with a part {kind!r}, which is no picture and no plain text")
-        at += 12 + size
-    if kind != b"IEND" or at != len(content):
-        raise ValueError("a PNG that is cut, or that something follows")
-    return b"\n".join(found).decode("latin-1").encode()
+    from PIL import Image
+
+    if not content.startswith(b"\x89PNG\r\n\x1a\n") or not content.endswith(b"IEND\xaeB`\x82"):
+        raise ValueError("not a PNG, or one that is cut or that something follows")
+    try:
+        image = Image.open(io.BytesIO(content), formats=["PNG"])
+        image.load()
+    except (OSError, SyntaxError):
+        raise ValueError("a PNG that cannot be read") from None
+    if image.private_chunks:
+        raise ValueError("a PNG with something beside a picture and text")
+    return "\n".join(str(value) for value in [*image.info.values(), *image.getexif().values()])
 
 
 def _parquet_finds(path, content, rules):

@@ -30,8 +30,8 @@ lora_dropout: 0.0
 lora_target_modules: [q_proj]
 datasets:
   - path: some/where/mock-tiny
-    name: chat
-  - {name: paper, path: mock-tiny}
+    name: paper
+  - {name: chat, path: mock-tiny}
   - path: replay
 """
 
@@ -181,14 +181,14 @@ def config(**keys):
         (results(lambda r: r["dataset"].update(config="packed")), "the adapter was trained on 'chat' and 'paper'"),
         (results(lambda r: r["metrics"]["mae"].update(value=0.001)), "says mae = 0.001, and its predictions give 0."),
         (results(lambda r: r["dataset"].update(revision="0" * 64)), "does not hold the revision 000000000000 that the"),
-        (without_answers, r"the evaluation failed, for none of 24 answers parses; train and evaluate again"),
-        (lambda a: predictions(a, lambda t: t.slice(1)), "the evaluation failed, with 23 answers of 24 rows"),
+        (without_answers, r"none of its 24 rows has an answer; train and evaluate again"),
+        (lambda a: predictions(a, lambda t: t.slice(1)), "holds predictions of 23 of 24 rows; evaluate again"),
         (lambda a: (a / "predictions.parquet").write_bytes(b"x"), "predictions.parquet: cannot be read"),
         (trained_on, r"24 objects that the adapter was scored on, such as .*, are in the training split of org"),
         (other_weights, "its results are those of other weights; evaluate this adapter"),
-        (lambda a: (a / "adapter_config.json").unlink(), "is missing or lacks r, lora_alpha or target_modules"),
+        (lambda a: (a / "adapter_config.json").unlink(), "adapter_config.json: is missing or not complete"),
         (config(base_model_name_or_path="llama"), "base model 'llama' is not a name of the Hub: give --base-model ORG"),
-        (lambda a: (a / "redshift.png").write_bytes(b"PK"), r"redshift.png: is not what its name says \(no PNG\)"),
+        (lambda a: (a / "redshift.png").write_bytes(b"PK"), r"redshift.png: is not what its name says \(not a PNG"),
     ],
 )  # fmt: skip
 def test_an_adapter_that_does_not_agree_with_itself_is_refused(alice, mock_data, adapter, spoil, sentence):
@@ -234,7 +234,7 @@ FIRST = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     [
         (config(modules_to_save=["lm_head"]), "modules_to_save is set, that is whole modules trained beside the low"),
         (config(use_dora=True), "use_dora is set, that is DoRA, which vLLM does not load; train without it"),
-        (config(bias="all"), "bias is 'all', which vLLM does not load; train with bias none"),
+        (config(bias="all"), "bias is set, that is a bias, which vLLM does not load; train without it"),
         (config(rank_pattern={"q_proj": 4}), "rank_pattern is set, that is a rank that differs by layer"),
         (config(peft_type="IA3"), "is of type IA3, and vLLM loads LORA only"),
         (config(r=1024), "rank 1024 is outside the range that vLLM takes, 1 to 512"),

@@ -63,7 +63,7 @@ def test_the_same_again_makes_no_commit_and_a_change_is_one_file(alice, data):
     assert repo.tags == {first.tags[0]: first.commit, "v1.0": first.commit, "v1.1": third.commit}
     before, after = (repo.resolve(commit).files for commit in (first.commit, third.commit))
     assert {path for path in after if after[path] != before.get(path)} == {"rejected.csv"}
-    with pytest.raises(SpecdataError, match=r"the tag v1.0 names an earlier commit, \w{7}, and a tag is never moved"):
+    with pytest.raises(SpecdataError, match=r"the tag v1.0 names an earlier commit and is never moved"):
         publish_dataset(data, "org/mock-again", tag="v1.0")
     assert repo.branches["main"] == third.commit
 
@@ -126,13 +126,11 @@ def test_a_collection_ties_it_to_the_paper(alice, data):
 
 
 def test_row_groups_and_page_index_suit_the_viewer(mock_data):
-    from specdata.publish.checks import VIEWER_LIMIT
-
     for path in mock_data.glob("*/*.parquet"):
         metadata = pq.read_metadata(path)
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
-            assert group.total_byte_size < VIEWER_LIMIT
+            assert group.total_byte_size < 300_000_000  # of those the viewer reads
             assert all(group.column(i).has_offset_index for i in range(group.num_columns))
 
 
@@ -173,7 +171,7 @@ def link_a_figure_to_a_secret(data):
         (lambda d: change_manifest(d, lambda m: m["counts"].pop("read")), "card dataset.md: .*; a card with a missing"),
         (lambda d: change_manifest(d, lambda m: m["recipe"].update(title=None)), "a card with a missing value is not"),
         (leak_training_rows, "1 objects of paper/test, such as .*, are in the training split too"),
-        (name_a_secret_as_a_file, "its manifest names '../key.parquet', which is no file of a data set"),
+        (name_a_secret_as_a_file, "its manifest names '../key.parquet', no file of a data set"),
         (link_a_figure_to_a_secret, "figures/redshifts.png is missing, or is a link to another file"),
     ],
 )  # fmt: skip
@@ -190,7 +188,7 @@ def test_a_data_set_that_does_not_agree_with_itself_is_refused(alice, data, spoi
     [
         ("org/sdss-spectra", {}, "org/sdss-spectra: 60 of the rows are mocks, which must not pass as SDSS data"),
         ("org/mock-model", {}, "org/mock-model: is a model on the Hub, not a dataset; choose another --repo"),
-        ("org/mock-images", {}, "holds images.zip and no manifest.json, so it was not published by specdata"),
+        ("org/mock-images", {}, "was not published by specdata, for it holds images.zip and no manifest"),
         ("mock-tiny", {}, "repository 'mock-tiny' is not a name of the Hub: give --repo ORG/NAME"),
         ("org/mock-tiny", {"tag": "a b"}, "--tag a b: cannot be the name of a tag; write one such as v1.0"),
         ("org/mock-tiny", {"tag": "main"}, "--tag main: cannot be the name of a tag"),

@@ -93,7 +93,7 @@ def test_the_text_in_a_picture_is_searched_and_its_pixels_are_not(tmp_path):
     scan({"figure.png": path})
     content = path.read_bytes()
     for spoiled in (b"-----BEGIN", content[:-20], content + b"-----BEGIN", content.replace(b"pHYs", b"zTXt")):
-        with pytest.raises(SpecdataError, match=r"figure.png: is not what its name says \((a|no) .*PNG"):
+        with pytest.raises(SpecdataError, match=r"figure.png: is not what its name says \(.*PNG"):
             scan({"figure.png": spoiled})
     imsave(path, np.zeros((2, 2, 3)), metadata={"Source": "/home/jane/plot.py"})
     with pytest.raises(SpecdataError, match=r"figure.png, line \d: holds a local path, /home/jane/plot.py"):
