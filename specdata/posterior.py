@@ -284,44 +284,25 @@ def _float32_logits(model):
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A level of the tree of answers; its nodes are numbered.
+    """A level of the tree of answers, whose nodes are numbered; all are arrays of int."""
 
-    Attributes
-    ----------
-    token : ndarray, shape (nodes,)
-        That leads to each node.
-    parent : ndarray, shape (nodes,)
-        Node of the level above.
-    answer : ndarray, shape (nodes,)
-        Number of the answer that ends there, or -1 where digits follow.
-    children : ndarray, shape (nodes of the level above, n)
-        Nodes that follow on each; -1 where there are fewer.
-    through : ndarray, shape (answers,)
-        Node that each answer passes, or -1 where it ended above.
-    """
-
-    token: np.ndarray
-    parent: np.ndarray
-    answer: np.ndarray
-    children: np.ndarray
-    through: np.ndarray
+    token: np.ndarray  # that leads to each node
+    parent: np.ndarray  # of each node, a node of the level above
+    answer: np.ndarray  # number of the answer that ends at each node, or -1 where digits follow
+    children: np.ndarray  # of each node of the level above, nodes of this one; -1 where there are fewer
+    through: np.ndarray  # node that each answer passes, or -1 where it ended above
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """The tokens of all answers: `start`, which they share, and the levels of a tree of the others.
+    """The tokens of all answers: those that they share, and a tree of the others."""
 
-    The `first` answer is that of redshift 0. Larger redshifts than the tree's part from it at its token number `fork`,
-    where the tokens `beyond` take the place of those that begin an answer. `columns` is how many branches of a prompt
-    stay in the cache.
-    """
-
-    start: list
-    first: list
-    levels: list
-    fork: int
-    beyond: list
-    columns: int
+    start: list  # what they share at the beginning
+    first: list  # the answer of redshift 0, whole
+    levels: list  # of the tree
+    fork: int  # where larger redshifts part from the first answer
+    beyond: list  # the tokens there that begin a larger redshift, and no answer
+    columns: int  # branches of a prompt that stay in the cache
 
 
 @functools.lru_cache(maxsize=8)
@@ -411,9 +392,8 @@ def _read_batch(model, prompts, answers, tail):
         held += left_out.sum(axis=1)
         through = levels[depth].through
         passing = through >= 0
-        p[:, passing] += (left_out / np.bincount(through[passing], minlength=left_out.shape[1]).clip(1))[
-            :, through[passing]
-        ]
+        evenly = left_out / np.bincount(through[passing], minlength=left_out.shape[1]).clip(1)
+        p[:, passing] += evenly[:, through[passing]]
     total = p.sum(axis=1)
     begun = np.exp(log_start[:, : answers.fork].sum(axis=1))
     beyond = begun * np.exp(log_p[:, answers.fork, answers.beyond]).sum(axis=1)
@@ -435,20 +415,9 @@ def _read_batch(model, prompts, answers, tail):
 class _Walk:
     """A model over several prompts, and then over branches that see their prompt and their own tokens, and no others.
 
-    Prompts that are shorter than the longest are filled up at their end, which nothing sees.
-
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel
-    ids : list of list of int
-        Prompts, each with the forced beginning of the answer.
-    forced : int
-        Tokens of the latter.
-
-    Attributes
-    ----------
-    logits : torch.Tensor, shape (prompts, forced + 1, tokens), float32
-        Of each forced token and of what follows the last one.
+    `ids` are prompts that end in `forced` tokens of an answer; those that are shorter than the longest are filled up at
+    their end, which nothing sees. `logits`, of shape (prompts, forced + 1, tokens), are those of each forced token and
+    of what follows the last one.
     """
 
     def __init__(self, model, ids, forced):
@@ -466,19 +435,9 @@ class _Walk:
         self.logits = output.logits[torch.arange(len(ids), device=self._device)[:, None], places].float()
 
     def step(self, level, below, follow, log_mass):
-        """Follow branches to the next level.
+        """Log-probabilities of the nodes `below` a level from those of its own, where the array of bool says `follow`.
 
-        Parameters
-        ----------
-        level, below : Level
-        follow : ndarray, shape (prompts, nodes of the level), bool
-        log_mass : ndarray, shape (prompts, nodes of the level)
-            Logarithm of the probability of each.
-
-        Returns
-        -------
-        ndarray, shape (prompts, nodes of the level below)
-            The same of those; -inf where a branch was not followed.
+        All are of shape (prompts, nodes); what was not followed is -inf.
         """
         import torch
 

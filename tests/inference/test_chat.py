@@ -1,6 +1,7 @@
 """`specdata chat` and `specdata predict` as a user runs them: real files, an adapter, a pipe or a terminal."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from spec_lite import write_spec_lite
 from test_results import example_results
 
 from specdata import prompts
+from specdata.cli import main
 from specdata.inference.chat import Session
 from specdata.inference.reader import Reader, encode_spectrum
 from specdata.inference.trained import load_encoding
@@ -43,19 +45,27 @@ def files(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
-def run(*arguments, cwd, stdin=""):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [SPECDATA, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, text=True, check=False)
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run a command of specdata in the folder of the test; its exit code and what it printed to stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["specdata", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
 
 
-def test_a_conversation_from_a_pipe(finished, files, tmp_path):
-    done = run(
+def test_a_conversation_from_a_pipe(run, finished, files, tmp_path):
+    code, out, err = run(
         "chat", "--adapter", finished, "--spectrum", files[0], "--max-new-tokens", 8, "--save", "talk.json",
-        "--figure", "p.png", cwd=tmp_path, stdin="What type of galaxy is it?\n\nWhere is H-alpha?\n/exit\nNot this\n",
+        "--figure", "p.png", stdin="What type of galaxy is it?\n\nWhere is H-alpha?\n/exit\nNot this\n",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    out = done.stdout
+    assert code == 0, err
     assert "assistant  Redshift: [0.2468]" in out
     assert "z = 0.24" in out
     assert ", the median of p(z), with 68 % from 0.24" in out
@@ -64,7 +74,7 @@ def test_a_conversation_from_a_pipe(finished, files, tmp_path):
     assert "user       Where is H-alpha?\nassistant  " in out
     assert "Not this" not in out
     assert "mock, 9" in out
-    assert "warning: the base model has revision" in done.stderr
+    assert "warning: the base model has revision" in err
     talk = json.loads((tmp_path / "talk.json").read_text())
     assert [m["role"] for m in talk["messages"]] == ["user", "assistant"] * 3
     assert talk["messages"][0]["content"].startswith(prompts.INSTRUCTION)
@@ -174,19 +184,14 @@ def test_a_file_is_written_as_the_build_does(tmp_path):
     assert seen > 20
 
 
-def test_predict_makes_a_table_and_leaves_out_what_it_cannot_read(
-    finished, files, spec_files, tmp_path, monkeypatch
-):  # fmt: skip
-    from specdata.cli import main
-
+def test_predict_makes_a_table_and_leaves_out_what_it_cannot_read(run, finished, files, spec_files, tmp_path):
     (tmp_path / "no.fits").write_text("nothing")
-    done = run(
-        "predict", files[0], spec_files["star"], "no.fits", "--adapter", finished, "--output", "out.csv", cwd=tmp_path
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "1 of 3 spectra were left out: no.fits: " in done.stderr
-    assert "predict: 100%" in done.stderr
-    assert "the pipeline's class is STAR, and the model has seen galaxies only" in done.stdout
+    spectra = (files[0], spec_files["star"], "no.fits")
+    code, out, err = run("predict", *spectra, "--adapter", finished, "--output", "out.csv")
+    assert code == 2
+    assert "1 of 3 spectra were left out: no.fits: " in err
+    assert "predict: 100%" in err
+    assert "the pipeline's class is STAR, and the model has seen galaxies only" in out
     with (tmp_path / "out.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["file"] for row in rows] == [files[0].name, spec_files["star"].name]
@@ -195,12 +200,8 @@ def test_predict_makes_a_table_and_leaves_out_what_it_cannot_read(
         assert float(row["estimate"]) == pytest.approx(0.2468, abs=0.01)
         ends = [float(row[f"interval_{n}"]) for n in ("95_low", "68_low", "68_high", "95_high")]
         assert ends == sorted(ends)
-        assert row["file"] in done.stdout
-    monkeypatch.setattr(sys, "argv", ["specdata", "predict", "--adapter", str(finished), "--spectrum", str(files[0]),
-                                      "--output", str(tmp_path / "out.json")])  # fmt: skip
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 0
+        assert row["file"] in out
+    assert run("predict", "--adapter", finished, "--spectrum", files[0], "--output", "out.json")[0] == 0
     (found,) = json.loads((tmp_path / "out.json").read_text())
     assert found["median"] == pytest.approx(float(rows[0]["median"]), abs=1e-3)
 
@@ -241,20 +242,14 @@ DATASET = [*FILE, *ADAPTER, "--dataset", "{data}"]
         ([*FILE, *FINISHED, "--question", "x", "--max-new-tokens", "9999"], "which leaves no room for 9999 more"),
     ],
 )
-def test_bad_input_is_one_sentence(arguments, sentence, request, spec_files, tmp_path, monkeypatch, capsys):
-    from specdata.cli import main
-
+def test_bad_input_is_one_sentence(run, arguments, sentence, request, spec_files, tmp_path):
     fixtures = {"finished": "finished", "adapter": "taught_adapter", "data": "mock_data", "wide": "wide"}
     used = {key: request.getfixturevalue(name) for key, name in fixtures.items()}
     used |= {"file": request.getfixturevalue("files")[0], "short": spec_files["galaxy"]}
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "no.fits").write_text("nothing")
-    filled = [text.format(**used) for text in ["specdata", "chat", "--save", "t.json", *arguments]]
-    monkeypatch.setattr(sys, "argv", filled)
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 2
-    assert sentence.format(**used) in capsys.readouterr().err
+    code, _, err = run("chat", "--save", "t.json", *(text.format(**used) for text in arguments))
+    assert code == 2
+    assert sentence.format(**used) in err
     assert [path.name for path in tmp_path.iterdir()] == ["no.fits"]
 
 
