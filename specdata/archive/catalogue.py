@@ -39,7 +39,7 @@ PRIME = 2_147_483_579
 MULTIPLIERS = {"plate": 1_481_765_933, "mjd": 1_085_377_743, "fiberid": 1_812_433_253}
 
 
-def seed_term(seed):
+def _seed_term(seed):
     """What a seed adds to the sum that `shuffle` takes the cube of."""
     return int.from_bytes(hashlib.sha256(f"shuffle:{seed}".encode()).digest()[:8]) % PRIME
 
@@ -48,8 +48,14 @@ def shuffle(plate, mjd, fiberid, seed):
     """Number observations so that ascending order is a reproducible random order; int64 array of shape (n,)."""
     columns = {"plate": plate, "mjd": mjd, "fiberid": fiberid}
     total = sum(np.asarray(columns[name], dtype=np.int64) * factor for name, factor in MULTIPLIERS.items())
-    x = (total + seed_term(seed)) % PRIME
+    x = (total + _seed_term(seed)) % PRIME
     return x * x % PRIME * x % PRIME
+
+
+def shuffle_sql(seed):
+    """Write `shuffle` in SQL: an expression of the columns of a table `s`, and one of that expression, called `x`."""
+    total = " + ".join(f"CAST(s.{name} AS bigint) * {factor}" for name, factor in MULTIPLIERS.items())
+    return f"({total} + {_seed_term(seed)}) % {PRIME}", f"x * x % {PRIME} * x % {PRIME}"
 
 
 def redshift_steps(size, redshift_bins, z_min, z_max) -> list[tuple[float, float, int]]:
@@ -165,16 +171,7 @@ def _value(name, value):
 
 
 def write_catalogue(table, path, *, about=None):
-    """Write a catalogue as Parquet, each column with its unit and meaning; it appears whole or not at all.
-
-    Parameters
-    ----------
-    table : pyarrow.Table
-        Columns of `COLUMNS`.
-    path : path-like
-    about : bytes, optional
-        Where the rows come from, as JSON; the key ``specdata`` of the file's metadata.
-    """
+    """Write a table of `COLUMNS` as Parquet, with units and meanings, and with `about`, JSON of where it comes from."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -43,7 +43,7 @@ def check_address(url, example) -> str:
 
 
 def open_client(connections, stall):
-    """`httpx2.Client` with at most so many connections, which gives up after `stall` seconds without a byte."""
+    """Make a `httpx2.Client` of so many connections, which gives up after `stall` seconds without a byte."""
     import httpx2
 
     return httpx2.Client(

@@ -1,5 +1,6 @@
 """From a recipe to spectra in the cache: the same number from each redshift bin, and a list of what is missing."""
 
+import contextlib
 import importlib.util
 from itertools import islice
 from pathlib import Path
@@ -16,9 +17,11 @@ from specdata.files import new_file, remove_leftovers
 from specdata.spectra.specfile import check_whole, read_spectrum
 
 
-def _check_astroquery(source):
-    """Refuse an `SdssSource` without a catalogue where astroquery, which finds the one of a recipe, is missing."""
-    if not Path(source.catalogue).exists() and importlib.util.find_spec("astroquery") is None:
+def check_astroquery(source) -> None:
+    """Refuse a source that needs astroquery, which is one of kind sdss without a catalogue, where that is missing."""
+    if source.kind != "sdss" or Path(source.catalogue).exists():
+        return
+    if importlib.util.find_spec("astroquery") is None:
         raise SpecdataError(
             f"{source.catalogue}: is not there, and astroquery, which selects a catalogue on SkyServer, is not "
             "installed; pip install 'specdata[sdss]'"
@@ -46,7 +49,6 @@ def fetch_recipe(recipe, accept, *, progress=True) -> tuple[list, list, dict]:
         redshift bin, and the spectra that could not be downloaded.
     """
     source = recipe.source
-    _check_astroquery(recipe.source)
     catalogue = select(
         source.catalogue, bin_queries(recipe.cuts, recipe.sample), data_release=source.data_release,
         url=source.skyserver_url, progress=progress,
@@ -93,8 +95,6 @@ def fetch(catalogue, cache, *, data_release=16, sample, cuts, on_missing="replac
         From `read_catalogue` or `select`.
     cache : path-like
         Folder with the layout of the SAS. A file that is there and is the right spectrum is not downloaded.
-    data_release : int
-        8 to 17.
     sample, cuts : object
         Have the attributes `size`, `redshift_bins` and `seed`, or `z_min` and `z_max`, as the sections of a recipe.
     on_missing : {"replace", "stop"}
@@ -104,12 +104,8 @@ def fetch(catalogue, cache, *, data_release=16, sample, cuts, on_missing="replac
         Called with each `Spectrum`; returns None, or (cut, reason) for one that is rejected.
     failed : path-like, optional
         CSV file with the rows of `Fetched.missing`. It is removed when there are none.
-    url : str
-        Root of the archive.
-    connections : int
-        How many files are downloaded at the same time.
-    progress : bool
-        Show a progress bar on standard error.
+    url, connections
+        Root of the archive, and how many files to download at the same time.
 
     Raises
     ------
@@ -123,8 +119,9 @@ def fetch(catalogue, cache, *, data_release=16, sample, cuts, on_missing="replac
     url = check_address(url, SAS_URL)
     galaxies = catalogue.select(REQUIRED).to_pylist()
     places = [lite_path(data_release, *(galaxy[key] for key in REQUIRED[:4])) for galaxy in galaxies]
+    urls, paths = [f"{url}/{place}" for place in places], [Path(cache, place) for place in places]
     bins = _bins(catalogue, sample, cuts)
-    good, rejected, lost, missing = {}, {}, {}, []  # row -> Path, Path, reason; the rows of `lost` in full
+    good, rejected, lost, missing = set(), set(), {}, []  # rows; row -> reason; the rows of `lost` in full
     wanted = sum(min(asked, len(members)) for *_, asked, members in bins)
     bar = tqdm(total=wanted, unit=" files", desc="fetch", disable=not progress)
 
@@ -139,25 +136,22 @@ def fetch(catalogue, cache, *, data_release=16, sample, cuts, on_missing="replac
         if spectrum.name != name:
             raise Failed(f"this is the spectrum {spectrum.name}, not {name}")
         if accept and accept(spectrum):
-            rejected[row] = Path(cache, places[row])
+            rejected.add(row)
         else:
-            good[row] = Path(cache, places[row])
+            good.add(row)
             bar.update()
 
     with bar:
-        while todo := _next_rows(bins, good, {**rejected, **lost}):
-            for folder in {Path(cache, places[row]).parent for row in todo}:
+        while todo := _next_rows(bins, good, rejected.union(lost)):
+            for folder in {paths[row].parent for row in todo}:
                 remove_leftovers(folder)
-            files = {row: (f"{url}/{places[row]}", Path(cache, places[row])) for row in todo}
             for row in todo:
-                try:
-                    if files[row][1].is_file():
-                        look(row, files[row][1])
-                        del files[row]
-                except Failed:  # damaged, or another spectrum; the right one takes its place
-                    pass
+                with contextlib.suppress(Failed):  # damaged, or another spectrum: the right one takes its place
+                    if paths[row].is_file():
+                        look(row, paths[row])
+            files = {row: (urls[row], paths[row]) for row in todo if row not in good and row not in rejected}
             lost |= download(files, look, connections=connections, had=len(good) + len(rejected))
-            missing = [{**galaxies[row], "reason": lost[row], "url": f"{url}/{places[row]}"} for row in sorted(lost)]
+            missing = [{**galaxies[row], "reason": lost[row], "url": urls[row]} for row in sorted(lost)]
             if failed and missing:
                 with new_file(failed) as partial:
                     write_csv(pa.Table.from_pylist(missing), partial)
@@ -178,7 +172,7 @@ def fetch(catalogue, cache, *, data_release=16, sample, cuts, on_missing="replac
         counts = {"asked": asked, "available": len(members), "taken": len(taken)}
         counts |= {"missing": sum(i in lost for i in members), "rejected": sum(i in rejected for i in members)}
         table.append({"z_min": low, "z_max": high, **counts})
-    return Fetched(rows, dict(sorted({**good, **rejected}.items())), missing, table)
+    return Fetched(rows, {row: paths[row] for row in sorted(good | rejected)}, missing, table)
 
 
 def _bins(catalogue, sample, cuts):

@@ -16,7 +16,7 @@ _SDSS_RUNS = {"26", "103", "104"}  # SDSS-I/II, SEGUE-2 and the rest of SDSS-I/I
 _RUN = re.compile(r"26|103|104|v\d{1,3}_\d{1,3}_\d{1,3}")
 
 
-def check_release(data_release):
+def check_release(data_release) -> None:
     """Refuse a release before DR8, which has other files, and from DR18 on, which names spectra in another way."""
     if not isinstance(data_release, int) or data_release not in RELEASES:
         raise SpecdataError(
@@ -25,29 +25,24 @@ def check_release(data_release):
         )
 
 
-def check_run2d(run2d):
+def check_run2d(run2d) -> str | None:
     """Say what is wrong with the version of a reduction, or return None."""
     if isinstance(run2d, str) and _RUN.fullmatch(run2d):
         return None
     return "give 26, 103 or 104 for SDSS-I/II and a version such as v5_13_0 for BOSS and eBOSS"
 
 
-def lite_path(data_release, plate, mjd, fiberid, run2d):
+def lite_path(data_release, plate, mjd, fiberid, run2d) -> str:
     """Path of a lite spectrum below the root of the SAS, and below that of a cache.
 
-    Parameters
-    ----------
-    data_release : int
-        8 to 17.
-    plate, mjd, fiberid : int
-    run2d : str
-        ``26``, ``103``, ``104``, or a version of the BOSS pipeline such as ``v5_13_0``.
+    For example ``dr16/sdss/spectro/redux/26/spectra/lite/0266/spec-0266-51602-0001.fits``. Spectra of BOSS, whose
+    `run2d` is a version such as ``v5_13_0``, are below ``boss`` up to DR12 and below ``eboss`` from DR13 on. Plates
+    from 10000 on have five digits.
 
-    Returns
-    -------
-    str
-        For example ``dr16/sdss/spectro/redux/26/spectra/lite/0266/spec-0266-51602-0001.fits``. BOSS runs lie below
-        ``boss`` up to DR12 and below ``eboss`` from DR13 on. Plates from 10000 on have five digits.
+    Raises
+    ------
+    SpecdataError
+        For another release than 8 to 17, or another `run2d` than 26, 103, 104 or a version.
     """
     check_release(data_release)
     if problem := check_run2d(run2d):
@@ -62,6 +57,6 @@ def lite_path(data_release, plate, mjd, fiberid, run2d):
     return f"dr{data_release}/{tree}/spectro/redux/{run2d}/spectra/lite/{plate:04d}/{name}"
 
 
-def cache_folder(cache=None):
+def cache_folder(cache=None) -> Path:
     """Folder of the cache: the one given, or `$SAS_BASE_DIR`, where SDSS software keeps its copy, or `sas`."""
     return Path(cache or os.environ.get("SAS_BASE_DIR") or "sas").expanduser()

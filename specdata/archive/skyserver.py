@@ -19,12 +19,10 @@ from typing import NamedTuple
 
 from specdata.archive.catalogue import (
     COLUMNS,
-    MULTIPLIERS,
-    PRIME,
     check_catalogue,
     read_catalogue,
     redshift_steps,
-    seed_term,
+    shuffle_sql,
     write_catalogue,
 )
 from specdata.archive.download import Failed, check_address, get, open_client
@@ -68,7 +66,7 @@ def bin_queries(cuts, sample) -> list[BinQuery]:
     SpecdataError
         If a bin needs more rows than the server gives.
     """
-    total = " + ".join(f"CAST(s.{name} AS bigint) * {factor}" for name, factor in MULTIPLIERS.items())
+    number, order = shuffle_sql(sample.seed)
     noqso = f"s.boss_target1 & {BOSS_GALAXY} > 0 AND s.class_noqso <> ''"
     # Without a magnitude limit a galaxy without photometry is one too.
     join = "LEFT JOIN" if cuts.dered_i_max is None else "JOIN"
@@ -78,8 +76,7 @@ def bin_queries(cuts, sample) -> list[BinQuery]:
         "(SELECT s.plate, s.mjd, s.fiberID AS fiberid, s.run2d, "
         f"CASE WHEN {noqso} THEN s.z_noqso ELSE s.z END AS z, s.specObjID AS specobjid, s.ra, s.dec, "
         f"CASE WHEN {noqso} THEN s.zWarning_noqso ELSE s.zWarning END AS zwarning, "
-        "s.subClass AS subclass, s.snMedian AS snmedian, p.dered_i, "
-        f"({total} + {seed_term(sample.seed)}) % {PRIME} AS x "
+        f"s.subClass AS subclass, s.snMedian AS snmedian, p.dered_i, {number} AS x "
         f"FROM SpecObj AS s {join} PhotoObj AS p ON p.objID = s.bestObjID "
         f"WHERE s.class = '{cuts.spectype}' AND s.sciencePrimary = 1{bright}) AS g"
     )
@@ -95,7 +92,7 @@ def bin_queries(cuts, sample) -> list[BinQuery]:
         sql = (
             f"SELECT TOP {rows} {', '.join(COLUMNS)}, COUNT(*) OVER () AS available FROM {galaxies} "
             f"WHERE z {above} {low:.10g} AND z < {high:.10g} AND zwarning {good} "
-            f"ORDER BY x * x % {PRIME} * x % {PRIME}, plate, mjd, fiberid"
+            f"ORDER BY {order}, plate, mjd, fiberid"
         )
         queries.append(BinQuery(low, high, asked, rows, sql))
     return queries
@@ -124,12 +121,8 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, progress=True):
     path : path-like
         The Parquet file to write, or the catalogue that is there.
     queries : list of BinQuery
-    data_release : int
-        8 to 17.
-    url : str
-        Root of the server.
-    progress : bool
-        Show a progress bar on standard error.
+    data_release, url
+        Which release to ask for, from 8 to 17, and the root of the server.
 
     Raises
     ------
@@ -148,22 +141,20 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, progress=True):
         raise SpecdataError(f"{path}: was selected by other cuts or from another release; move it away to select anew")
     url, parts = check_address(url, SKYSERVER_URL), path.with_name(path.name + ".partial")
     remove_leftovers(path.parent)
-    rows, about["available"] = [], []  # in each bin, how many galaxies the archive has
+    tables, about["available"] = [], []  # in each bin, how many galaxies the archive has
     with open_client(1, TIME_LIMIT) as client:
         for query in tqdm(queries, unit=" queries", desc="select", disable=not progress):
             digest = hashlib.sha256(f"{data_release} {query.sql}".encode()).hexdigest()[:16]
             part = parts / f"z{query.z_min:.4f}-{digest}.csv"
             try:
-                found = parse_answer(part.read_bytes(), query.rows)
+                table, available = parse_answer(part.read_bytes(), query.rows)
             except (OSError, Failed):  # not there, or damaged
-                found = _ask(client, query, data_release, url, part)
-            about["available"].append(int(found[0][-1]) if found else 0)
-            rows += found
-    if not rows:
+                table, available = _ask(client, query, data_release, url, part)
+            about["available"].append(available)
+            tables += [] if table is None else [table]
+    if not tables:
         raise SpecdataError(f"DR{data_release} has no galaxy between these limits; loosen the cuts of the recipe")
-    columns = dict(zip(COLUMNS, map(pa.array, zip(*rows, strict=True)), strict=False))
-    table = check_catalogue(f"{parts}, all files together", pa.table(columns))
-    write_catalogue(table, path, about=json.dumps(about, indent=1).encode())
+    write_catalogue(pa.concat_tables(tables), path, about=json.dumps(about, indent=1).encode())
     shutil.rmtree(parts, ignore_errors=True)
     return read_catalogue(path)
 
@@ -174,7 +165,7 @@ def selected_by(catalogue) -> dict:
 
 
 def _ask(client, query, data_release, url, part):
-    """Send one query, keep the answer as a file, and return its rows."""
+    """Send one query, keep the answer as a file, and return what `parse_answer` makes of it."""
     from astroquery.sdss import SDSS, conf
 
     # The address and its parameters are astroquery's. The request is ours, because astroquery takes an error page for
@@ -184,10 +175,10 @@ def _ask(client, query, data_release, url, part):
     params = SDSS.query_sql_async(query.sql, data_release=data_release, get_query_payload=True)
 
     def take(body):
-        rows = parse_answer(body, query.rows)
+        answer = parse_answer(body, query.rows)
         with new_file(part) as partial:
             partial.write_bytes(body)
-        return rows
+        return answer
 
     time.sleep(_PAUSE if url == SKYSERVER_URL else 0.0)
     try:
@@ -199,12 +190,14 @@ def _ask(client, query, data_release, url, part):
         ) from None
 
 
-def parse_answer(body, limit) -> list[list[str]]:
-    """Rows of an answer, each a list of text with the columns of `COLUMNS` and `available`.
+def parse_answer(body, limit):
+    """Read an answer: a table as `read_catalogue` gives it, None if it has no rows, and how many there are in all.
 
     An answer is CSV below the line ``#Table1``. Whatever else comes, also with status 200, raises `Failed`, and so does
     an answer with fewer rows than there are and were asked for.
     """
+    import pyarrow as pa
+
     text = body.decode("utf-8-sig", errors="replace")
     first, _, table = text.partition("\n")
     try:
@@ -221,11 +214,14 @@ def parse_answer(body, limit) -> list[list[str]]:
         raise Failed(f"it says {said!r}", final="per minute" not in said)
     if [name.strip().lower() for name in header] != _ANSWER or any(len(row) != len(_ANSWER) for row in rows):
         raise Failed(f"it sent other columns, or a table that ends within a row: {', '.join(header)[:200]!r}")
-    rows = [["" if cell.strip().lower() in {"null", "nan"} else cell.strip() for cell in row] for row in rows]
     available = rows[0][-1] if rows else "0"
     if not available.isdecimal() or len(rows) != min(limit, int(available[:18])):
         raise Failed(f"it sent {len(rows)} rows where there are {available[:18]!r} and {limit} were asked for")
-    return rows
+    columns = dict(zip(COLUMNS, map(pa.array, zip(*rows, strict=True)), strict=False))
+    try:
+        return check_catalogue("its answer", pa.table(columns)) if rows else None, int(available)
+    except SpecdataError as error:
+        raise Failed(str(error)) from None
 
 
 def _plain(text):

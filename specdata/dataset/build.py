@@ -7,6 +7,7 @@ import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from specdata.archive.fetch import check_astroquery
 from specdata.dataset import executors
 from specdata.dataset.manifest import MANIFEST, make_manifest
 from specdata.dataset.plan import make_plan
@@ -58,6 +59,7 @@ def build(recipe, output, *, overwrite=False, progress=True, work=None, shards=N
         If no spectrum passes the cuts, too few do for three splits, mocks would go out under the name of SDSS, a number
         of tokens has no room for a single bin, or a tokenizer that the recipe names cannot be loaded.
     """
+    check_astroquery(recipe.source)
     path = getattr(recipe.source, "path", None)
     if path and Path(path).resolve().is_relative_to(Path(output).resolve()):
         raise SpecdataError(f"{output}: holds the source {path}; choose another output")
