@@ -10,12 +10,9 @@ from specdata.archive.sas import cache_folder, lite_path
 from specdata.errors import SpecdataError
 
 OBSERVATIONS = [
-    (266, 51602, 1, "26"),
-    (2488, 54149, 640, "103"),
-    (2865, 54503, 7, "104"),
-    (3587, 55182, 148, "v5_7_0"),
+    (266, 51602, 1, "26"), (2488, 54149, 640, "103"), (2865, 54503, 7, "104"), (3587, 55182, 148, "v5_7_0"),
     (10000, 57346, 1000, "v5_13_0"),
-]
+]  # fmt: skip
 
 
 def official(data_release):
@@ -43,9 +40,8 @@ def official(data_release):
 @pytest.mark.parametrize("data_release", range(8, 18))
 def test_paths_are_the_official_ones(data_release):
     template, roots = official(data_release)
-    assert template.startswith("@spectrodir|/")
+    assert template.startswith("@spectrodir|/")  # what that means stands in sdss_access.path.Path.spectrodir
     for plate, mjd, fiberid, run2d in OBSERVATIONS:
-        # what `@spectrodir` means stands in sdss_access.path.Path.spectrodir
         root = roots.get("SPECTRO_REDUX" if run2d in ("26", "103", "104") else "BOSS_SPECTRO_REDUX")
         if root is None:
             with pytest.raises(SpecdataError, match="DR8 has no BOSS spectra"):
