@@ -4,10 +4,8 @@ Queries are really carried out, by SQLite on tables of SpecObj and PhotoObj. Fil
 made from one mock by writing other numbers into its table.
 """
 
-import csv
 import functools
 import hashlib
-import io
 import re
 import socket
 import sqlite3
@@ -24,10 +22,7 @@ from specdata.archive.sas import lite_path
 from specdata.spectra.mock.spectrum import mock_spectrum
 
 FAULTS = ("503", "429", "reset", "stall", "truncated", "wrong", "html", "trickle")  # another attempt may help
-ERROR_PAGE = (
-    "<html><head><title>Skyserver Error</title></head><body bgcolor=white>\n<h2>An error occured</h2>"
-    "<H3 BGCOLOR=pink><font color=red>{}<br></font></H3></BODY></HTML>\n"
-)
+ERROR_PAGE = "<html><head><title>Skyserver Error</title></head><h2>An error occured</h2><b>{}<br></b></html>\n"
 
 
 def make_sky(n, *, seed=0, plates=200):
@@ -55,15 +50,10 @@ def make_sky(n, *, seed=0, plates=200):
         row |= {"class": "STAR" if rng.random() < 0.1 else "GALAXY", "subClass": "", "snMedian": rng.uniform(5, 40)}
         row |= {"boss_target1": 2 if target else 0, "sciencePrimary": int(rng.random() > 0.05)}
         row |= {"dered_i": float(rng.choice([-9999.0, rng.uniform(14, 19)], p=[0.02, 0.98]))}
-        rows.append({"specobjid": specobjid(row), **row})
+        # The number that SDSS gives an observation, which needs 64 bits without a sign.
+        number = plate << 50 | fiberid + 1 << 38 | mjd - 50_000 << 24 | (1300 if boss else 26) << 10
+        rows.append({"specobjid": str(number), **row})
     return rows
-
-
-def specobjid(row):
-    """The number that SDSS gives an observation, which needs 64 bits without a sign."""
-    run = [int(part) for part in re.findall(r"\d+", row["run2d"])]
-    run = run[0] if len(run) == 1 else (run[0] - 5) * 10_000 + run[1] * 100 + run[2]
-    return str(row["plate"] << 50 | row["fiberid"] << 38 | (row["mjd"] - 50_000) << 24 | run << 10)
 
 
 def place(row, data_release=16):
@@ -121,8 +111,7 @@ class Archive:
             names = list(rows[0])
             self.database.execute(f"CREATE TABLE SpecObj ({', '.join(names[:-1])})")
             self.database.execute("CREATE TABLE PhotoObj (objID INTEGER PRIMARY KEY, dered_i)")
-            marks = ", ".join(f":{name}" for name in names[:-1])
-            self.database.executemany(f"INSERT INTO SpecObj VALUES ({marks})", rows)
+            self.database.executemany(f"INSERT INTO SpecObj VALUES (:{', :'.join(names[:-1])})", rows)
             self.database.executemany("INSERT INTO PhotoObj VALUES (:bestObjID, :dered_i)", rows)
 
     def __enter__(self):
@@ -144,8 +133,8 @@ class Archive:
 
     def next_fault(self, key):
         with self.lock:
+            attempt = self.attempts[key]
             self.attempts[key] += 1
-            attempt = self.attempts[key] - 1
         return self.fault(key, attempt)
 
     def query(self, sql):
@@ -154,20 +143,15 @@ class Archive:
         if limit > self.row_cap:
             return table(["error_message"], [[f"error: limit is  top {self.row_cap} {sql}"]])
         statement = re.sub(r"^SELECT TOP \d+ ", "SELECT ", sql) + f" LIMIT {limit}"
-        try:
-            with self.lock:
-                cursor = self.database.execute(statement)
-                return table([column[0] for column in cursor.description], cursor.fetchall())
-        except sqlite3.Error as error:
-            return ERROR_PAGE.format(f"SQL Error: {error}")
+        with self.lock:
+            cursor = self.database.execute(statement)
+            return table([column[0] for column in cursor.description], cursor.fetchall())
 
 
 def table(names, rows):
     """Text of an answer in CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([names, *[["null" if cell is None else cell for cell in row] for row in rows]])
-    return "#Table1\n" + text.getvalue()
+    lines = [",".join("null" if cell is None else str(cell) for cell in row) for row in (names, *rows)]
+    return "\n".join(["#Table1", *lines, ""])
 
 
 def some_faults(rate, *, seed=0, kinds=FAULTS):

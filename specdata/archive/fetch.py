@@ -19,9 +19,8 @@ from specdata.spectra.specfile import check_whole, read_spectrum
 
 def check_astroquery(source) -> None:
     """Refuse a source that needs astroquery, which is one of kind sdss without a catalogue, where that is missing."""
-    if source.kind != "sdss" or Path(source.catalogue).exists():
-        return
-    if importlib.util.find_spec("astroquery") is None:
+    needed = source.kind == "sdss" and not Path(source.catalogue).exists()
+    if needed and importlib.util.find_spec("astroquery") is None:
         raise SpecdataError(
             f"{source.catalogue}: is not there, and astroquery, which selects a catalogue on SkyServer, is not "
             "installed; pip install 'specdata[sdss]'"

@@ -226,6 +226,5 @@ def parse_answer(body, limit):
 
 def _plain(text):
     """What a page says, without markup, in one line of at most 200 characters."""
-    text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>", " ", text[:100_000])
-    text = html.unescape(re.sub(r"(?s)<[^>]*>", " ", text))
-    return " ".join(text.split())[:200]
+    text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>|<[^>]*>", " ", text[:100_000])
+    return " ".join(html.unescape(text).split())[:200]

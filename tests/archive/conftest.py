@@ -8,7 +8,7 @@ from specdata.archive import download
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
-    """Try again at once, and give up a silent server early; `constants` of `specdata.archive.download` to change."""
+    """Try again at once, and give up a silent server early."""
     for name, value in {"BACKOFF": 0.001, "STALL": 0.5, "DEADLINE": 1.0}.items():
         monkeypatch.setattr(download, name, value)
 

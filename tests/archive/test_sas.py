@@ -29,9 +29,8 @@ def official(data_release):
     known["FILESYSTEM"] = "sas"
 
     def resolved(value):
-        while names := re.findall(r"%\((\w+)\)s", value):
-            for name in names:
-                value = value.replace(f"%({name})s", known[name])
+        while "%(" in value:
+            value = re.sub(r"%\((\w+)\)s", lambda name: known[name[1]], value)
         return value
 
     return known["spec-lite"], {name: resolved(known[name]) for name in known if name.endswith("SPECTRO_REDUX")}
