@@ -61,7 +61,7 @@ def read_recipe(path) -> dict:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SpecdataError(f"{path}: cannot be read as a recipe ({one_line(error)})") from None
+        raise SpecdataError(f"{path}: is not a recipe of trl sft ({one_line(error)})") from None
     if not isinstance(content, dict):
         raise SpecdataError(f"{path}: is not a recipe of trl sft, which is a mapping of settings to values")
     return content

@@ -178,7 +178,7 @@ def config(**keys):
         (lambda a: (a / "card.json").unlink(), "card.json: is missing or not JSON"),
         (results(lambda r: r["metrics"]["mae"].update(low=None)), "metrics: mae: low has no value; evaluate again"),
         (results(lambda r: r["dataset"].update(split="train")), "was scored on the training split"),
-        (results(lambda r: r["dataset"].update(config="packed")), "the adapter was trained on 'chat' and 'paper'"),
+        (results(lambda r: r["dataset"].update(config="packed")), "the adapter was trained on 'paper' and 'chat'"),
         (results(lambda r: r["metrics"]["mae"].update(value=0.001)), "says mae = 0.001, and its predictions give 0."),
         (results(lambda r: r["dataset"].update(revision="0" * 64)), "does not hold the revision 000000000000 that the"),
         (without_answers, r"none of its 24 rows has an answer; train and evaluate again"),
