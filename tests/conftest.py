@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -185,17 +186,19 @@ def hub_line(tmp_path_factory, hub, mock_data, taught_model):
     folder = tmp_path_factory.mktemp("line")
     hub.put("model", "org/tiny-llama", {path.name: path.read_bytes() for path in taught_model.iterdir()})
     environment = hub_environment(hub, hub.tokens["alice"], folder / "home")
-    publish = ("publish", "dataset", mock_data, "--repo", "org/mock-galaxies", "--collection", "Mocks and models")
-    (folder / "published").write_text(run(["specdata", *publish], environment, folder))
     shipped = Path(__file__).parents[1] / "recipes" / "smollm2-135m" / "redshift-demo.yaml"
     names = {"model_name_or_path": "org/tiny-llama", "dataset_name": "org/mock-galaxies", "output_dir": "training"}
     cpu = {"use_cpu": True, "max_steps": 2, "logging_steps": 1, "save_strategy": "steps", "save_steps": 2}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(yaml.safe_load(shipped.read_text()) | names | cpu))
-    run(["trl", "sft", "--config", "recipe.yaml"], environment, folder)
-    scored = ("evaluate", "--model", "org/tiny-llama", "--adapter", "training", "--dataset", "org/mock-galaxies")
-    run(["specdata", *scored, "--recipe", "recipe.yaml", "--output", "evaluation"], environment, folder)
-    card = ("card", "--training", "training", "--evaluation", "evaluation", "--recipe", "recipe.yaml")
-    run(["specdata", *card, "--output", "adapter"], environment, folder)
+    publish = f"specdata publish dataset {mock_data} --repo org/mock-galaxies --collection 'Mocks and models'"
+    (folder / "published").write_text(run(shlex.split(publish), environment, folder))
+    for line in (
+        "trl sft --config recipe.yaml",
+        "specdata evaluate --model org/tiny-llama --adapter training --dataset org/mock-galaxies --recipe recipe.yaml "
+        "--output evaluation",
+        "specdata card --training training --evaluation evaluation --recipe recipe.yaml --output adapter",
+    ):
+        run(line.split(), environment, folder)
     return folder
 
 

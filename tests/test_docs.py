@@ -120,7 +120,7 @@ def run_page(folder, hub, taught_model):
     """Run the blocks of a page; a command that ran before, on this page or another, does not run again."""
     hub.put("model", LLAMA, {path.name: path.read_bytes() for path in taught_model.iterdir()}, gated=True)
     hub.storage.repos["model", LLAMA].admitted.add("alice")
-    done = set()
+    done = {line for _, code in blocks("README.md") for line in commands(code) if "pip install" in line}
 
     def run(page):
         for language, code in blocks(page):
@@ -134,9 +134,9 @@ def run_page(folder, hub, taught_model):
                     load_data_recipe("part.yaml")
                 elif language == "bash":
                     for line in commands(code):
-                        if "pip install" not in line and line not in done:
-                            done.add(line)
+                        if line not in done:
                             run_command(line, hub, patch, launch=page == "README.md")
+                        done.add(line)
                 else:
                     assert language in ("text", "bibtex")
 
@@ -156,28 +156,28 @@ def run_command(line, hub, patch, *, launch):
         ["bash", "-euc", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True
     ).stdout
     program, command, *arguments = words.split("\0")[:-1]
-    if program == "trl":
-        assert (command, arguments[0]) == ("sft", "--config")
-        if launch:  # what `trl sft` launches
+    match program, command:
+        case "pip", "install":
+            assert not {word for word in arguments if word.startswith(".")}
+        case "trl", "sft" if launch:  # what `trl sft` launches
             sft.main(*sft.make_parser().parse_args_and_config(arguments + SMALL))
-        else:
+        case "trl", "sft":
             parse_training(find_recipe(arguments[1]), arguments[2:])
-    elif program == "python":
-        assert (ROOT / command).is_file()
-    elif command == "sweep":
-        assert arguments[1:4:2] == ["--grid", "--output"]
-        for settings in load_grid(arguments[2]).runs.values():
-            parse_training(arguments[0], [f"--{key}={value}" for key, value in settings.items()])
-    else:
-        assert program == "specdata"
-        if command in ("preflight", "publish"):
-            use_hub(hub, patch, hub.tokens["alice"])
-        if command == "check":  # the last of two equal options counts
-            arguments += SMALL
-        patch.setattr(sys, "argv", [program, command, *arguments])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert end.value.code == 0 or "--device" in arguments, line
+        case "python", _:
+            assert (ROOT / command).is_file()
+        case "specdata", "sweep":
+            for settings in load_grid(arguments[arguments.index("--grid") + 1]).runs.values():
+                parse_training(arguments[0], [f"--{key}={value}" for key, value in settings.items()])
+        case "specdata", _:
+            if command in ("preflight", "publish"):
+                use_hub(hub, patch, hub.tokens["alice"])
+            more = SMALL if command == "check" else []  # the last of two equal options counts
+            patch.setattr(sys, "argv", [program, command, *arguments, *more])
+            with pytest.raises(SystemExit) as end:
+                cli.main()
+            assert end.value.code == 0 or "--device" in arguments, line
+        case _:
+            raise AssertionError(line)
 
 
 @pytest.fixture(scope="module")
