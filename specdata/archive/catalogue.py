@@ -9,6 +9,9 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as pq
 
 from specdata.archive.sas import check_run2d
 from specdata.errors import SpecdataError, one_line
@@ -44,7 +47,7 @@ def _seed_term(seed):
     return int.from_bytes(hashlib.sha256(f"shuffle:{seed}".encode()).digest()[:8]) % PRIME
 
 
-def shuffle(plate, mjd, fiberid, seed):
+def shuffle(plate, mjd, fiberid, seed) -> np.ndarray:
     """Number observations so that ascending order is a reproducible random order; int64 array of shape (n,)."""
     columns = {"plate": plate, "mjd": mjd, "fiberid": fiberid}
     total = sum(np.asarray(columns[name], dtype=np.int64) * factor for name, factor in MULTIPLIERS.items())
@@ -52,7 +55,7 @@ def shuffle(plate, mjd, fiberid, seed):
     return x * x % PRIME * x % PRIME
 
 
-def shuffle_sql(seed):
+def shuffle_sql(seed) -> tuple[str, str]:
     """Write `shuffle` in SQL: an expression of the columns of a table `s`, and one of that expression, called `x`."""
     total = " + ".join(f"CAST(s.{name} AS bigint) * {factor}" for name, factor in MULTIPLIERS.items())
     return f"({total} + {_seed_term(seed)}) % {PRIME}", f"x * x % {PRIME} * x % {PRIME}"
@@ -65,7 +68,7 @@ def redshift_steps(size, redshift_bins, z_min, z_max) -> list[tuple[float, float
     return [(float(low), float(high), n) for low, high, n in zip(edges[:-1], edges[1:], asked, strict=True)]
 
 
-def read_catalogue(path):
+def read_catalogue(path) -> pa.Table:
     """Read a catalogue of galaxies.
 
     Parameters
@@ -86,10 +89,6 @@ def read_catalogue(path):
         If the file cannot be read, or a value is impossible; the sentence names row and column. Rows are counted
         from 1 and without the header.
     """
-    import pyarrow as pa
-    import pyarrow.csv as arrow_csv
-    import pyarrow.parquet as pq
-
     path = Path(path)
     try:
         with path.open("rb") as stream:
@@ -107,10 +106,8 @@ def read_catalogue(path):
         raise SpecdataError(f"{path}: cannot be read as a catalogue ({problem}); give a Parquet or CSV file") from None
 
 
-def check_catalogue(path, found):
+def check_catalogue(path, found) -> pa.Table:
     """Check a table as `read_catalogue` does, with the same result; sentences begin with `path`."""
-    import pyarrow as pa
-
     lower = [name.strip().lower() for name in found.column_names]
     for name in REQUIRED:
         if name not in lower:
@@ -134,8 +131,6 @@ def check_catalogue(path, found):
 
 def _column(path, name, values):
     """One column in its own type, every value checked."""
-    import pyarrow as pa
-
     checked = []
     for row, value in enumerate(values.to_pylist(), start=1):
         try:
@@ -170,11 +165,8 @@ def _value(name, value):
     return number
 
 
-def write_catalogue(table, path, *, about=None):
+def write_catalogue(table, path, *, about=None) -> None:
     """Write a table of `COLUMNS` as Parquet, with units and meanings, and with `about`, JSON of where it comes from."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     fields = []
     for name in table.column_names:
         kind, unit, description = COLUMNS[name]

@@ -10,6 +10,8 @@ import threading
 import time
 from multiprocessing.pool import ThreadPool
 
+import httpx2
+
 import specdata
 from specdata.errors import SpecdataError, one_line
 from specdata.files import new_file
@@ -42,10 +44,8 @@ def check_address(url, example) -> str:
     return url.rstrip("/")
 
 
-def open_client(connections, stall):
+def open_client(connections, stall) -> httpx2.Client:
     """Make a `httpx2.Client` of so many connections, which gives up after `stall` seconds without a byte."""
-    import httpx2
-
     return httpx2.Client(
         headers={"User-Agent": f"specdata/{specdata.__version__}", "Accept-Encoding": "identity"},
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
@@ -61,8 +61,6 @@ def get(client, url, take, *, params=None, pause=time.sleep):
     Between two attempts, `pause` waits for our own number of seconds, or for those of ``Retry-After`` if they are more.
     A server that asks for more than `LONGEST_WAIT` is not waited for: a `SpecdataError` says how long that would be.
     """
-    import httpx2
-
     for attempt in range(ATTEMPTS):
         try:
             return take(_body(client, url, params))
@@ -79,12 +77,9 @@ def get(client, url, take, *, params=None, pause=time.sleep):
 def _body(client, url, params):
     with client.stream("GET", url, params=params) as response:
         if (status := response.status_code) != 200:
-            wait = retry_after(response.headers)
-            if wait > LONGEST_WAIT:
-                raise SpecdataError(
-                    f"{url}: the server asks to wait {wait:.0f} s before the next request; try again after that"
-                )
-            may_pass = status in (408, 429) or status >= 500
+            may_pass, wait = status in (408, 429) or status >= 500, retry_after(response.headers)
+            if may_pass and wait > LONGEST_WAIT:
+                raise SpecdataError(f"{url}: the server asks to wait at least {wait:.0f} s; try again after that")
             raise Failed(f"HTTP {status} {response.reason_phrase}".strip(), final=not may_pass, wait=wait)
         begin, body = time.monotonic(), bytearray()
         for part in response.iter_bytes():
@@ -96,7 +91,7 @@ def _body(client, url, params):
     return bytes(body)
 
 
-def download(files, check, *, connections=8, had=0) -> dict:
+def download(files, check, *, connections=8, arrived=0) -> dict:
     """Download files, each under a temporary name until it is complete and has passed a check.
 
     What failed in a way that may pass is tried again after all the others. An archive or a network that is down is no
@@ -112,7 +107,7 @@ def download(files, check, *, connections=8, had=0) -> dict:
         from several threads, one at a time.
     connections : int
         How many files are downloaded at the same time.
-    had : int
+    arrived : int
         How many files of the same archive are there already; they count as not failed.
 
     Returns
@@ -154,11 +149,11 @@ def download(files, check, *, connections=8, had=0) -> dict:
             failed = {key: error for key, error in failed.items() if error.final}
             for key, error in pool.imap_unordered(bring, todo):
                 if error is None:
-                    had += 1
+                    arrived += 1
                     continue
                 failed[key] = error
-                if len(failed) >= max(FEWEST_FAILED, MOST_FAILED * (had + len(failed))):
-                    count = f"{len(failed)} of {had + len(failed)} files failed"
+                if len(failed) >= max(FEWEST_FAILED, MOST_FAILED * (arrived + len(failed))):
+                    count = f"{len(failed)} of {arrived + len(failed)} files failed"
                     mend = "check data release and address" if error.final else "try again later"
                     raise SpecdataError(f"{files[key][0]}: {error}; {count}; {mend}")
             todo = [key for key, error in failed.items() if not error.final]
@@ -176,8 +171,6 @@ def download(files, check, *, connections=8, had=0) -> dict:
 
 def _answers(client, url):
     """Whether the front page of a server comes, or an answer that says no more than that there is none."""
-    import httpx2
-
     try:
         _body(client, str(httpx2.URL(url).join("/")), None)
     except Failed as error:

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+from pyarrow.csv import write_csv
+from tqdm import tqdm
 
 from specdata.archive.catalogue import REQUIRED, redshift_steps, shuffle
 from specdata.archive.download import Failed, check_address, download
@@ -111,10 +114,6 @@ def fetch(catalogue, cache, *, data_release=16, sample, cuts, on_missing="replac
     SpecdataError
         If all spectra are missing, or one is and `on_missing` is "stop"; and whatever `download` raises.
     """
-    import pyarrow as pa
-    from pyarrow.csv import write_csv
-    from tqdm import tqdm
-
     url = check_address(url, SAS_URL)
     galaxies = catalogue.select(REQUIRED).to_pylist()
     places = [lite_path(data_release, *(galaxy[key] for key in REQUIRED[:4])) for galaxy in galaxies]
@@ -149,7 +148,7 @@ def fetch(catalogue, cache, *, data_release=16, sample, cuts, on_missing="replac
                     if paths[row].is_file():
                         look(row, paths[row])
             files = {row: (urls[row], paths[row]) for row in todo if row not in good and row not in rejected}
-            lost |= download(files, look, connections=connections, had=len(good) + len(rejected))
+            lost |= download(files, look, connections=connections, arrived=len(good) + len(rejected))
             missing = [{**galaxies[row], "reason": lost[row], "url": urls[row]} for row in sorted(lost)]
             if failed and missing:
                 with new_file(failed) as partial:

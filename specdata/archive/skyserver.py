@@ -17,6 +17,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+from tqdm import tqdm
+
 from specdata.archive.catalogue import (
     COLUMNS,
     check_catalogue,
@@ -109,7 +112,7 @@ def dry_run(queries, data_release) -> str:
     return "\n".join(lines)
 
 
-def select(path, queries, *, data_release=16, url=SKYSERVER_URL, progress=True):
+def select(path, queries, *, data_release=16, url=SKYSERVER_URL, progress=True) -> pa.Table:
     """Ask SkyServer for the galaxies of each redshift bin, write the catalogue, and read it as `read_catalogue` does.
 
     Answers are kept in ``PATH.partial`` until all are there, so that the same call after an interruption asks only for
@@ -129,9 +132,6 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, progress=True):
     SpecdataError
         If the server does not give the answer, or `path` holds what other queries gave.
     """
-    import pyarrow as pa
-    from tqdm import tqdm
-
     path, about = Path(path), {"data_release": data_release, "queries": [query.sql for query in queries]}
     if path.exists():
         catalogue = read_catalogue(path)
@@ -190,14 +190,12 @@ def _ask(client, query, data_release, url, part):
         ) from None
 
 
-def parse_answer(body, limit):
+def parse_answer(body, limit) -> tuple[pa.Table | None, int]:
     """Read an answer: a table as `read_catalogue` gives it, None if it has no rows, and how many there are in all.
 
     An answer is CSV below the line ``#Table1``. Whatever else comes, also with status 200, raises `Failed`, and so does
     an answer with fewer rows than there are and were asked for.
     """
-    import pyarrow as pa
-
     text = body.decode("utf-8-sig", errors="replace")
     first, _, table = text.partition("\n")
     try:
