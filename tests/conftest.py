@@ -39,6 +39,22 @@ def pytest_sessionfinish():
     shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run a command of `specdata` in this process, in an empty folder; exit code, standard output and error."""
+    from specdata import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["specdata", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def spec_files():
     """Paths of the real files of the repository by what they are: galaxy, boss_galaxy, star, boss_qso."""

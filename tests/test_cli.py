@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from specdata import cli
-
 SPECDATA = Path(sys.executable).with_name("specdata")
 RECIPE = """\
 name: mock-cli
@@ -22,23 +20,13 @@ tokenizers: []
 """
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Call the command line in `tmp_path`; returns its exit code, standard output and standard error."""
+@pytest.fixture(autouse=True)
+def recipe(tmp_path):
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    monkeypatch.chdir(tmp_path)
-
-    def called(*arguments):
-        monkeypatch.setattr(sys, "argv", ["specdata", *arguments])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code, *capsys.readouterr()
-
-    return called
 
 
-def test_build_prints_the_counts_and_the_line_that_loads_it(run, tmp_path):
-    code, printed, progress = run("build", "recipe.yaml", "--output", "out")
+def test_build_prints_the_counts_and_the_line_that_loads_it(command, tmp_path):
+    code, printed, progress = command("build", "recipe.yaml", "--output", "out")
     assert code == 0, progress
     assert "read       40 spectra; rejected: none" in printed
     assert 'load_dataset("out", "paper")' in printed
@@ -69,13 +57,13 @@ def test_build_prints_the_counts_and_the_line_that_loads_it(run, tmp_path):
         ("predict --adapter a", "no spectrum: give one or more spec files"),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_sentence_and_exit_code_2(arguments, sentence, run, tmp_path):
+def test_bad_input_is_one_sentence_and_exit_code_2(arguments, sentence, command, tmp_path):
     (tmp_path / "bad.yaml").write_text(RECIPE + "colour: blue\n")
     (tmp_path / "fits").mkdir()
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.tex").write_text("years of work")
     before = sorted(tmp_path.rglob("*"))
-    code, _, said = run(*arguments.split())
+    code, _, said = command(*arguments.split())
     assert code == 2
     assert sentence in said
     assert said.startswith("specdata: ")
@@ -83,23 +71,23 @@ def test_bad_input_is_one_sentence_and_exit_code_2(arguments, sentence, run, tmp
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_recipes_lists_what_ships_with_a_description_each(run):
-    lines = run("recipes")[1].splitlines()
+def test_recipes_lists_what_ships_with_a_description_each(command):
+    lines = command("recipes")[1].splitlines()
     assert "recipes/data/sdss-folder.yaml " in "\n".join(lines)
     for line in lines:
         name, description = line.split(maxsplit=1)
         assert 20 < len(description) < 110
         assert description[0].isalnum()
         assert description.endswith(".")
-        assert Path(run("recipes", name)[1].strip()).is_file()
+        assert Path(command("recipes", name)[1].strip()).is_file()
 
 
-def test_the_help_of_each_command_begins_with_a_short_sentence_and_explains_each_option(run):
-    names = [line.split()[0] for line in run("--help")[1].split("Commands:\n")[1].splitlines()]
+def test_the_help_of_each_command_begins_with_a_short_sentence_and_explains_each_option(command):
+    names = [line.split()[0] for line in command("--help")[1].split("Commands:\n")[1].splitlines()]
     assert {"build", "check", "evaluate", "publish", "demo"} <= set(names)
-    assert "..." not in run("--help")[1].split("Commands:\n")[1]
+    assert "..." not in command("--help")[1].split("Commands:\n")[1]
     for name in (*names, "publish dataset", "publish adapter"):
-        for line in run(*name.split(), "--help")[1].split("Options:\n")[1].split("\n  --")[1:]:
+        for line in command(*name.split(), "--help")[1].split("Options:\n")[1].split("\n  --")[1:]:
             assert len(line.split(maxsplit=1)[1:]) == 1, f"{name}: {line}"
 
 
@@ -109,22 +97,22 @@ def test_a_shell_completes_the_commands():
     assert sorted(done.stdout.split()) == ["predict", "preflight", "preview"]
 
 
-def test_control_c_says_that_the_same_command_goes_on(run, monkeypatch):
+def test_control_c_says_that_the_same_command_goes_on(command, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("specdata.dataset.build.build", interrupted)
-    code, _, said = run("build", "recipe.yaml", "--output", "out")
+    code, _, said = command("build", "recipe.yaml", "--output", "out")
     assert code == 130
     assert said.endswith("specdata: interrupted; nothing is half written, give the same command again\n")
     assert "Traceback" not in said
 
 
-def test_an_override_reaches_the_card_as_the_text_that_was_given(run, monkeypatch):
+def test_an_override_reaches_the_card_as_the_text_that_was_given(command, monkeypatch):
     given = {}
     monkeypatch.setattr(
         "specdata.publish.adapter_card.write_adapter", lambda *_, overrides, **__: given.update(overrides)
     )
-    command = "card --training=t --evaluation=e --recipe=smollm2-135m/redshift-demo --output=out"
-    assert run(*command.split(), "--override", "eval_strategy=no", "--override", "learning_rate=1e-5")[0] == 0
+    line = "card --training=t --evaluation=e --recipe=smollm2-135m/redshift-demo --output=out"
+    assert command(*line.split(), "--override", "eval_strategy=no", "--override", "learning_rate=1e-5")[0] == 0
     assert given == {"eval_strategy": "no", "learning_rate": "1e-5"}

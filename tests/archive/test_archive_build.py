@@ -9,7 +9,6 @@ import yaml
 from archive_server import Archive, MockFiles, make_sky
 from datasets import load_dataset
 
-from specdata import cli
 from specdata.archive.catalogue import read_catalogue
 
 
@@ -21,9 +20,8 @@ def archive(tmp_path_factory):
 
 
 @pytest.fixture
-def build(archive, tmp_path, monkeypatch, capsys):
+def build(archive, tmp_path, command):
     """`specdata build` of forty galaxies in four bins of redshift; keyword arguments go into the source."""
-    monkeypatch.chdir(tmp_path)
 
     def called(*arguments, recipe="recipe.yaml", **source):
         content = {
@@ -37,11 +35,7 @@ def build(archive, tmp_path, monkeypatch, capsys):
             "tokenizers": [],
         }
         (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
-        monkeypatch.setattr(sys, "argv", ["specdata", "build", recipe, *arguments])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        printed, said = capsys.readouterr()
-        return end.value.code, printed, said
+        return command("build", recipe, *arguments)
 
     return called
 

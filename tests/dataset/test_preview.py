@@ -8,7 +8,6 @@ import pytest
 from datasets import load_dataset
 
 from specdata import SpecdataError, prompts
-from specdata.cli import main
 from specdata.dataset.build import build
 from specdata.dataset.preview import preview
 from specdata.dataset.recipe import DataRecipe
@@ -34,20 +33,6 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("preview") / "data"
     build(DataRecipe.model_validate(content), folder, progress=False)
     return folder
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run a command of `specdata` in an empty folder; exit code, standard output and error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["specdata", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_the_numbers_are_those_of_the_row(data, tmp_path):
@@ -113,20 +98,20 @@ def test_text_that_is_not_that_of_the_flux_is_found_out(data, tmp_path):
         preview(tmp_path / "data", "test:0", tmp_path / "row.png", config="fine")
 
 
-def test_the_command(data, tmp_path, run):
-    code, printed, _ = run("preview", data, "test:0", "--config", "fine")
+def test_the_command(data, tmp_path, command):
+    code, printed, _ = command("preview", data, "test:0", "--config", "fine")
     assert code == 0
     (figure,) = tmp_path.glob("preview-*-fine.png")
     assert f"figure     {figure.name}" in printed
     assert "error      at most 0.00" in printed
-    code, _, said = run("preview", data, "test:999")
+    code, _, said = command("preview", data, "test:999")
     assert (code, said.count("\n")) == (2, 1)
     assert said.startswith("specdata: row 'test:999': ")
 
 
-def test_the_token_command_prints_the_table_and_draws_the_figure(data, tmp_path, run):
+def test_the_token_command_prints_the_table_and_draws_the_figure(data, tmp_path, command):
     options = ("--limit", "150", "--bins", "40", "--figure", "tokens.png", "--rows", "30")
-    code, printed, said = run("tokens", data, "--tokenizer", "smollm2-135m", *options)
+    code, printed, said = command("tokens", data, "--tokenizer", "smollm2-135m", *options)
     assert code == 0, said
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if "| smol" in line]
     table = {cells[0]: cells[1:] for cells in lines}
@@ -139,24 +124,24 @@ def test_the_token_command_prints_the_table_and_draws_the_figure(data, tmp_path,
     assert (tmp_path / "tokens.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_the_token_command_cannot_do_is_told_first(data, tmp_path, run):
+def test_what_the_token_command_cannot_do_is_told_first(data, tmp_path, command):
     (tmp_path / "folder.png").mkdir()
     for options, said in (
         (("--tokenizer", "nobody/nothing"), "specdata: nobody/nothing: no such folder"),
         (("--tokenizer", "smollm2-135m", "--figure", "tokens.txt"), "give a name that ends in"),
         (("--tokenizer", "smollm2-135m", "--figure", "folder.png"), "is a folder"),
     ):
-        code, printed, told = run("tokens", data, *options)
+        code, printed, told = command("tokens", data, *options)
         assert (code, printed) == (2, "")
         assert said in told.splitlines()[-1]
 
 
-def test_a_damaged_data_set_is_one_sentence(data, tmp_path, run):
+def test_a_damaged_data_set_is_one_sentence(data, tmp_path, command):
     shutil.copytree(data, tmp_path / "data")
     for file in (tmp_path / "data" / "spectra").glob("test-*"):
         file.write_text("version https://git-lfs.github.com/spec/v1")
-    for command in (("preview", "data", "test:0"), ("tokens", "data", "--tokenizer", "smollm2-135m")):
-        code, _, said = run(*command)
+    for words in (("preview", "data", "test:0"), ("tokens", "data", "--tokenizer", "smollm2-135m")):
+        code, _, said = command(*words)
         assert code == 2
         assert "cannot be read" in said.splitlines()[-1]
         assert "Traceback" not in said
