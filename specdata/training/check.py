@@ -75,8 +75,8 @@ def check(recipe, settings=(), *, device=None, progress=True) -> Report:
         If ``trl sft`` would refuse the recipe as it is written.
     """
     parsed, report, rows = parse_training(recipe, settings), Report(), []
-    name, memory, gpus = _find_device(parsed, device)
-    report.add(*_settings(parsed), *_machine(parsed, gpus))
+    name, memory, cpu = _find_device(parsed, device)
+    report.add(*_settings(parsed), *_machine(parsed, cpu))
     config, tokenizer = _model(parsed, report)
     with report.failures():
         rows = _rows(parsed, tokenizer, report, progress) if tokenizer else []
@@ -92,17 +92,17 @@ def check(recipe, settings=(), *, device=None, progress=True) -> Report:
 
 
 def _find_device(parsed, name):
-    """Name and bytes of the device, and how many GPUs there are: 0 for a CPU, None for one that is only named."""
+    """Name and memory in bytes of the device to train on, and whether it is a CPU."""
     import torch
 
     if name is not None:
         if not (found := re.fullmatch(r"[a-z0-9-]+-(\d+)gb", name.lower())):
             raise SpecdataError(f"--device {name}: end it in the memory of the GPU, such as h100-80gb")
-        return name, 1e9 * int(found[1]), None
+        return name, 1e9 * int(found[1]), False
     if torch.cuda.is_available() and not parsed.on_cpu:
         there = torch.cuda.get_device_properties(0)
-        return there.name, there.total_memory, torch.cuda.device_count()
-    return "this machine", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), 0
+        return there.name, there.total_memory, False
+    return "this machine", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), True
 
 
 def _attention(parsed):
@@ -147,9 +147,9 @@ def _settings(parsed):
     ]  # fmt: skip
 
 
-def _machine(parsed, gpus):
+def _machine(parsed, cpu):
     """What the recipe asks for and this machine does not have, and whether the output can be written."""
-    training, model, cpu = parsed.training, parsed.model, gpus == 0
+    training, model = parsed.training, parsed.model
     optimiser = str(getattr(training.optim, "value", training.optim))
     attention, flash = _attention(parsed)
     output, resume = Path(training.output_dir), training.resume_from_checkpoint
@@ -172,11 +172,6 @@ def _machine(parsed, gpus):
          "name the GPU to train on with --device"),
         (_WARN, not cpu and model.dtype == "float32",
          "dtype float32 takes twice the memory of bfloat16 and converts each weight in every step"),
-        (_FAIL, gpus and gpus > 1 and parsed.processes == 1,
-         f"{gpus} GPUs are visible and one process would be launched, which trl refuses; add --accelerate_config "
-         f"multi_gpu --num_processes {gpus}, or set CUDA_VISIBLE_DEVICES=0"),
-        (_FAIL, gpus and parsed.processes > gpus * (parsed.launch.num_machines or 1),
-         f"{parsed.processes} processes are asked for and {gpus} GPUs are here; change --num_processes"),
         (_FAIL, not (there.is_dir() and os.access(there, os.W_OK)),
          f"output_dir {output}: {there} may not be written to; choose another"),
         (_WARN, found and not resume,
@@ -252,18 +247,13 @@ def _tokenizer(parsed, report, away):
 
 def _rows(parsed, tokenizer, report, progress):
     """Tokenise the rows of the training and of its validation; those of the training, or none if it failed."""
-    from huggingface_hub import constants
     from tqdm import tqdm
-
-    from specdata.hub import check_access
 
     trained, opened = list(parsed.sources), []
     validates = parsed.validates and not parsed.mixture.datasets
     sources = trained + ([parsed.source(parsed.script.dataset_test_split)] if validates else [])
     for source in sources:
         with report.failures():
-            if not constants.HF_HUB_OFFLINE and source.data_files is None:
-                check_access(source.path, "dataset")
             opened.append(open_source(source))
     if len(opened) < len(sources):
         return []

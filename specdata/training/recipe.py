@@ -103,6 +103,7 @@ def parse_training(recipe, settings=()) -> TrainingRecipe:
     # Without use_cpu the parser would refuse bf16 on a machine without a GPU, which is no fault of the recipe.
     words = ["--config", str(path), *settings, "--use_cpu", "true"]
     with _refusals(path):
+        os.environ.pop(REGIONAL, None)  # the launcher would overwrite it; what the recipe sets it keeps
         parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig), prog="trl sft")
         script, training, model, mixture, in_file, on_line = parser.parse_args_and_config(
             words, return_remaining_strings=True, separate_remaining_strings=True

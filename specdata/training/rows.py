@@ -37,10 +37,15 @@ def open_source(source):
     Raises
     ------
     SpecdataError
-        If there is no such data set, config or split, or no such column.
+        If there is no such data set, config, split or column, or the token has no access.
     """
     from datasets import load_dataset
+    from huggingface_hub import constants
 
+    from specdata.hub import check_access
+
+    if not constants.HF_HUB_OFFLINE and source.data_files is None:
+        check_access(source.path, "dataset")
     options = {"data_dir": source.data_dir, "data_files": source.data_files, "split": source.split}
     try:
         rows = load_dataset(source.path, source.name, **options)

@@ -205,25 +205,21 @@ def test_the_output_and_its_checkpoints_are_looked_at(tmp_path):
 def test_memory_is_held_against_the_device_that_is_named(tmp_path, tiny_model):
     from transformers import LlamaConfig
 
-    shutil.copytree(tiny_model, tmp_path / "70b")
-    LlamaConfig(
-        vocab_size=128256, hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64,
-        num_key_value_heads=8,
-    ).save_pretrained(tmp_path / "70b")  # fmt: skip
-    recipe, settings = "llama-3.1-70b/redshift-packed", ["--model_name_or_path", str(tmp_path / "70b")]
+    shutil.copytree(tiny_model, tmp_path / "8b")
+    LlamaConfig(vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_key_value_heads=8).save_pretrained(
+        tmp_path / "8b"
+    )
+    settings = [*DATA, "--model_name_or_path", str(tmp_path / "8b"), "--accelerate_config", "fsdp2", "--num_processes"]
 
-    def memory(device, *more):
-        found = check(recipe, [*settings, *more], device=device, progress=False).failed
+    def memory(device, processes):
+        found = check(RECIPE, [*settings, processes], device=device, progress=False).failed
         return [line for line in found if line.startswith("memory")]
 
-    sharded = ("--accelerate_config", "fsdp2", "--num_processes")
-    (found,) = memory("a100-80gb")
-    assert found.startswith("memory: at least 141 GB are needed and a100-80gb has 80 GB; set load_in_4bit or divide")
-    assert memory("a100-80gb", *sharded, "4") == []
-    assert memory("a10-24gb", *sharded, "8") == []
-    assert memory("a10-24gb", *sharded, "4") != []
+    (found,) = memory("rtx-12gb", "1")
+    assert found.startswith("memory: at least 16 GB are needed and rtx-12gb has 12 GB; set load_in_4bit or divide")
+    assert memory("rtx-12gb", "2") == memory("RTX4090-24gb", "1") == []
     with pytest.raises(SpecdataError, match="--device abacus: end it in the memory of the GPU, such as h100-80gb"):
-        check(recipe, settings, device="abacus", progress=False)
+        check(RECIPE, DATA, device="abacus", progress=False)
 
 
 def test_the_command_exits_with_2_if_the_launch_would_fail():

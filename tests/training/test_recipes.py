@@ -51,7 +51,7 @@ def test_check_finds_nothing_but_that_the_model_and_the_data_are_away(name, monk
     monkeypatch.chdir(Path(__file__).parents[2])  # a recipe names a file there
     device = None if content(name)["dtype"] == "float32" else "h100-80gb"
     found = [line for _, line in check(name, device=device, progress=False).findings]
-    missing = ("model ", "data ", "load_in_4bit or load_in_8bit: bitsandbytes is not installed")
+    missing = ("model ", "data", "load_in_4bit or load_in_8bit: bitsandbytes is not installed")
     assert [line for line in found if not line.startswith(missing)] == []
 
 
@@ -121,6 +121,7 @@ def conversations(folder, config="paper"):
     return [row["prompt"] + row["completion"] for rows in load_dataset(str(folder), config).values() for row in rows]
 
 
+@pytest.mark.slow
 def test_no_row_of_the_demo_is_longer_than_its_recipe_allows(tmp_path, tokenizer):
     build(load_data_recipe(find_recipe("data/demo-mock")), tmp_path / "data", progress=False)
     ids = tokenizer.apply_chat_template(conversations(tmp_path / "data"), return_dict=True)["input_ids"]

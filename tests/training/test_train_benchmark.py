@@ -49,11 +49,11 @@ def test_it_knows_the_older_name_of_activation_checkpointing(benchmark, monkeypa
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 def test_both_ways_come_to_the_same_losses(benchmark, tmp_path):
-    args = argparse.Namespace(model="tiny", steps=4, warm=1, without=[], cpu=True, seed=0)
+    args = argparse.Namespace(model="tiny", steps=3, warm=1, without=[], cpu=True, seed=0)
     plain, ours = (benchmark.run(way, args) for way in ("plain", "ours"))
     assert ours["parameters"] == plain["parameters"]
     assert ours["trainable"] == plain["trainable"] > 0
-    assert len(ours["losses"]) == 4
+    assert len(ours["losses"]) == 3
     assert ours["losses"] == pytest.approx(plain["losses"], abs=0.01)
     assert ours["losses"][-1] < ours["losses"][0] + 0.05
     assert ours["tokens_per_second"] > 0

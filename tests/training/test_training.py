@@ -19,9 +19,6 @@ ROOT = Path(__file__).parents[2]
 # test_learning.py trains the last two.
 OTHER = ("recipes/data/", "recipes/sweeps/", "recipes/from-scratch/", "recipes/smollm2-135m/redshift-small")
 TRAINING = [name for name in recipe_names() if not name.startswith(OTHER)]
-# One of each kind: with a validation loss that chooses, a mixture with replay, one sorted by length.
-QUICK = [f"recipes/{name}.yaml" for name in ("smollm2-135m/redshift-packed", "llama-3.1-8b/redshift-packed")]
-QUICK += ["recipes/llama-3.1-8b/redshift-chat.yaml"]
 # What a recipe asks of a GPU and of packages for it, and fewer rows of more tokens.
 ON_CPU = ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--max_steps", "2", "--save_strategy", "steps"]
 ON_CPU += ["--save_steps", "2", "--logging_steps", "1", "--torch_compile", "false", "--load_in_4bit", "false"]
@@ -46,13 +43,11 @@ def check_trained(name, folder):
         assert state["best_metric"] == min(losses)
 
 
-@pytest.mark.parametrize(
-    "names", [QUICK, pytest.param([x for x in TRAINING if x not in QUICK], marks=pytest.mark.slow)]
-)
-def test_the_recipes_train_the_adapters_that_they_state(names, workplace, tmp_path):
+@pytest.mark.slow
+def test_every_recipe_trains_the_adapter_that_it_states(workplace, tmp_path):
     """In one process, for it takes long to start."""
     lines = []
-    for name in names:
+    for name in TRAINING:
         recipe = yaml.safe_load((ROOT / name).read_text())
         words = ["--config", str(ROOT / name), *ON_CPU, "--output_dir", str(tmp_path / name)]
         if "dataset_name" in recipe:
@@ -65,7 +60,7 @@ def test_the_recipes_train_the_adapters_that_they_state(names, workplace, tmp_pa
         env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    for name in names:
+    for name in TRAINING:
         check_trained(name, tmp_path / name)
 
 
