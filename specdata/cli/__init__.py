@@ -1,5 +1,6 @@
 """The command line: each command is a few lines that call the module of its name, and what it prints."""
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -54,8 +55,9 @@ To load the adapter:
 
 def main() -> None:
     """Run the command line; bad input is one sentence on standard error and exit code 2."""
-    # Deprecation warnings of other libraries are for their developers, not for who runs a command.
+    # Advice and deprecation warnings of other libraries are for developers, not for who runs a command.
     warnings.simplefilter("ignore", FutureWarning)
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         app(prog_name="specdata")
     except SpecdataError as error:

@@ -79,12 +79,11 @@ def print_build(manifest: dict, output: Path) -> None:
         print(f"missing    {said}")
     rejected = ", ".join(f"{cut} {n}" for cut, n in counts["rejected"].items() if n) or "none"
     print(f"read       {counts['read']} spectra; rejected: {rejected}")
-    bins, asked = manifest["redshift_bins"], counts["asked"]
+    bins, size = manifest["redshift_bins"], counts["asked"]["size"]
     short = sum(row["taken"] < row["asked"] for row in bins)
     ran_short = f"; {short} of {len(bins)} redshift bins ran short (the card has the table)" if short else ""
-    print(f"sampled    {counts['sampled']} of the {asked['size']} asked for{ran_short}")
-    short_of = {name: f" of {asked[name]} asked" for name, n in counts["splits"].items() if asked.get(name, n) != n}
-    print("splits     " + ", ".join(f"{name} {n}{short_of.get(name, '')}" for name, n in counts["splits"].items()))
+    print(f"sampled    {counts['sampled']} of the {size} asked for{ran_short}")
+    print("splits     " + ", ".join(f"{name} {n}" for name, n in counts["splits"].items()))
     print(f"revision   {manifest['revision'][:12]}")
     for name, config in manifest["configs"].items():
         fit = config.get("fit")

@@ -50,9 +50,8 @@ def chat(
         if figure:
             found = session.prediction
             title = f"{'mock ' if found.spectrum.is_mock else ''}{found.spectrum.name}"
-            figures.redshift_density(
-                drawing, found.posterior, z_greedy=found.z_greedy, z_file=found.spectrum.z, title=title
-            )
+            options = {"z_greedy": found.z_greedy, "z_file": found.spectrum.z, "title": title}
+            figures.redshift_density(drawing, found.posterior, **options)
         for text in question or _questions(at_terminal):
             print("assistant  " if at_terminal else f"\nuser       {text}\nassistant  ", end="", flush=True)
             try:

@@ -17,13 +17,7 @@ Device = Annotated[str | None, typer.Option(help="Such as cuda or cpu; by defaul
 
 
 def key_values(option: str, items: list[str] | None, example: str) -> dict[str, str]:
-    """Split the ``KEY=VALUE`` items of an option that may be given several times.
-
-    Raises
-    ------
-    SpecdataError
-        If an item has no ``=`` or nothing on one side of it.
-    """
+    """Split the ``KEY=VALUE`` items of an option that may be given several times; SpecdataError if one is no pair."""
     pairs = {}
     for item in items or []:
         key, equals, value = item.partition("=")

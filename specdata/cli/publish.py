@@ -115,8 +115,7 @@ def _print_published(done) -> None:
         print("nothing was sent: this was a dry run")
         return
     place = f"{constants.ENDPOINT}/{'datasets/' if done.kind == 'dataset' else ''}{done.repo}"
-    print(
-        f"{'published' if done.is_new else 'no change'}  {place}, commit {done.commit[:7]}, tag {', '.join(done.tags)}"
-    )
+    tags, what = ", ".join(done.tags), "published" if done.is_new else "no change"
+    print(f"{what}  {place}, commit {done.commit[:7]}, tag {tags}")
     if done.collection:
         print(f"collection {done.collection}")
