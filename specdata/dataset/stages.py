@@ -9,6 +9,7 @@ hold does not depend on how many shards there are or on who makes them.
 """
 
 import json
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from specdata.files import file_sha256, new_folder
 from specdata.spectra.binning import median_scale
 from specdata.text.encoding import Encoding
 
+_STORED = 100  # spectra of a batch: few enough to be in memory as Python objects beside the same as Arrow
 _FOUND = {name: pa.string() for name in ("source", "name", "cut", "reason")}
 _FOUND |= {"z": pa.float64(), "ra": pa.float64(), "dec": pa.float64(), "is_mock": pa.bool_()}
 
@@ -49,7 +51,7 @@ def read_shard(folder, rank, world_size=None, *, advance=lambda count: None):
     number of spectra read, again and again.
     """
     job = load_job(folder)
-    done, found = job.parts("read")[rank], []
+    done, found, passed = job.parts("read")[rank], [], []
 
     def unreadable(path, error):
         # The file's name stands beside the reason; the folders above it are nobody's business.
@@ -68,9 +70,13 @@ def read_shard(folder, rank, world_size=None, *, advance=lambda count: None):
                 if failed:
                     row["cut"], row["reason"] = failed
                 else:
-                    spectra.write_batch(spectra_batch([spectrum]))  # one a batch, to be read alone
+                    passed.append(spectrum)
                 found.append(row | {f"scale.{name}": scale for name, scale in scales.items()})
                 advance(1)
+                if len(passed) == _STORED:
+                    spectra.write_batch(spectra_batch(passed))
+                    passed.clear()
+            spectra.write_batch(spectra_batch(passed))
         write_table(part / "found.arrow", pa.Table.from_pylist(found, schema=schema))
 
 
@@ -81,10 +87,12 @@ class StoredSpectra:
     """
 
     def __init__(self, job, rows):
-        paths = [part / "spectra.arrow" for part in job.parts("read")]
-        # Not memory maps: the process's memory would grow with every page that was ever looked at.
-        self._files = [pa.ipc.open_file(pa.OSFile(str(path))) for path in paths]
-        self._starts = np.cumsum([0, *(file.num_record_batches for file in self._files)])
+        self._maps = []
+        for part in job.parts("read"):
+            with (part / "spectra.arrow").open("rb") as stream:
+                self._maps.append(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        self._files = [pa.ipc.open_file(pa.py_buffer(found)) for found in self._maps]
+        self._starts = np.cumsum([0, *(file.count_rows() for file in self._files)])
         self._rows = np.asarray(rows)
 
     def __len__(self):
@@ -94,8 +102,13 @@ class StoredSpectra:
         """Rows of the `spectra` config, without `object_id`, in the order of `index` and in one chunk."""
         rows = self._rows[index]
         shards = np.searchsorted(self._starts, rows, side="right") - 1
-        places = zip(shards.tolist(), (rows - self._starts[shards]).tolist(), strict=True)
-        return pa.Table.from_batches([self._files[shard].get_batch(row) for shard, row in places]).combine_chunks()
+        batches, rows = np.divmod(rows - self._starts[shards], _STORED)
+        places = zip(shards.tolist(), batches.tolist(), rows.tolist(), strict=True)
+        found = [self._files[shard].get_batch(batch).slice(row, 1) for shard, batch, row in places]
+        table = pa.Table.from_batches(found).combine_chunks()
+        for shard in np.unique(shards):  # or the process's memory would grow with every page that was ever read
+            self._maps[shard].madvise(mmap.MADV_DONTNEED)
+        return table
 
 
 def write_files(folder, rank, world_size, *, advance=lambda count: None):

@@ -163,7 +163,7 @@ def test_a_worker_is_killed_and_the_relaunch_does_only_what_is_missing(mocks, tm
 def build_and_be_killed(output, where):
     """Build `MOCKS` in a process that is killed at some place: the body of the processes of the next two tests."""
     module, name, count = {
-        "reading": (stages, "spectra_batch", 20),
+        "reading": (stages, "judge", 20),
         "writing": (stages, "write_parquet", 2),
         "finishing": (building, "make_manifest", 1),
         "by a worker": (None, None, None),
@@ -283,6 +283,7 @@ def test_ray_makes_the_same_bytes_or_is_asked_for_in_one_sentence(mocks, tmp_pat
         assert hashes(tmp_path / "out") == mocks
 
 
+@pytest.mark.slow
 def test_jobs_of_slurm_wait_for_each_other_and_a_relaunch_submits_what_is_missing(files, whole, tmp_path):
     home, programs = tmp_path / "slurm", tmp_path / "bin"
     for folder in (home, programs):
