@@ -4,7 +4,7 @@
     python benchmarks/build.py --mocks 100000 --workers 1 2 4     # one line for each number of workers
     python benchmarks/build.py --mocks 100000 --workers 2         # the same, one at a time
     python benchmarks/build.py                                    # files: 1,000 and 4,000 spectra; half an hour
-    python benchmarks/build.py --sizes 1000 --ways one two other
+    python benchmarks/build.py --sizes 1000 --ways one other
 
 **Mocks** measures one thing: the whole of `specdata.dataset.build.build` from the mock source to card and manifest,
 in a process of its own, imports included. What it writes goes into a temporary folder (in $TMPDIR; 5 GB for 100,000)
@@ -18,7 +18,7 @@ its own, whose time counts from after the imports to the end; memory is the sum 
 `specdata.spectra.mock.spectrum`, and read once before. Where others use the machine, the seconds that a core worked
 (threads of Arrow and of the disk included) say more than those on the clock.
 
-    one, two        files to a data set, with one and two workers
+    one             files to a data set, with one worker
     other           from that data set to another text config: log grid, 200 bins, packed
 """
 
@@ -34,7 +34,7 @@ from pathlib import Path
 GRID = {"start": 3840.0, "stop": 9160.0, "bins": 80}
 OTHER = {"grid": {"kind": "log", "start": 3900.0, "stop": 9100.0, "bins": 200}, "scheme": "packed"}
 TOOL = Path(__file__).parents[2] / "shared" / "tools" / "make_mocks.py"
-WAYS = ("plain", "one", "two", "other")
+WAYS = ("plain", "one", "other")
 
 
 def now():
@@ -147,7 +147,7 @@ def run(way, folder, output, workers=1):
         found = ours(source, output / "other", {"packed": OTHER}, 1)
     else:
         configs = {"paper": {"grid": GRID}}
-        found = ours({"kind": "folder", "path": str(folder)}, output / way, configs, 1 + (way == "two"))
+        found = ours({"kind": "folder", "path": str(folder)}, output / way, configs, 1)
     print(json.dumps(found))
 
 
@@ -226,13 +226,11 @@ def main():
             output.mkdir()
             for way in args.ways:
                 count, *seconds, most = measure(way, folder, output)
-                if way == "two":  # whose workers are processes of their own
-                    seconds.pop()
                 rates = [count / each for each in seconds]
                 plain_ = rates if way == "plain" else plain_
                 line = f"{count:8} {way:6}"
                 for index, (each, rate) in enumerate(zip(seconds, rates, strict=True)):
-                    times = f"{rate / plain_[index]:11.1f}x" if plain_ and way in ("one", "two") else ""
+                    times = f"{rate / plain_[index]:11.1f}x" if plain_ and way == "one" else ""
                     line += f"{each:8.1f}{rate:10.0f}{times:12}"
                 print(f"{line:68}{most / 1e6:6.0f} MB", flush=True)
 
