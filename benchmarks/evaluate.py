@@ -1,7 +1,7 @@
 """p(z) of many rows against greedy answers one by one, and what bfloat16 leaves of p(z), in one run on one model.
 
     specdata demo
-    python benchmarks/evaluate.py --model specdata-demo/base --adapter specdata-demo/training \
+    OMP_NUM_THREADS=1 python benchmarks/evaluate.py --model specdata-demo/base --adapter specdata-demo/training \
         --dataset specdata-demo/data --config paper
     python benchmarks/evaluate.py --rounding ...
 
@@ -40,18 +40,19 @@ def one_by_one(generator, asked):
 
 
 def timed(function, rows):
-    """Run a way on all rows after a few of them; seconds, and what it returns."""
+    """Run a way on all rows after a few of them; seconds, and what it returns.
+
+    On CPUs they are seconds of work of this process, which other users of the machine disturb least.
+    """
     function(rows[:2])
-    _wait()
-    start = time.perf_counter()
+    on_gpu = torch.cuda.is_available()
+    clock = time.perf_counter if on_gpu else time.process_time
+    wait = torch.cuda.synchronize if on_gpu else lambda: None
+    wait()
+    start = clock()
     result = function(rows)
-    _wait()
-    return time.perf_counter() - start, result
-
-
-def _wait():
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    wait()
+    return clock() - start, result
 
 
 def speed(generator, asked, batch_size):

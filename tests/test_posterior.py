@@ -83,7 +83,8 @@ def test_the_probability_of_all_answers_is_the_sum_of_their_likelihoods(model_an
 
 def test_little_branches_are_left_out_and_their_share_is_stated(model_and_tokenizer, exact, monkeypatch):
     model, tokenizer, _ = model_and_tokenizer
-    monkeypatch.setattr(posterior, "COLUMNS", 50)  # so that the branches of a level take several passes
+    monkeypatch.setattr(posterior, "COLUMNS", 50)  # so that the branches of a level take several passes,
+    monkeypatch.setattr(posterior, "TOGETHER", 1)  # and each prompt its own in the last one
     found = dict(redshift_posteriors(model, tokenizer, PROMPTS, tail=0.02, batch_size=2))
     assert sorted(found) == [0, 1, 2]
     for number, short in found.items():
