@@ -8,8 +8,8 @@ give the probability of each answer. Prompts are read together, and any tokenize
 How exact it is: in float32 the result equals the likelihoods of all answers, computed one by one. In bfloat16 the last
 layer's product is taken in float32 all the same, for logits that are rounded to 8 bits move single probabilities by
 several percent. What is left is the rounding inside the layers. For a model of 1.1 M parameters on 256 mocks it moves
-the cumulative p(z) by 0.002 (mean of the rows) and at most 0.011, with rounded logits 0.003 and 0.018, and the median of
-p(z) by 0.00002 and at most 0.002; `benchmarks/evaluate.py --rounding` measures it for any model.
+the cumulative p(z) by 0.002 (mean of the rows) and at most 0.011, with rounded logits 0.003 and 0.018, and its median
+by 0.00002 and at most 0.002; `benchmarks/evaluate.py --rounding` measures it for any model.
 """
 
 import contextlib
