@@ -9,6 +9,7 @@ from specdata.errors import SpecdataError, one_line
 from specdata.files import file_sha256, find_recipe, read_recipe
 from specdata.retries import retry_after
 
+ANSWER, CONNECT = 60.0, 10.0  # s that the Hub may take for a piece of an answer, and for a connection
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -19,12 +20,24 @@ def check_hub_name(name, what, option) -> None:
         raise SpecdataError(f"{what} {name!r} is not a name of the Hub: give {option} ORG/NAME")
 
 
+def limit_waits() -> None:
+    """Let the Hub's client, which by default waits for ever, give up after `ANSWER` and `CONNECT` seconds."""
+    import httpx2
+    from huggingface_hub import get_session, set_client_factory
+
+    now = get_session()
+    if now.timeout == httpx2.Timeout(None):  # otherwise the user has set a client of their own
+        options = {"event_hooks": now.event_hooks, "follow_redirects": True}
+        set_client_factory(lambda: httpx2.Client(**options, timeout=httpx2.Timeout(ANSWER, connect=CONNECT)))
+
+
 @contextlib.contextmanager
 def hub_errors(what):
     """Turn an error of the Hub's client into one sentence that begins with `what`."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    limit_waits()
     try:
         yield
     except HfHubHTTPError as error:
@@ -187,6 +200,7 @@ def local_folder(name, repo_type) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    limit_waits()
     try:
         # A LoRA adapter or a data set; a base model is left to transformers.
         return Path(snapshot_download(str(name), repo_type=repo_type))

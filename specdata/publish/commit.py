@@ -6,9 +6,12 @@ files that have not changed, and makes no commit where nothing has.
 """
 
 import fnmatch
+import sys
 import time
 import warnings
 from dataclasses import dataclass, field
+
+from tqdm import tqdm
 
 from specdata.errors import SpecdataError, one_line
 from specdata.hub import hub_errors
@@ -100,6 +103,7 @@ def commit(repository, uploads, message, owned) -> str:
                 f"{name}: the upload stopped ({one_line(error.__cause__ or error)}), and nothing of it is visible; "
                 "give the same command again to go on"
             ) from error
+        tqdm.write(f"specdata: no answer to the commit; the next try is in {wait:.0f} s", file=sys.stderr)
         time.sleep(wait)
     if missing:
         raise SpecdataError(f"{name}: commit {made[:7]} lacks {missing[0]}; remove the .gitignore of the repository")

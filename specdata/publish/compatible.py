@@ -70,6 +70,37 @@ def check_lora(folder) -> int:
     return next(limit for limit in VLLM_RANKS if limit >= rank)
 
 
+def check_base(folder, base_model) -> None:
+    """Refuse an adapter whose tensors do not fit the modules of its base model on the Hub.
+
+    The names and shapes of the base's tensors are read from the heads of its files. Nothing can be compared with a base
+    whose weights are quantised or not in safetensors files.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
+
+    with hub_errors(base_model):
+        try:
+            files = HfApi().get_safetensors_metadata(base_model).files_metadata.values()
+        except (NotASafetensorsRepoError, SafetensorsParsingError):
+            return
+    tensors = {name: tensor for file in files for name, tensor in file.tensors.items()}
+    if any(tensor.dtype in ("U8", "I8", "I32") and len(tensor.shape) > 1 for tensor in tensors.values()):
+        return
+    shapes = tensor_shapes(folder / "adapter_model.safetensors")
+    for name in (name for name in shapes if ".lora_A." in name):
+        module, size = _TENSOR.fullmatch(name)["module"], [shapes[name.replace("_A.", "_B.")][0], shapes[name][1]]
+        # Names of checkpoints and of modules may begin differently; from the number of the layer on they are equal.
+        end = re.search(r"(\.\d+\..+|[^.]+)$", module)[0]
+        found = [tensor.shape for full, tensor in tensors.items() if full.endswith(f"{end}.weight")]
+        if size not in found and size[::-1] not in found:
+            has = " x ".join(map(str, found[0])) if found else "missing"
+            raise SpecdataError(
+                f"{base_model}: is not the base of this adapter: {module} is {size[0]} x {size[1]} here and {has} "
+                "there; give the right one by --base-model"
+            )
+
+
 def safetensors_header(path) -> bytes:
     """The JSON at the start of a safetensors file: names, types, shapes and places of its tensors."""
     with path.open("rb") as stream:

@@ -13,7 +13,7 @@ from specdata.hub import check_access, check_hub_name, check_write, hub_errors
 from specdata.publish.adapter_card import adapter_card
 from specdata.publish.checks import check_adapter, check_dataset, check_not_trained_on
 from specdata.publish.commit import Repository, add_to_collection, commit, outdated, read_repository
-from specdata.publish.compatible import check_lora, same_tokenizer
+from specdata.publish.compatible import check_base, check_lora, same_tokenizer
 from specdata.publish.contents import CARD, CONFIG, OWNED, adapter_files, dataset_files, left_out
 from specdata.publish.scan import scan
 from specdata.results import load_results
@@ -105,6 +105,7 @@ def publish_adapter(folder, repo, *, dataset=None, base_model=None, dry_run=Fals
     check_hub_name(base_model, "base model", "--base-model")
     check_hub_name(dataset, "data set", "--dataset")
     check_access(base_model)
+    check_base(folder, base_model)
     check_access(dataset, "dataset")
     check_not_trained_on(scored, dataset, results["dataset"])
     same = same_tokenizer(folder, base_model)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from hub_client import use_hub
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save, save_file
 
 from specdata import SpecdataError
 from specdata.evaluation.evaluate import evaluate
@@ -205,6 +205,8 @@ def test_an_adapter_that_does_not_agree_with_itself_is_refused(alice, mock_data,
     [
         ("org/mock-x", {"dataset": "org/nothing"}, "org/nothing: no such folder, and no dataset on the Hub that may"),
         ("org/mock-x", {"base_model": "meta/llama9"}, "meta/llama9: is gated, and the token has no access; ask for"),
+        ("org/mock-x", {"base_model": "org/wide"}, "q_proj is 32 x 32 here and 64 x 64 there; give"),
+        ("org/mock-x", {"base_model": "org/shallow"}, "layers.1.self_attn.q_proj is 32 x 32 here and missing"),
         ("org/sdss-redshift", {}, "trained or scored on mocks, and its name says sdss; choose a --repo with"),
         ("org/mock-pictures", {}, "org/mock-pictures: is a dataset on the Hub, not a model"),
     ],
@@ -213,6 +215,10 @@ def test_a_name_that_does_not_fit_is_refused(alice, adapter, repo, names, senten
     for kind, name in (("model", "meta/llama9"), ("dataset", "org/mock-pictures")):
         if (kind, name) not in alice.storage.repos:
             alice.put(kind, name, {"config.json": b"{}"}, gated=kind == "model")
+    for name, width, layers in (("org/wide", 64, 2), ("org/shallow", 32, 1)):
+        if ("model", name) not in alice.storage.repos:
+            weights = {f"model.layers.{n}.self_attn.q_proj.weight": np.zeros((width, width)) for n in range(layers)}
+            alice.put("model", name, {"model.safetensors": save(weights)})
     with pytest.raises(SpecdataError, match=sentence):
         publish_adapter(adapter, repo, **NAMES | names)
 

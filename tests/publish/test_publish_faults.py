@@ -34,6 +34,8 @@ def forget(hub):
 @pytest.fixture(autouse=True)
 def no_faults_left(hub):
     yield
+    for fault in hub.faults:
+        fault.go.set()
     hub.faults.clear()
 
 
@@ -128,6 +130,24 @@ def test_a_hub_that_stays_broken_is_told_in_a_sentence(alice, mock_data, waited)
         with pytest.raises(SpecdataError, match=sentence):
             publish_dataset(mock_data, "org/mock-down")
     assert 7200 not in waited  # two hours are not waited for
+
+
+@pytest.mark.parametrize("request_", ["GET .*/whoami-v2", "PUT /lfs/", "POST .*/commit/main"])
+def test_a_hub_that_does_not_answer_is_not_waited_for(alice, mock_data, monkeypatch, waited, request_):
+    from huggingface_hub import close_session
+
+    forget(alice)
+    monkeypatch.setattr("specdata.hub.ANSWER", 0.3)
+    close_session()  # of a client that waits longer
+    alice.faults.append(Fault(request_, "held", times=1000))
+    try:
+        with pytest.raises(SpecdataError, match=r"(the Hub was not reached|the upload stopped) \(.*timed out\)"):
+            publish_dataset(mock_data, "org/mock-silent")
+    finally:
+        close_session()
+    assert waited == [] or request_.startswith("P")
+    if ("dataset", "org/mock-silent") in alice.storage.repos:
+        assert set(alice.repo("dataset", "org/mock-silent").resolve("main").files) == EMPTY
 
 
 def test_a_commit_that_leaves_something_out_is_told_and_gets_no_tag(alice, mock_data):
