@@ -18,10 +18,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from specdata.dataset.work import LOGS
+from specdata.dataset.work import LOGS, PER_WORKER
 from specdata.errors import SpecdataError
 
-PER_WORKER = 2500  # fewest spectra for which another process is started, since it reads 2,000 in the time that takes
 EXECUTORS = ("local", "slurm", "ray")
 _SLURM = ("partition", "time", "qos", "cpus_per_task", "mem_per_cpu_gb")  # what datatrove has names for
 

@@ -23,7 +23,8 @@ from specdata.dataset.recipe import DataRecipe
 from specdata.errors import SpecdataError, one_line
 from specdata.files import new_file
 
-SHARD = (2500, 5000)  # fewest and most spectra of a shard, if nobody says how many shards
+SHARD = 5000  # most spectra of a shard, if nobody says how many shards
+PER_WORKER = 2500  # fewest for which another process is started, since it reads 2,000 in the time that takes
 _STATE, _LISTING, _LOCK, LOGS = "job.json", "listing.arrow", "build.lock", "logs"
 
 
@@ -70,8 +71,8 @@ def locked(folder):
 def begin(folder, recipe, output, listing, selection, *, overwrite, shards=None, workers=1) -> Job:
     """Say what a locked work folder is for, or take up the work that was left there.
 
-    By default there is a shard for each worker, within the limits of `SHARD`. Parts of another recipe, source or
-    version are an error, or cleared with `overwrite`; so is another number of `shards` than the work was begun with.
+    By default there is a shard for each worker, or more where they would be too large. Parts of another recipe, source
+    or version are an error, or cleared with `overwrite`; so is another number of `shards` than it was begun with.
     """
     if recipe.source.kind in ("folder", "dataset"):  # so that any process finds it, whatever folder it runs in
         source = recipe.source.model_copy(update={"path": str(Path(recipe.source.path).resolve())})
@@ -86,7 +87,7 @@ def begin(folder, recipe, output, listing, selection, *, overwrite, shards=None,
         )
     if not found or found["key"] != key:
         clear(folder)
-        shards = max(1, min(shards or max(min(workers, total // SHARD[0]), -(-total // SHARD[1])), total))
+        shards = max(1, min(shards or max(min(workers, total // PER_WORKER), -(-total // SHARD)), total))
     elif shards not in (None, found["shards"]):
         raise SpecdataError(f"--shards {shards}: {folder} was begun with {found['shards']} shards; give that")
     for partial in folder.glob("*/*.partial"):  # of processes that were killed

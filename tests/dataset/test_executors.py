@@ -215,47 +215,37 @@ def test_workers_end_with_a_command_that_is_killed(tmp_path):
     killed(tmp_path / "out", "by a worker")
 
 
-def interrupted(recipe, output, monkeypatch):
-    """Read in two shards, and go no further."""
-    with monkeypatch.context() as patch:
-        patch.setattr(building, "make_plan", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            build(recipe, output, shards=2, progress=False)
-
-
-def test_parts_of_something_else_are_refused(mocks, tmp_path, monkeypatch):
-    interrupted(MOCKS, tmp_path / "out", monkeypatch)
-    work = tmp_path / "out.parts"
-    other = recipe_of({"kind": "mock", "size": 30, "seed": 3})
-    with pytest.raises(SpecdataError, match=r"out\.parts: holds the parts of another recipe, source or version; del"):
-        build(other, tmp_path / "out", progress=False)
-    with pytest.raises(SpecdataError, match=r"--shards 3: .* was begun with 2 shards; give that"):
-        build(MOCKS, tmp_path / "out", shards=3, progress=False)
-    with filelock.FileLock(work / "build.lock"), pytest.raises(SpecdataError, match="another build works there; wait"):
+def test_parts_of_something_else_are_refused(files, whole, tmp_path, monkeypatch):
+    folder, work = tmp_path / files.name, tmp_path / "out.parts"
+    shutil.copytree(files, folder)
+    recipe = recipe_of({"kind": "folder", "path": str(folder)})
+    monkeypatch.setattr(building, "make_plan", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        build(recipe, tmp_path / "out", shards=2, progress=False)
+    monkeypatch.undo()
+    refused = pytest.raises(SpecdataError, match=r"out\.parts: holds the parts of another recipe, source or version")
+    with refused:
         build(MOCKS, tmp_path / "out", progress=False)
+    removed = next(folder.glob("b/*.fits"))
+    content = removed.read_bytes()
+    removed.unlink()
+    with refused:
+        build(recipe, tmp_path / "out", progress=False)
+    removed.write_bytes(content)
+    with pytest.raises(SpecdataError, match=r"--shards 3: .* was begun with 2 shards; give that"):
+        build(recipe, tmp_path / "out", shards=3, progress=False)
+    with filelock.FileLock(work / "build.lock"), pytest.raises(SpecdataError, match="another build works there; wait"):
+        build(recipe, tmp_path / "out", progress=False)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
     with pytest.raises(SpecdataError, match=r"thesis: is not a work folder of specdata; move it away"):
-        build(MOCKS, tmp_path / "out", work=tmp_path / "thesis", overwrite=True, progress=False)
+        build(recipe, tmp_path / "out", work=tmp_path / "thesis", overwrite=True, progress=False)
     assert [entry.name for entry in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
     assert sorted(entry.name for entry in (work / "read").iterdir()) == ["00000", "00001"]
-    build(MOCKS, tmp_path / "out", progress=False)
-    assert hashes(tmp_path / "out") == mocks
-    build(other, tmp_path / "out", work=tmp_path / "elsewhere", overwrite=True, progress=False)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "thesis"]
-
-
-def test_a_source_that_has_changed_is_not_mixed_with_the_old_one(files, tmp_path, monkeypatch):
-    folder = tmp_path / "files"
-    shutil.copytree(files, folder)
-    recipe = recipe_of({"kind": "folder", "path": str(folder)})
-    interrupted(recipe, tmp_path / "out", monkeypatch)
-    next(folder.glob("b/*.fits")).unlink()
-    with pytest.raises(SpecdataError, match="holds the parts of another recipe, source or version"):
-        build(recipe, tmp_path / "out", progress=False)
-    build(recipe, tmp_path / "out", overwrite=True, progress=False)
-    build(recipe, tmp_path / "anew", progress=False)
-    assert hashes(tmp_path / "out") == hashes(tmp_path / "anew")
+    build(recipe, tmp_path / "out", progress=False)
+    assert hashes(tmp_path / "out") == whole
+    build(MOCKS, tmp_path / "out", work=tmp_path / "elsewhere", overwrite=True, progress=False)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [files.name, "out", "thesis"]
 
 
 @pytest.mark.parametrize(
