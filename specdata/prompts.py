@@ -1,4 +1,4 @@
-"""A row to prompt and completion, a completion to a redshift: the only place that knows the wording."""
+"""A row to prompt and completion, and an answer to a redshift: no other file knows the wording."""
 
 import re
 
@@ -11,10 +11,10 @@ INSTRUCTION = "Galaxy spectrum is rescaled and encoded to an input series: "
 _ANSWER = re.compile(r"\s*Redshift: (?:\[(?P<in>(?:0|[1-9]\d?)\.\d{4})\]|(?P<bare>(?:0|[1-9]\d?)\.\d{4}))\s*", re.ASCII)
 
 
-def build_row(series, z, follow_up=()):
+def build_row(series, z, follow_up=()) -> dict:
     """Turn an encoded spectrum and its redshift into a conversational prompt/completion row for TRL.
 
-    The chat template and the end-of-sequence token are the tokenizer's business and are not written here.
+    The tokenizer adds the chat template and the end-of-sequence token.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ def build_row(series, z, follow_up=()):
     return {"prompt": before, "completion": [last]}
 
 
-def format_redshift(z):
+def format_redshift(z) -> str:
     """Write the answer for redshift `z`, to four decimals: ``Redshift: [0.1234]``."""
     if not 0 <= z < 99.99995:  # what rounds to 100 has a digit too many
         raise SpecdataError(f"z = {z}: a redshift in a prompt lies between 0 and 100; cut this spectrum")
     return f"Redshift: [{abs(z):.4f}]"  # -0.0 is a zero, too
 
 
-def parse_redshift(completion):
+def parse_redshift(completion) -> float | None:
     """Read the redshift from a model's answer.
 
     Parameters
@@ -61,7 +61,7 @@ def parse_redshift(completion):
     return float(match["in"] or match["bare"]) if match else None
 
 
-def read_series(prompt):
+def read_series(prompt) -> str:
     """Return the encoded flux that stands in the first turn of a prompt of `build_row`."""
     content = prompt[0]["content"]
     if not content.startswith(INSTRUCTION):

@@ -44,16 +44,15 @@ def print_results(results: dict) -> None:
             return "-"
         return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
 
-    data, estimate = results["dataset"], results["estimate"]
-    sets = {estimate: results["metrics"], "greedy answer": results["greedy"]["metrics"]}
-    sets |= {name.replace("_", " "): found["metrics"] for name, found in results["baselines"].items()}
+    data, methods = results["dataset"], {results["estimate"]: results["metrics"]}
+    methods["greedy answer"] = results["greedy"]["metrics"]
+    methods |= {name.replace("_", " "): found["metrics"] for name, found in results["baselines"].items()}
     print(f"\n{data['name']} {data['config']} {data['split']}, n = {data['n']}, revision {data['revision'][:12]}")
-    print(f"{'':<20}" + "".join(f"{name:<28}" for name in results["metrics"]))
-    for name, scores in sets.items():
-        print(f"{name:<20}" + "".join(f"{cell(score):<28}" for score in scores.values()))
+    print(f"{'':<18}" + "".join(f"{name:<28}" for name in methods))
+    for name in results["metrics"]:
+        print(f"{name:<18}" + "".join(f"{cell(scores[name]):<28}" for scores in methods.values()))
+    for name, score in results.get("posterior", {}).get("metrics", {}).items():
+        print(f"{name:<18}{cell(score)}")
     for name, found in results["baselines"].items():
-        said = {"undecided": "no clear difference from"}.get(found["verdict"], f"{found['verdict']} than")
-        print(f"{said} {name.replace('_', ' ')}: MAE differs by {cell(found['difference'])}")
-    if "posterior" in results:
-        found = results["posterior"]["metrics"]
-        print("p(z)                " + ", ".join(f"{name} {cell(score)}" for name, score in found.items()))
+        said = {"undecided": "not clearly different from"}.get(found["verdict"], f"{found['verdict']} than")
+        print(f"{said} {name.replace('_', ' ')}: the MAE differs by {cell(found['difference'])}")
