@@ -4,10 +4,13 @@
     python benchmarks/learning.py checkpoints RUN --data mock-redshifts --config packed-64 --output curve.csv
     python benchmarks/learning.py readers --data mock-redshifts --config packed-64 --output curve.csv
     python benchmarks/learning.py figure --output curve.csv --figure curve.png
+    python benchmarks/learning.py blocks MODEL --data mock-redshifts --test sdss-spectra --config packed-64
 
 The first scores each checkpoint of a run of `trl sft` by its greedy answers. The second teaches nearest neighbours,
 ridge regression and a small convolutional network (`readers.py`) the first 500, 1,000, ... training rows. Both take the
 same first rows of the test split. A line of the CSV is one point; what it holds already is not measured again.
+The last shows which part of the spectrum misleads a model on other spectra than those it learned from: each eighth of
+their bins takes the values of the nearest training spectrum in turn.
 """
 
 import argparse
@@ -20,7 +23,21 @@ from readers import READERS, interval
 from specdata import prompts, serialize
 from specdata.evaluation.metrics import fill_failures
 
-FIELDS = ("reader", "config", "rows_seen", "distinct_rows", "seed", "n", "mae", "low", "high", "parsed", "command")
+Z_RANGE = (0.01, 0.5)  # of the training rows
+FIELDS = (
+    "reader",
+    "config",
+    "test",
+    "rows_seen",
+    "distinct_rows",
+    "seed",
+    "n",
+    "mae",
+    "low",
+    "high",
+    "parsed",
+    "command",
+)
 SIZES = (500, 1000, 2000, 4000, 8000, 16000, 40000)
 STYLES = {
     "constant": ("#999999", "-", ""), "nearest neighbours": ("#E69F00", "--", "s"), "ridge": ("#CC79A7", "--", "^"),
@@ -52,12 +69,12 @@ class Curve:
             with self.path.open(newline="", encoding="utf-8") as file:
                 self.points = list(csv.DictReader(file))
 
-    def holds(self, reader, config, rows_seen, seed, n):
+    def holds(self, **point):
         """Whether a point was measured before."""
-        wanted = (reader, config, str(rows_seen), str(seed), str(n))
-        return any(wanted == tuple(p[k] for k in ("reader", "config", "rows_seen", "seed", "n")) for p in self.points)
+        wanted = {key: str(value) for key, value in point.items()}
+        return any(wanted.items() <= found.items() for found in self.points)
 
-    def add(self, errors, **point):
+    def add(self, errors, point):
         """Append a point, with the interval of the mean of its errors, shape (n,)."""
         mean, low, high = interval(errors, np.arange(len(errors))) / 1000
         point |= {"n": len(errors), "mae": f"{mean:.5f}", "low": f"{low:.5f}", "high": f"{high:.5f}"}
@@ -75,47 +92,75 @@ def score_checkpoints(args):
     """Greedy answers of every checkpoint of a run, or of every `--every`th step."""
     import torch
 
-    from specdata.evaluation.evaluate import MAX_NEW_TOKENS
     from specdata.inference.local import Generator
 
     torch.set_num_threads(1)
     curve = Curve(args.output)
-    asked, z = load_split(args.data, args.config, "test", args.limit)
-    z_range = (0.01, 0.5)  # of the training rows
+    asked, z = load_split(args.test or args.data, args.config, "test", args.limit)
+    shared = {"reader": args.name, "config": args.config, "test": Path(args.test or args.data).name, "n": len(z)}
     for folder in sorted(args.run.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])):
         step = int(folder.name.rpartition("-")[2])
-        seen = step * args.batch
-        if step % args.every or curve.holds(args.name, args.config, seen, args.seed, len(z)):
+        point = shared | {"rows_seen": args.before + step * args.batch, "seed": args.seed}
+        if step % args.every or curve.holds(**point):
             continue
         model = Generator(*((args.base, str(folder)) if args.base else (str(folder),)))
         answers = []
         for start in range(0, len(asked), 128):
-            answers += model.answer(asked[start : start + 128], max_new_tokens=MAX_NEW_TOKENS)
-        found = [prompts.parse_redshift(answer) for answer in answers]
-        z_pred = fill_failures(np.array([np.nan if value is None else value for value in found]), z, z_range)
-        curve.add(
-            np.abs(z_pred - z), reader=args.name, config=args.config, rows_seen=seen,
-            distinct_rows=min(seen, args.distinct), seed=args.seed, parsed=sum(v is not None for v in found) / len(z),
-            command=args.command,
-        )  # fmt: skip
+            answers += model.answer(asked[start : start + 128])
+        z_pred = np.array([prompts.parse_redshift(answer) for answer in answers], dtype=float)  # None is NaN
+        point |= {"distinct_rows": min(point["rows_seen"], args.distinct), "command": args.command}
+        point["parsed"] = 1 - np.isnan(z_pred).mean()
+        curve.add(np.abs(fill_failures(z_pred, z, Z_RANGE) - z), point)
 
 
 def score_readers(args):
     """The constant and the readers of `readers.py`, each taught so many training rows."""
     curve = Curve(args.output)
-    asked, z = load_split(args.data, args.config, "test", args.limit)
+    asked, z = load_split(args.test or args.data, args.config, "test", args.limit)
     asked_train, z_train = load_split(args.data, args.config, "train")
     asked_val, z_val = load_split(args.data, args.config, "validation")
     x, x_train, x_val = series(asked), series(asked_train), series(asked_val)
-    command = f"learning.py readers --config {args.config}"
+    readers = {"constant": lambda x_train, z_train, *_: np.full(len(z), np.median(z_train)), **READERS}
     for rows in [n for n in SIZES if n <= len(z_train)]:
-        shared = {"config": args.config, "rows_seen": rows, "distinct_rows": rows, "parsed": 1.0, "command": command}
-        if not curve.holds("constant", args.config, rows, 0, len(z)):
-            curve.add(np.abs(np.median(z_train[:rows]) - z), reader="constant", seed=0, **shared)
-        for name, read in READERS.items():
-            if not curve.holds(name, args.config, rows, 0, len(z)):
+        for name, read in readers.items():
+            point = {"reader": name, "config": args.config, "test": Path(args.test or args.data).name, "n": len(z)}
+            point |= {"rows_seen": rows, "seed": 0}
+            if not curve.holds(**point):
                 z_pred = read(x_train[:rows], z_train[:rows], x_val, z_val, x, 0)
-                curve.add(np.abs(z_pred - z), reader=name, seed=0, **shared)
+                command = f"learning.py readers --config {args.config}"
+                curve.add(np.abs(z_pred - z), point | {"distinct_rows": rows, "parsed": 1.0, "command": command})
+
+
+def exchange_blocks(args):
+    """Print the error on other spectra, and when a part of each is that of its nearest training spectrum."""
+    import torch
+
+    from specdata.evaluation.baselines import nearest
+    from specdata.inference.local import Generator
+
+    torch.set_num_threads(1)
+    model = Generator(str(args.model))
+    asked, z = load_split(args.test, args.config, "test", args.limit)
+    asked_train, _ = load_split(args.data, args.config, "train")
+    x, x_train = series(asked), series(asked_train)
+    nearby = x_train[nearest(x_train, x, 1)[:, 0]]
+
+    def report(what, values):
+        texts = serialize.SCHEMES["packed"].encode_batch(values)
+        answers = model.answer([[{"role": "user", "content": prompts.INSTRUCTION + text}] for text in texts])
+        z_pred = np.array([prompts.parse_redshift(answer) for answer in answers], dtype=float)  # None is NaN
+        error = np.abs(fill_failures(z_pred, z, Z_RANGE) - z)
+        print(
+            f"{what}: mean absolute error {error.mean():.4f}, bias {np.nanmean(z_pred - z):+.4f}, n {len(z)}",
+            flush=True,
+        )
+
+    report("as they are", x)
+    report("the nearest training spectra", nearby)
+    for block in np.array_split(np.arange(x.shape[1]), 8):
+        mixed = x.copy()
+        mixed[:, block] = nearby[:, block]
+        report(f"bins {block[0]} to {block[-1]} of the nearest", mixed)
 
 
 def draw(args):
@@ -123,6 +168,7 @@ def draw(args):
     from matplotlib.figure import Figure
 
     points = Curve(args.output).points
+    points = [point for point in points if point["test"] == points[0]["test"]]
     figure = Figure(figsize=(7.0, 4.6), dpi=130, layout="constrained")
     axes = figure.subplots()
     for reader, config in dict.fromkeys((p["reader"], p["config"]) for p in points):
@@ -149,7 +195,8 @@ def draw(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, function in (("checkpoints", score_checkpoints), ("readers", score_readers), ("figure", draw)):
+    functions = {"checkpoints": score_checkpoints, "readers": score_readers, "figure": draw, "blocks": exchange_blocks}
+    for name, function in functions.items():
         command = commands.add_parser(name)
         command.set_defaults(function=function)
         command.add_argument("--output", type=Path, default=Path("curve.csv"))
@@ -158,12 +205,16 @@ def main():
             continue
         command.add_argument("--data", required=True)
         command.add_argument("--config", default="packed-64")
+        command.add_argument("--test", help="data set whose test rows are read, if not those of --data")
         command.add_argument("--limit", type=int, default=1000, help="test rows")
+        if name == "blocks":
+            command.add_argument("model", type=Path)
         if name == "checkpoints":
             command.add_argument("run", type=Path)
             command.add_argument("--base", help="base model of an adapter")
             command.add_argument("--name", default="from scratch")
             command.add_argument("--batch", type=int, default=32, help="rows of a step")
+            command.add_argument("--before", type=int, default=0, help="rows seen by the model that the run began with")
             command.add_argument("--distinct", type=int, default=40000, help="training rows")
             command.add_argument("--every", type=int, default=1, help="take checkpoints of steps that this divides")
             command.add_argument("--seed", type=int, default=0, help="of the training")
