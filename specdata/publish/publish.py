@@ -14,7 +14,7 @@ from specdata.publish.adapter_card import adapter_card
 from specdata.publish.checks import check_adapter, check_dataset, check_not_trained_on
 from specdata.publish.commit import Repository, add_to_collection, commit, outdated, read_repository
 from specdata.publish.compatible import check_base, check_lora, same_tokenizer
-from specdata.publish.contents import CARD, CONFIG, OWNED, adapter_files, dataset_files, left_out
+from specdata.publish.contents import CARD, CONFIG, OWNED, adapter_files, dataset_files, left_out, regular_file
 from specdata.publish.scan import scan
 from specdata.results import load_results
 
@@ -64,12 +64,16 @@ def publish_dataset(folder, repo, *, dry_run=False, **options) -> Publication:
     folder = Path(folder)
     _check_first(folder, repo, "dataset", options, dry_run)
     manifest = read_manifest(folder, folder)
-    files = dataset_files(folder, manifest)
-    check_dataset(folder, manifest, repo)
     name, revision = manifest["recipe"]["name"], manifest["revision"][:12]
-    uploads = {CARD: dataset_card(folder, manifest, repo, tag=f"data-{revision}").encode(), **files}
-    notes = []
-    if (folder / CARD).read_text(encoding="utf-8") != dataset_card(folder, manifest, name):
+    try:
+        files = dataset_files(folder, manifest)
+        check_dataset(folder, manifest, repo)
+        card = dataset_card(folder, manifest, repo, tag=f"data-{revision}").encode()
+        changed = regular_file(folder, CARD).read_bytes() != dataset_card(folder, manifest, name).encode()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SpecdataError(f"{folder}: its {MANIFEST} is not of this version ({error!r}); build it again") from None
+    uploads, notes = {CARD: card, **files}, []
+    if changed:
         notes.append(f"the changes in {CARD} are not published: the card on the Hub is made of {MANIFEST} and the rows")
     planned = Publication(repo, "dataset", uploads, left_out(folder, uploads), notes, [f"data-{revision}"])
     message = f"{name}: {manifest['counts']['sampled']:,} spectra, revision {revision}"
