@@ -39,14 +39,11 @@ def build(recipe, output, *, overwrite=False, progress=True, work=None, shards=N
         Show a progress bar on standard error.
     work : path-like, optional
         Folder for what is made on the way, by default ``OUTPUT.parts``; it is removed in the end.
-    shards : int, optional
-        Into how many parts the source is divided, which the result does not depend on.
+    shards, workers : int, optional
+        Into how many parts the source is divided, which the result does not depend on, and how many of them are worked
+        on at the same time; by default one here, and on a cluster as many as it has room for.
     executor : {"local", "slurm", "ray"}
-        Who does the parts: this machine or a cluster.
-    workers : int, optional
-        How many parts are worked on at the same time; by default one here, and on a cluster as many as it has room for.
-    slurm_options : dict of str to str, optional
-        See `specdata.dataset.executors.submit_slurm`.
+        Who does the parts: this machine or a cluster; `slurm_options` as for `specdata.dataset.executors.submit_slurm`.
 
     Returns
     -------

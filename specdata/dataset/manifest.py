@@ -56,13 +56,7 @@ def files_revision(hashes) -> str:
 
 
 def read_manifest(folder, name) -> dict:
-    """Read the manifest of a data set, which the user calls `name`.
-
-    Raises
-    ------
-    SpecdataError
-        If there is none, or it is not one of `specdata.dataset.build.build`.
-    """
+    """Read the manifest of a data set; an error, with what the user calls it as `name`, if `build` did not write it."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         wanted = manifest["revision"], manifest["recipe"]["name"]

@@ -25,22 +25,10 @@ def split_into_files(sizes) -> list[dict]:
 def write_parquet(folder, spectra, objects, encodings, advance) -> dict[str, dict]:
     """Write one Parquet file of each config, ``CONFIG.parquet``, a row group at a time.
 
-    Parameters
-    ----------
-    folder : Path
-    spectra : specdata.dataset.stages.StoredSpectra
-        The n rows of the file.
-    objects : pyarrow.Array of str, length n
-        Their `object_id`.
-    encodings : dict of str to (Encoding, ndarray)
-        For each text config how it is written, and the scale of each of the n rows.
-    advance : callable
-        Called with the number of rows written, again and again.
-
-    Returns
-    -------
-    dict of str to dict
-        For each text config the numbers of values written, interpolated, weighted by width and clipped.
+    `spectra` are the rows of the file (`specdata.dataset.stages.StoredSpectra`) and `objects` their `object_id`, as an
+    Arrow array; `encodings` says for each text config how it is written, with the scale of each row. `advance` is
+    called with the number of rows written, again and again. Returns for each text config the numbers of values
+    written, interpolated, weighted by width and clipped.
     """
     schema = rows.schema("spectra")
     values = {config: dict.fromkeys(("all", "interpolated", "by_width", "clipped"), 0) for config in encodings}

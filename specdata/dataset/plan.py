@@ -21,13 +21,9 @@ from specdata.text.encoding import Encoding
 def make_plan(folder, rank=0, world_size=1, *, progress=False):
     """Decide from the metadata of all shards which spectra go where, as one pass over the source would.
 
-    `folder` is the work folder; there is one plan, whatever `rank` and `world_size` say.
-
-    Raises
-    ------
-    SpecdataError
-        If too few spectra are there for three splits, mocks would go out under the name of SDSS, or a number of tokens
-        has no room for a single bin.
+    `folder` is the work folder; there is one plan, whatever `rank` and `world_size` say. It is an error if too few
+    spectra are there for three splits, mocks would go out under the name of SDSS, or a number of tokens has no room for
+    a single bin.
     """
     job, done = load_job(folder), folder / "plan"
     if done.is_dir():

@@ -62,30 +62,17 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
     decoded = encoding.decode([series], scale)[0]
     step = normalise(decoded, scale, encoding.normalisation) - normalise(flux[0], scale, encoding.normalisation)
     path = Path(output or f"preview-{name}-{config}.png")
+    pixels = {name: np.array(spectrum[column]) for name, column in (("loglam", "loglam"), ("pixels", "flux"))}
+    title = f"{'mock ' if spectrum['is_mock'] else ''}{name}, z = {spectrum['z']:.4f}"
+    label = f"text ({config}, {len(decoded)} values)"
     with new_file(path, suffixes=canvas.FORMATS) as partial:
         figures.decoded_spectrum(
-            partial,
-            loglam=np.array(spectrum["loglam"]),
-            pixels=np.array(spectrum["flux"]),
-            edges=encoding.edges,
-            binned=flux[0],
-            decoded=decoded,
-            z=spectrum["z"],
-            title=f"{'mock ' if spectrum['is_mock'] else ''}{name}, z = {spectrum['z']:.4f}",
-            label=f"text ({config}, {len(decoded)} values)",
-        )
-    return {
-        "name": name,
-        "split": split,
-        "number": number,
-        "config": config,
-        "z": spectrum["z"],
-        "bins": len(decoded),
-        "text": series,
-        "error": float(np.nanmax(np.abs(step))),
-        "clipped": int(clipped[0]),
-        "path": str(path),
-    }
+            partial, **pixels, edges=encoding.edges, binned=flux[0], decoded=decoded, z=spectrum["z"], title=title,
+            label=label,
+        )  # fmt: skip
+    error, clipped = float(np.nanmax(np.abs(step))), int(clipped[0])
+    shown = {"name": name, "split": split, "number": number, "config": config, "z": spectrum["z"], "bins": len(decoded)}
+    return shown | {"text": series, "error": error, "clipped": clipped, "path": str(path)}
 
 
 def _find(folder, files, row):

@@ -44,21 +44,21 @@ class Section(pydantic.BaseModel):
 class FolderSource(Section):
     """SDSS `spec` files in a folder and the folders below it."""
 
-    kind: Literal["folder"]
+    kind: Literal["folder"] = Field(description="Says what the source is.")
     path: str = Field(description="The folder; a relative path counts from where the command is run.")
 
 
 class DatasetSource(Section):
     """The spectra of a data set that was built before, for other text from the same spectra."""
 
-    kind: Literal["dataset"]
+    kind: Literal["dataset"] = Field(description="Says what the source is.")
     path: str = Field(description="The data set's folder.")
 
 
 class MockSource(Section):
     """Synthetic galaxies, which stay labelled as such."""
 
-    kind: Literal["mock"]
+    kind: Literal["mock"] = Field(description="Says what the source is.")
     size: int = Field(ge=1, description="How many spectra to make.")
     seed: int = Field(0, ge=0, description="Seed of the random numbers.")
     z_min: float = Field(0.01, ge=0, description="Lowest redshift.")
@@ -77,7 +77,7 @@ class MockSource(Section):
 class SdssSource(Section):
     """Galaxies of the SDSS archive, selected by `cuts` and `sample`, and downloaded or found in the cache."""
 
-    kind: Literal["sdss"]
+    kind: Literal["sdss"] = Field(description="Says what the source is.")
     data_release: int = Field(16, description="SDSS data release, from 8 to 17.")
     catalogue: str = Field(
         "sdss-catalogue.parquet",
@@ -266,18 +266,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def load_data_recipe(path, *, source=None) -> DataRecipe:
-    """Read and check the recipe of a data set.
+    """Read and check the recipe of a data set, a YAML file.
 
-    Parameters
-    ----------
-    path : path-like
-        A YAML file.
-    source : path-like, optional
-        A folder of spectra in place of that of a recipe with a folder source, or a data set in place of any source.
-
-    Returns
-    -------
-    DataRecipe
+    `source` is a folder of spectra in place of that of a recipe with a folder source, or a data set in place of any
+    source.
 
     Raises
     ------
@@ -342,8 +334,7 @@ def recipe_reference() -> str:
                 default = "(required)" if field.is_required() else "(see there)"
             else:
                 default = f"`{yaml.safe_dump(field.default, default_flow_style=True).splitlines()[0]}`"
-            meaning = "Says what the source is." if key == "kind" and field.is_required() else schema["description"]
-            lines.append(f"| `{key}` | {_values(schema)} | {default} | {meaning} |")
+            lines.append(f"| `{key}` | {_values(schema)} | {default} | {schema['description']} |")
         lines.append("")
     return "\n".join(lines)
 

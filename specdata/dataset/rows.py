@@ -128,13 +128,8 @@ def bin_rows(table, edges) -> BinnedRows:
 def messages(series, spectra, encoding) -> list[dict]:
     """Prompt and completion of rows, each as `specdata.prompts.build_row` gives them.
 
-    Parameters
-    ----------
-    series : sequence of str
-        The encoded flux of each.
-    spectra : pyarrow.Table
-        Rows of the `spectra` config; for an encoding without turns, any table with the column `z`.
-    encoding : specdata.text.encoding.Encoding
+    `series` is the encoded flux of each. `spectra` holds rows of the `spectra` config; for an encoding without turns,
+    any table with the column `z` will do.
     """
     if not encoding.turns:
         return [prompts.build_row(text, z) for text, z in zip(series, spectra["z"].to_pylist(), strict=True)]
@@ -149,15 +144,8 @@ def messages(series, spectra, encoding) -> list[dict]:
 def text_table(spectra, binned, scale, encoding) -> tuple[pa.Table, np.ndarray]:
     """Rows of a text config, and how many values of each lay outside the range of the scheme.
 
-    Parameters
-    ----------
-    spectra : pyarrow.Table
-        Rows of the `spectra` config.
-    binned : BinnedRows
-        The same, on the grid. The text is made from what is stored there and nothing else, so that anybody can make it
-        again.
-    scale : ndarray, shape (rows,), float32
-    encoding : specdata.text.encoding.Encoding
+    `binned` are the rows `spectra` of the `spectra` config on the grid of `encoding`. The text is made from what is
+    stored there, and from `scale`, an array of float32, and nothing else, so that anybody can make it again.
     """
     fields = schema("text")
     series, clipped = encoding.encode(binned.flux, scale)

@@ -53,21 +53,11 @@ def reject(spectrum, cuts, start, stop) -> tuple[str, str] | None:
 
 
 def object_ids(names, ra, dec) -> list[str]:
-    """Give all spectra of one object the same name, by position on the sky.
+    """Give all spectra of one object the same name, by position on the sky in degrees.
 
-    Spectra closer than `SAME_OBJECT` belong together, and so does whatever such pairs chain together.
-
-    Parameters
-    ----------
-    names : sequence of str, length n
-        Unique names of the observations.
-    ra, dec : array_like, shape (n,)
-        Degrees. An observation without a finite position is an object of its own.
-
-    Returns
-    -------
-    list of str, length n
-        ``J187.70593+12.39112``, degrees, where the object's first spectrum by name lies; or else that name.
+    Spectra closer than `SAME_OBJECT` belong together, and so does whatever such pairs chain together; one without a
+    finite position is an object of its own. The name is ``J187.70593+12.39112``, where the object's first spectrum by
+    (unique) name lies, or else that spectrum's name.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -101,23 +91,15 @@ def hash_order(objects, seed) -> np.ndarray:
 def equal_frequency(z, objects, *, size, redshift_bins, z_min, z_max, seed) -> tuple[np.ndarray, list[dict]]:
     """Draw the same number of spectra from each of equally wide redshift bins.
 
-    Parameters
-    ----------
-    z : array_like, shape (n,)
-    objects : sequence of str, length n
-        Within a bin, spectra are taken in the order of a hash of these.
-    size : int
-        Number of spectra asked for, over all bins.
-    redshift_bins, z_min, z_max, seed
-        As in the recipe.
+    `size` is the number asked for over all bins, of which each takes its spectra in the order of a hash of their
+    `objects`. A bin that runs short gives what it has; no other bin makes up for it.
 
     Returns
     -------
     chosen : ndarray of int
         Indices of the chosen spectra, increasing.
     table : list of dict
-        For each bin `z_min`, `z_max`, and the numbers `asked`, `available` and `taken`. A bin that runs short gives
-        what it has; no other bin makes up for it.
+        For each bin `z_min`, `z_max`, and the numbers `asked`, `available` and `taken`.
     """
     z = np.asarray(z, dtype=np.float64)
     order = np.lexsort([z, hash_order(objects, seed)])
@@ -148,11 +130,7 @@ def assign_splits(z, objects, *, train, validation, z_min, z_max, redshift_bins,
 
     Objects are ordered by their share of the way through their own redshift bin (in hash order), which spreads every
     bin evenly, and the splits are filled in that order. An object whose spectra do not all fit goes to the next split.
-
-    Returns
-    -------
-    ndarray of str, shape (n,)
-        ``train``, ``validation`` or ``test``.
+    Returns ``train``, ``validation`` or ``test`` for each.
     """
     z, objects = np.asarray(z, dtype=np.float64), np.asarray(objects)
     unique, inverse = np.unique(objects, return_inverse=True)

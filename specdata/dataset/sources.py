@@ -80,18 +80,9 @@ def folder_paths(folder) -> list[Path]:
 def read_spectra(paths, *, on_error=None):
     """Read spectra one after the other.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-        Such as those of `folder_paths`.
-    on_error : callable, optional
-        Called as ``on_error(path, error)`` with the `SpecdataError` of a file that cannot be read; the file is then
-        left out, so that one broken download among thousands is counted and named instead of ending the build. By
-        default the error is raised.
-
-    Yields
-    ------
-    Spectrum
+    Where a file cannot be read, `on_error` is called with its path and the `SpecdataError`, and it is left out, so that
+    one broken download among thousands is counted and named instead of ending the build. Without `on_error`, the error
+    is raised.
     """
     for path in paths:
         try:

@@ -25,16 +25,9 @@ MOST_ROWS = 2000  # of the card's table, which needs every row written in every 
 def fit_bins(config, spectra, scale, *, label, progress=True) -> dict:
     """Find the most bins of a text config with which no row is over the number of tokens that its grid asks for.
 
-    Parameters
-    ----------
-    config : specdata.dataset.recipe.TextConfig
-        `grid.tokens` is the limit, the chat template included, and `grid.tokenizer` counts.
-    spectra : specdata.dataset.stages.StoredSpectra or pyarrow.Table
-        Rows of the `spectra` config.
-    scale : ndarray, shape (rows,)
-    label : str
-        Name of the config, for the progress bar and in an error.
-    progress : bool
+    `config.grid.tokens` is the limit, the chat template included, and `config.grid.tokenizer` counts. `spectra`, a
+    `specdata.dataset.stages.StoredSpectra` or a table, holds rows of the `spectra` config, and `scale` that of each;
+    `label` is the name of the config.
 
     Returns
     -------
@@ -91,22 +84,17 @@ def token_costs(
 
     Parameters
     ----------
-    folder : Path
+    folder, manifest
         Of the data set.
-    manifest : dict
-        Of the data set; its `files` and `configs`.
     tokenizers : sequence of str
         Names as for `specdata.text.tokenizer.load_tokenizer`.
-    limit : int, optional
-        Tokens that a row may have; by default what the recipe allows its config, and otherwise 573, the paper's limit.
-    context : int
-        Tokens.
+    limit, context : int
+        Tokens that a row may have, by default what the recipe allows its config and otherwise 573, the paper's limit;
+        and those of the model's context.
     most_rows : int
         Rows to look at: the first ones of each split in proportion, which are a fair sample.
     bins : int, optional
         Number of linear bins of the schemes; by default they are written on the grid of the first config.
-    progress : bool
-        Show a progress bar on standard error.
 
     Returns
     -------
