@@ -54,7 +54,7 @@ def read_shard(folder, rank, world_size=None, *, advance=lambda count: None):
     done, found, passed = job.parts("read")[rank], [], []
 
     def unreadable(path, error):
-        # The file's name stands beside the reason; the folders above it are nobody's business.
+        # Only the file's name: the folders above it are private.
         reason = str(error).removeprefix(f"{path}: ")
         found.append({"source": Path(path).name, "cut": "unreadable", "reason": reason})
         advance(1)
