@@ -26,7 +26,7 @@ def build(recipe, output, *, overwrite=False, progress=True, work=None, shards=N
           slurm_options=None) -> dict | None:  # fmt: skip
     """Write the data set of a recipe.
 
-    A build that was stopped, by whatever, goes on where it was when it is called again; see `specdata.dataset.stages`.
+    A build that was interrupted continues when it is called again; see `specdata.dataset.stages`.
 
     Parameters
     ----------
