@@ -127,6 +127,14 @@ class Splits(Section):
 
 
 _TOKENIZER = "What counts `tokens`: llama-3.1, smollm2-135m, a file, a folder or a Hub name."
+_LLAMA = "llama-3.1"
+
+
+def _counts_something(section):
+    """Refuse a tokenizer that is named where no tokens are counted."""
+    if section.tokens is None and section.tokenizer != _LLAMA:
+        raise ValueError(f"the tokenizer {section.tokenizer} counts nothing without the key tokens; give both")
+    return section
 
 
 class Grid(Section):
@@ -140,8 +148,10 @@ class Grid(Section):
     stop: float | None = Field(None, gt=100, lt=1e6, description="Last edge; not for the kind edges.")
     bins: int | None = Field(None, ge=1, le=MOST_BINS, description="Number of bins; give it or `tokens`.")
     tokens: int | None = Field(None, ge=1, description="Instead of `bins`: the most bins with so many tokens a row.")
-    tokenizer: str = Field("llama-3.1", description=_TOKENIZER)
+    tokenizer: str = Field(_LLAMA, description=_TOKENIZER)
     edges: list[float] | None = Field(None, min_length=2, description="All edges; for the kind edges.")
+
+    _counted = pydantic.model_validator(mode="after")(_counts_something)
 
     @pydantic.model_validator(mode="after")
     def _one_way(self):
@@ -168,7 +178,9 @@ class Conversation(Section):
 
     turns: int = Field(3, ge=1, le=len(KINDS), description="Most questions of a row.")
     tokens: int | None = Field(None, ge=1, description="The build stops if a row has more tokens.")
-    tokenizer: str = Field("llama-3.1", description=_TOKENIZER)
+    tokenizer: str = Field(_LLAMA, description=_TOKENIZER)
+
+    _counted = pydantic.model_validator(mode="after")(_counts_something)
 
 
 class TextConfig(Section):

@@ -145,6 +145,7 @@ def test_impossible_values(load, key, value):
         ({f"{GRID}.start": 9160}, (GRID, "9160")),
         ({f"{GRID}.bins": ...}, (GRID, "either bins or tokens")),
         ({f"{GRID}.tokens": 573}, (GRID, "either bins or tokens")),
+        ({f"{GRID}.tokenizer": "smollm2-135m"}, (GRID, "smollm2-135m counts nothing without the key tokens")),
         ({f"{GRID}.kind": "edges"}, (GRID, "neither start, stop, bins nor tokens")),
         ({GRID: {"kind": "edges", "edges": [4000.0, 5000.0, 4500.0]}}, (GRID, "increase")),
         *(
