@@ -55,7 +55,8 @@ def write_replay(
 
     loaded, local = load_tokenizer(tokenizer), Path(dataset).is_dir()
     try:
-        found = iter(load_dataset(dataset, config, split=split, streaming=True).shuffle(seed, buffer_size=_BUFFER))
+        found = load_dataset(dataset, config, split=split, streaming=not local)
+        found = iter(found.shuffle(seed=seed, **({} if local else {"buffer_size": _BUFFER})))
     except Exception as error:  # of the Hub, of the files, of a wrong config or split
         raise SpecdataError(f"{dataset}: cannot be read ({one_line(error)})") from None
     taken, counts = [], {"looked_at": 0, "no_answer": 0, "too_long": 0}
