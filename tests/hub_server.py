@@ -10,6 +10,7 @@ import base64
 import contextlib
 import fnmatch
 import hashlib
+import itertools
 import json
 import re
 import socket
@@ -194,8 +195,11 @@ def _application(hub):
             "siblings": [{"rfilename": path} for path in commit.files],
         }  # fmt: skip
 
-    def described(path, entry):
+    def described(path, entry, history=None):
         item = {"type": "file", "path": path, "size": entry.size, "oid": entry.oid}
+        if history:  # newest first
+            last = [c for c in itertools.takewhile(lambda c: c.files.get(path) == entry, history)][-1]
+            item["lastCommit"] = {"id": last.sha, "title": last.title, "date": last.date}
         if entry.lfs:
             item["lfs"] = {"oid": entry.sha256, "size": entry.size, "pointerSize": 130}
         return item | ({"xetHash": entry.xet} if entry.xet else {})
@@ -273,8 +277,11 @@ def _application(hub):
         files = find(request).resolve(request.path_params["revision"]).files
         content = await request.body()
         as_json = request.headers.get("content-type", "").startswith("application/json")
-        paths = (json.loads(content) if as_json else parse_qs(content.decode()))["paths"]
-        found = [described(path, files[path]) for path in paths if path in files]
+        asked = json.loads(content) if as_json else parse_qs(content.decode())
+        expand = str(asked.get("expand", False)).strip("[]'").lower() == "true"  # what DuckDB's reader asks for
+        history = find(request).history(request.path_params["revision"]) if expand else None
+        paths = asked["paths"]
+        found = [described(path, files[path], history) for path in paths if path in files]
         folders = [path for path in paths if any(name.startswith(f"{path.rstrip('/')}/") for name in files)]
         found += [{"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in folders]
         return JSONResponse(found)
