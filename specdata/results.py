@@ -1,7 +1,7 @@
-"""`results.json`, which an evaluation writes and which cards, tables and readers use: its schema, load and save.
+"""`results.json` and `retention.json`, which evaluations write and cards and tables use: their schemas, load and save.
 
-The classes below are the documentation of the file: `Results` is the whole of it. `results.schema.json` beside this
-module is the same as a JSON schema, for other programs. `FORMAT` grows when a key changes its meaning or goes away.
+The classes below are the documentation of the files: `Results` and `Retention` are the whole of each. The JSON schemas
+beside this module say the same to other programs. A format's number grows when a key changes its meaning or goes away.
 """
 
 import json
@@ -18,6 +18,9 @@ SCATTER = "redshift.png"
 CALIBRATION = "calibration.png"  # where p(z) was scored
 CONTENTS = (RESULTS, PREDICTIONS, SCATTER, CALIBRATION)  # of the folder that an evaluation writes
 FORMAT = 2
+RETENTION = "retention.json"
+SAMPLES = "samples.parquet"  # what the retention was computed from, a row for each question
+RETENTION_FORMAT = 1
 
 
 class Part(pydantic.BaseModel):
@@ -138,6 +141,66 @@ class Results(Part):
     versions: dict[str, str]
 
 
+class Kept(Part):
+    """How well questions are answered before and after a training, without and with the adapter.
+
+    `before` and `after` are accuracies, `chance` the one of guessing. `lost` counts the questions that only the base
+    answers right, `gained` those that only the adapted model does; `p_value` is of McNemar's exact test on the two.
+    `retained` is after / before, and `retained_above_chance` is (after - chance) / (before - chance), both with a
+    bootstrap interval over the questions; both are empty where `at_chance` says that the interval of `before` includes
+    chance or lies below it, for then there was nothing to keep. `log_likelihood` is the mean change of the natural
+    logarithm of the probability of the right answer, question by question.
+    """
+
+    n: int
+    chance: float
+    before: Score
+    after: Score
+    lost: int
+    gained: int
+    p_value: float
+    at_chance: bool
+    retained: Score
+    retained_above_chance: Score
+    log_likelihood: Score
+
+
+class KeptTask(Kept):
+    """The same of one task of lm-evaluation-harness: the first `n` of the `n_in_split` questions of a split.
+
+    `source` says where the questions came from, `questions` is a SHA-256 over the hashes of the questions and prompts,
+    `version` the harness's number of the task, and `metric` the accuracy by which an answer is right.
+    """
+
+    group: str
+    source: str
+    split: str
+    n_in_split: int
+    questions: str
+    version: float
+    metric: Literal["acc", "acc_norm"]
+
+
+class Retention(Part):
+    """The file. In a group every question counts the same, whatever task it is of.
+
+    `tasks_from` names the file of groups. `chat_template` is the SHA-256 of the base's template, or null where the
+    questions were put as plain text. `limit` is the most questions of a task, null where all were asked.
+    """
+
+    format: Literal[1]
+    model: Model
+    tasks_from: str
+    chat_template: str | None
+    limit: int | None
+    groups: dict[str, Kept]
+    tasks: dict[str, KeptTask]
+    settings: dict
+    seconds: float
+    command: str
+    versions: dict[str, str]
+
+
 def load_results(folder, hint="give the folder of an evaluation") -> dict:
     """Read the results of a folder.
 
@@ -157,28 +220,45 @@ def load_results(folder, hint="give the folder of an evaluation") -> dict:
     SpecdataError
         If the file is missing, of another version of specdata, or incomplete.
     """
-    try:
-        results = json.loads((Path(folder) / RESULTS).read_text(encoding="utf-8"))
-        found = results["format"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise SpecdataError(f"{folder}: has no {RESULTS} of specdata; {hint}") from None
-    if found != FORMAT:
-        raise SpecdataError(f"{folder}/{RESULTS}: is of format {found}, and this specdata reads {FORMAT}; {hint}")
-    check_results(results, f"{folder}/{RESULTS}")
-    return results
+    return _load(folder, RESULTS, Results, FORMAT, hint)
+
+
+def load_retention(folder, hint="give the folder of specdata retention") -> dict:
+    """Read the retention of a folder, as `Retention` says; parameters and errors as of `load_results`."""
+    return _load(folder, RETENTION, Retention, RETENTION_FORMAT, hint)
 
 
 def save_results(folder, results) -> None:
     """Write results to a folder, if they are complete."""
-    path = Path(folder) / RESULTS
-    check_results(results, path)
+    _save(Path(folder) / RESULTS, results, Results)
+
+
+def save_retention(folder, retention) -> None:
+    """Write a retention to a folder, if it is complete."""
+    _save(Path(folder) / RETENTION, retention, Retention)
+
+
+def _load(folder, name, schema, number, hint):
+    try:
+        results = json.loads((Path(folder) / name).read_text(encoding="utf-8"))
+        found = results["format"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SpecdataError(f"{folder}: has no {name} of specdata; {hint}") from None
+    if found != number:
+        raise SpecdataError(f"{folder}/{name}: is of format {found}, and this specdata reads {number}; {hint}")
+    check_results(results, f"{folder}/{name}", schema)
+    return results
+
+
+def _save(path, results, schema):
+    check_results(results, path, schema)
     path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
-def check_results(results, where) -> None:
+def check_results(results, where, schema=Results) -> None:
     """Refuse results in which a value is missing or of another kind than the schema says, naming it."""
     try:
-        Results.model_validate(results)
+        schema.model_validate(results)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = ": ".join(map(str, first["loc"]))

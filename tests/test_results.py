@@ -1,4 +1,4 @@
-"""The schema of `results.json`: as it ships, as it is enforced, and what a missing or foreign value says."""
+"""The schemas of `results.json` and `retention.json`: as they ship, are enforced, and what a missing value says."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,17 @@ import pytest
 
 from specdata import SpecdataError
 from specdata import results as module
-from specdata.results import FORMAT, Results, check_results, load_results, save_results
+from specdata.results import (
+    FORMAT,
+    RETENTION_FORMAT,
+    Results,
+    Retention,
+    check_results,
+    load_results,
+    load_retention,
+    save_results,
+    save_retention,
+)
 
 SCORE = {"value": 0.1, "low": 0.05, "high": 0.2, "n": 9, "interval": "bca"}
 REVISION = "0" * 64
@@ -35,10 +45,45 @@ def example_results():
     }  # fmt: skip
 
 
-def test_the_schema_that_ships_is_that_of_the_code():
-    shipped = Path(module.__file__).with_name("results.schema.json")
-    text = json.dumps(Results.model_json_schema(), indent=1) + "\n"
-    assert shipped.read_text() == text, f"write Results.model_json_schema() with indent=1 to {shipped}"
+def example_retention():
+    share = {"value": 0.9, "low": 0.8, "high": 1.0, "n": 40, "interval": "bca"}
+    kept = {
+        "n": 40, "chance": 0.25, "before": share, "after": share, "lost": 3, "gained": 2, "p_value": 1.0,
+        "at_chance": False, "retained": share, "retained_above_chance": share, "log_likelihood": share,
+    }  # fmt: skip
+    task = {
+        "group": "science", "source": "allenai/sciq", "split": "validation", "n_in_split": 1000, "questions": REVISION,
+        "version": 1.0, "metric": "acc_norm",
+    }  # fmt: skip
+    return {
+        "format": RETENTION_FORMAT,
+        "model": example_results()["model"] | {"adapter": "org/adapter"},
+        "tasks_from": "retention/small.yaml",
+        "chat_template": None,
+        "limit": 40,
+        "groups": {"science": kept},
+        "tasks": {"sciq": kept | task},
+        "settings": {},
+        "seconds": 60.0,
+        "command": "specdata retention",
+        "versions": {},
+    }
+
+
+@pytest.mark.parametrize("schema", [Results, Retention])
+def test_the_schema_that_ships_is_that_of_the_code(schema):
+    shipped = Path(module.__file__).with_name(f"{schema.__name__.lower()}.schema.json")
+    text = json.dumps(schema.model_json_schema(), indent=1) + "\n"
+    assert shipped.read_text() == text, f"write {schema.__name__}.model_json_schema() with indent=1 to {shipped}"
+
+
+def test_a_retention_that_is_saved_is_loaded(tmp_path):
+    save_retention(tmp_path, example_retention())
+    assert load_retention(tmp_path) == example_retention()
+    with pytest.raises(SpecdataError, match=r"retention.json: tasks: sciq: n has no value"):
+        save_retention(tmp_path, example_retention() | {"tasks": {"sciq": {"split": None}}})
+    with pytest.raises(SpecdataError, match=r"has no retention.json of specdata; measure it"):
+        load_retention(tmp_path / "none", "measure it")
 
 
 def test_what_is_saved_is_loaded(tmp_path):
