@@ -11,7 +11,7 @@ from specdata.errors import SpecdataError
 from specdata.files import find_recipe
 from specdata.results import RESULTS, load_results
 from specdata.text.smollm2 import MODEL, convert_gguf, gguf_folder
-from specdata.training.recipe import run_training
+from specdata.training.launch import run_training
 
 NOTE = (
     "This is the adapter of `specdata demo`. It shows that every stage works, from spectra to this card, and says "

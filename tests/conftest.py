@@ -245,7 +245,7 @@ def workplace(tmp_path_factory, tiny_model, mock_data):
 def trained_demo(workplace):
     """Output folder of the real `trl sft` with the recipe of the demo, for two steps of eight rows."""
     from specdata.files import find_recipe
-    from specdata.training.recipe import run_training
+    from specdata.training.launch import run_training
 
     settings = ["--model_name_or_path", "tiny", "--use_cpu", "true", "--max_steps", "2", "--save_steps", "2"]
     settings += ["--logging_steps", "1", "--output_dir", "trained-demo"]

@@ -2,10 +2,13 @@
 
 Commands of `specdata` run in this process, with the arguments that bash makes of the line. What a test cannot have is
 swapped: the 8B model for a tiny one in a folder of its name, for two steps on the CPU; the user's spectra for mocks;
-the Hub for one on this machine. On the other pages, trainings and sweeps are parsed as at their launch, and not run.
+the Hub for one on this machine. Of sweeps, benchmarks and trainings on several GPUs or of `recipes/from-scratch`, which
+have tests of their own, the arguments are parsed as at their start.
 """
 
+import argparse
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -21,10 +24,13 @@ from specdata.dataset.recipe import load_data_recipe, recipe_reference
 from specdata.files import find_recipe
 
 ROOT = Path(__file__).parents[1]
-PAGES = [f"docs/{name}.md" for name in ("data", "text", "training", "learning", "evaluation", "publishing")]
-OTHERS = ["docs/architecture.md", "docs/recipe-reference.md", "benchmarks/README.md"]
-LLAMA, QWEN = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-7B-Instruct"
-TINY = "--use_cpu true --bf16 false --dtype float32 --activation_checkpointing false --per_device_eval_batch_size 1"
+NAMES = ("data", "text", "training", "learning", "evaluation", "publishing", "architecture", "recipe-reference")
+PAGES = [*(f"docs/{name}.md" for name in NAMES), "benchmarks/README.md"]
+LLAMA, QWEN, GEMMA = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-7B-Instruct", "google/gemma-2-9b-it"
+TINY = (
+    "--use_cpu true --bf16 false --dtype float32 --activation_checkpointing false --per_device_eval_batch_size 1 "
+    "--report_to none"
+)
 CHANGED = ["max_steps=2", "per_device_train_batch_size=1"]
 SMALL = [*TINY.split(), *(f"--{setting}" for setting in CHANGED)]
 SWAPS = {
@@ -36,6 +42,7 @@ SWAPS = {
     "--rows 40": "--rows 6",
     "specdata card": f"specdata card --override {' --override '.join(CHANGED)} --base-model {LLAMA}",
     "ORG/": "org/mock-",
+    "checkpoint-375": "checkpoint-2",
 }
 
 
@@ -54,10 +61,10 @@ def commands(code):
 
 
 def test_the_pages_are_complete_and_their_links_lead_somewhere():
-    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} == {*PAGES, *OTHERS[:2]}
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} == set(PAGES[:-1])
     assert text_of("README.md").count("\n") <= 150
     assert text_of("docs/recipe-reference.md").endswith(recipe_reference())  # python -m specdata.dataset.recipe
-    for page in ("README.md", *PAGES, *OTHERS):
+    for page in ("README.md", *PAGES):
         assert page == "README.md" or f"]({page})" in text_of("README.md")
         assert text_of(page).count("```") == 2 * len(blocks(page))
         for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", text_of(page)):
@@ -95,7 +102,7 @@ def folder(tmp_path_factory, taught_model, workplace):
     from specdata.spectra.mock.spectrum import mock_spectra
 
     folder = tmp_path_factory.mktemp("docs")
-    for name in (LLAMA, QWEN):  # a folder goes before a model of that name on the Hub
+    for name in (LLAMA, QWEN, GEMMA):  # a folder goes before a model of that name on the Hub
         (folder / name).parent.mkdir()
         (folder / name).symlink_to(taught_model)
     (folder / "chats").symlink_to(workplace / "chats")
@@ -134,7 +141,7 @@ def run_page(folder, hub, taught_model):
                 elif language == "bash":
                     for line in commands(code):
                         if line not in done:
-                            run_command(line, hub, patch, launch=page == "README.md")
+                            run_command(line, hub, patch)
                         done.add(line)
                 else:
                     assert language in ("text", "bibtex")
@@ -142,7 +149,7 @@ def run_page(folder, hub, taught_model):
     return run
 
 
-def run_command(line, hub, patch, *, launch):
+def run_command(line, hub, patch):
     from trl.scripts import sft
 
     from specdata.training.recipe import parse_training
@@ -151,6 +158,11 @@ def run_command(line, hub, patch, *, launch):
     for written, swapped in SWAPS.items():
         line = line.replace(written, swapped)
     line = re.sub(r'"\$\(specdata recipes (\S+)\)"', lambda found: shlex.quote(str(find_recipe(found[1]))), line)
+    if "&&" in line or line.startswith("pytest"):
+        for command in line.split(" && "):
+            assert f"{command}\n" in text_of(".ci/run"), line
+        return
+    line = line.removeprefix("OMP_NUM_THREADS=1 ")
     words = subprocess.run(
         ["bash", "-euc", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True
     ).stdout
@@ -158,25 +170,40 @@ def run_command(line, hub, patch, *, launch):
     match program, command:
         case "pip", "install":
             assert not {word for word in arguments if word.startswith(".")}
-        case "trl", "sft" if launch:  # what `trl sft` launches
-            sft.main(*sft.make_parser().parse_args_and_config(arguments + SMALL))
-        case "trl", "sft":
+        case "trl", "sft" if "--accelerate_config" in arguments or "from-scratch" in line:
             parse_training(find_recipe(arguments[1]), arguments[2:])
+        case "trl", "sft":  # what it launches
+            sft.main(*sft.make_parser().parse_args_and_config(arguments + SMALL))
         case "python", _:
-            assert (ROOT / command).is_file()
+            parse_only(ROOT / command, arguments, patch)
         case "specdata", "sweep":
             for settings in load_grid(arguments[arguments.index("--grid") + 1]).runs.values():
                 parse_training(arguments[0], [f"--{key}={value}" for key, value in settings.items()])
         case "specdata", _:
             if command in ("preflight", "publish"):
                 use_hub(hub, patch, hub.tokens["alice"])
-            more = SMALL if command == "check" else []  # the last of two equal options counts
+            more = SMALL if command in ("check", "train") else []  # the last of two equal options counts
             patch.setattr(sys, "argv", [program, command, *arguments, *more])
             with pytest.raises(SystemExit) as end:
                 cli.main()
             assert end.value.code == 0 or "--device" in arguments, line
         case _:
             raise AssertionError(line)
+
+
+def parse_only(script, arguments, patch):
+    """Start a script, up to where it has parsed its arguments."""
+    parsed = []
+
+    def parse(self):
+        parsed.append(self.parse_known_args(arguments))
+        raise KeyboardInterrupt
+
+    patch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    patch.syspath_prepend(script.parent)
+    with pytest.raises(KeyboardInterrupt):
+        runpy.run_path(str(script), run_name="__main__")
+    assert parsed[0][1] == []  # what the script does not know
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Commands before and around a training: check it, mix in other data, send it to a cluster, launch many."""
+"""Commands of a training: check it, launch it, mix in other data, send it to a cluster, launch many."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +30,14 @@ def check(
         print(f"{len(report.failed)} findings would make the launch fail")
         raise typer.Exit(2)
     print("nothing found that would fail")
+
+
+@app.command(context_settings=_TRL_OPTIONS)
+def train(context: typer.Context, recipe: _Recipe) -> None:
+    """Launch `trl sft` with a recipe, if `specdata check` finds no fault. Goes on from the last checkpoint."""
+    from specdata.training.launch import train as run
+
+    print(f"trained in {run(recipe, context.args)}")
 
 
 @app.command()

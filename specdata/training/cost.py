@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 from specdata.errors import SpecdataError, one_line
 
@@ -42,8 +43,9 @@ def model_shape(config, peft_config, dtype):
 def flops_per_token(model, *, tokens, learned, recomputed=False) -> float | None:
     """Floating-point operations of a training step for each token of a row.
 
-    A weight takes 2 in the forward pass and 2 in the backward pass, and a trained one 2 more. Causal attention counts
-    half of its square. The head counts the learned tokens only, which `trl` scores in both passes.
+    A weight takes 2 in the forward pass and 2 in the backward pass, and a trained one 2 more. The backward pass ends at
+    the lowest layer that is trained. Causal attention counts half of its square. The head counts the learned tokens
+    only, which `trl` scores in both passes.
 
     Parameters
     ----------
@@ -67,11 +69,23 @@ def flops_per_token(model, *, tokens, learned, recomputed=False) -> float | None
         return None
     head = model.get_output_embeddings().weight
     others = {id(head), *(id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding))}
-    matrices = [weight for weight in model.parameters() if weight.dim() == 2 and id(weight) not in others]
-    products = sum(w.numel() * ((6 if w.requires_grad else 4) + 2 * recomputed) for w in matrices)
+    layers = config.num_hidden_layers
+    lowest = min((_layer(name) for name, weight in model.named_parameters() if weight.requires_grad), default=0)
+    matrices = {n: w for n, w in model.named_parameters() if w.dim() == 2 and id(w) not in others}
+    products = sum(
+        w.numel() * (2 if _layer(name) < lowest else (6 if w.requires_grad else 4) + 2 * recomputed)
+        for name, w in matrices.items()
+    )
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    attention = config.num_hidden_layers * config.num_attention_heads * width * tokens * (6 + 2 * recomputed)
+    attention = config.num_attention_heads * width * tokens
+    attention *= 2 * lowest + (layers - lowest) * (6 + 2 * recomputed)
     return products + attention + 6 * head.numel() * learned / tokens
+
+
+def _layer(name):
+    """Number of the layer that a weight belongs to; 0 for one of no layer."""
+    found = re.search(r"\.(?:layers|h)\.(\d+)\.", name)
+    return int(found[1]) if found else 0
 
 
 def least_memory(parsed, model, learned) -> tuple[float, float]:

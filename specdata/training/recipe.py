@@ -1,12 +1,9 @@
-"""A training recipe as `trl sft` reads it, and the command that launches it."""
+"""A training recipe as `trl sft` reads it."""
 
 import argparse
 import contextlib
 import io
 import os
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +11,6 @@ from specdata.errors import SpecdataError, one_line
 from specdata.files import find_recipe
 
 REGIONAL = "ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION"  # which a recipe sets in its `env`
-# The warnings are about trl's own defaults and would bury the progress bar.
-_QUIET = {"PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error", "DATASETS_VERBOSITY": "error"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -146,42 +141,6 @@ def _refusals(path):
     finally:
         os.environ.clear()
         os.environ.update(environment)
-
-
-def run_training(recipe, settings, *, cwd, offline=False) -> None:
-    """Launch ``trl sft`` with a recipe, and wait for it; it goes on from its last checkpoint where there is one.
-
-    Parameters
-    ----------
-    recipe : path-like
-    settings : sequence of str
-        For the command line; must name ``--output_dir``.
-    cwd : path-like
-        Folder that relative paths start from.
-    offline : bool
-        Ask no hub for anything.
-
-    Raises
-    ------
-    SpecdataError
-        If it fails.
-    """
-    trl = shutil.which("trl", path=str(Path(sys.executable).parent)) or shutil.which("trl")
-    if trl is None:
-        raise SpecdataError("the command trl is not on the PATH: pip install 'specdata[train]'")
-    command = [trl, "sft", "--config", str(Path(recipe).resolve()), *map(str, settings)]
-    found = checkpoints(Path(cwd) / command[command.index("--output_dir") + 1])
-    if found:
-        command += ["--resume_from_checkpoint", os.path.relpath(found[-1], cwd)]
-        print(f"going on from {found[-1].name}", flush=True)
-    # accelerate would give every process one thread; the cores are shared by the processes.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    processes = int(command[command.index("--num_processes") + 1]) if "--num_processes" in command else 1
-    environment = {"OMP_NUM_THREADS": str(max(cores // processes, 1))} | os.environ | _QUIET
-    environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
-    code = subprocess.run(command, cwd=cwd, env=environment, check=False).returncode
-    if code != 0:
-        raise SpecdataError(f"trl sft ended with code {code}, see above; give the same command again to go on")
 
 
 def checkpoints(training) -> list[Path]:

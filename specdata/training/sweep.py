@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from specdata.errors import SpecdataError, one_line
 from specdata.files import find_recipe, new_file
 from specdata.results import RESULTS, load_results
-from specdata.training.recipe import checkpoints, parse_training, run_training
+from specdata.training.launch import run_training
+from specdata.training.recipe import checkpoints, parse_training
 
 _SCORES = {"mae": "MAE", "outlier_fraction": "outliers", "parse_rate": "answers that parse"}
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]

@@ -6,7 +6,7 @@ import pytest
 
 from specdata import SpecdataError
 from specdata.files import find_recipe
-from specdata.training.recipe import parse_training, run_training
+from specdata.training.recipe import parse_training
 
 PAPER = "llama-3.1-8b/redshift-paper"
 
@@ -55,31 +55,3 @@ def test_what_the_command_line_says_last_counts():
     assert not parse_training(PAPER).on_cpu
     assert parse_training(PAPER, ["--use_cpu", "true"]).on_cpu
     assert not parse_training(PAPER, ["--use_cpu", "true", "--use_cpu", "false"]).on_cpu
-
-
-def test_the_cores_are_divided_over_the_processes_and_the_last_checkpoint_is_found(tmp_path, monkeypatch):
-    started = {}
-
-    class Done:
-        returncode = 0
-
-    def start(command, *, env, **_):
-        started.update(command=command, threads=int(env["OMP_NUM_THREADS"]))
-        return Done
-
-    monkeypatch.setattr("specdata.training.recipe.subprocess.run", start)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    for step in (6, 12, 18):
-        (tmp_path / "out" / f"checkpoint-{step}").mkdir(parents=True)
-    for step in (6, 12):  # the state is written last: without it a checkpoint is not complete
-        (tmp_path / "out" / f"checkpoint-{step}" / "trainer_state.json").touch()
-    run_training(find_recipe(PAPER), ["--output_dir", "out", "--num_processes", "4"], cwd=tmp_path)
-    assert started["threads"] == 2
-    assert started["command"][-2:] == ["--resume_from_checkpoint", "out/checkpoint-12"]
-    run_training(find_recipe(PAPER), ["--output_dir", "new"], cwd=tmp_path)
-    assert started["threads"] == 8
-    assert "--resume_from_checkpoint" not in started["command"]
-    Done.returncode = 1
-    with pytest.raises(SpecdataError, match="trl sft ended with code 1, see above; give the same command again"):
-        run_training(find_recipe(PAPER), ["--output_dir", "new"], cwd=tmp_path)

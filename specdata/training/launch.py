@@ -1,0 +1,81 @@
+"""The launch of `trl sft` with a recipe, from its last checkpoint on."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from specdata.errors import SpecdataError
+from specdata.training.check import check
+from specdata.training.recipe import checkpoints, parse_training
+
+# The warnings are about trl's own defaults and would bury the progress bar.
+_QUIET = {"PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error", "DATASETS_VERBOSITY": "error"}
+
+
+def train(recipe, settings=()) -> Path:
+    """Launch a recipe if nothing is found that would make it fail.
+
+    Parameters
+    ----------
+    recipe : path-like
+        A recipe of ``trl sft``, or the name of a shipped one.
+    settings : sequence of str
+        What the command line of ``trl sft`` adds to it.
+
+    Returns
+    -------
+    Path
+        Folder of the trained adapter or model.
+
+    Raises
+    ------
+    SpecdataError
+        If `specdata.training.check.check` finds what would fail, or the training fails.
+    """
+    parsed = parse_training(recipe, settings)
+    failed = check(recipe, settings).failed
+    if failed:
+        more = f" (`specdata check` says {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise SpecdataError(f"{parsed.path}: {failed[0]}{more}")
+    output = Path(parsed.training.output_dir)
+    run_training(parsed.path, [*parsed.settings, "--output_dir", str(output)], cwd=Path.cwd())
+    return output
+
+
+def run_training(recipe, settings, *, cwd, offline=False) -> None:
+    """Launch ``trl sft`` with a recipe, and wait for it; it goes on from its last checkpoint where there is one.
+
+    Parameters
+    ----------
+    recipe : path-like
+    settings : sequence of str
+        For the command line; must name ``--output_dir``.
+    cwd : path-like
+        Folder that relative paths start from.
+    offline : bool
+        Ask no hub for anything.
+
+    Raises
+    ------
+    SpecdataError
+        If it fails.
+    """
+    trl = shutil.which("trl", path=str(Path(sys.executable).parent)) or shutil.which("trl")
+    if trl is None:
+        raise SpecdataError("the command trl is not on the PATH: pip install 'specdata[train]'")
+    command = [trl, "sft", "--config", str(Path(recipe).resolve()), *map(str, settings)]
+    output = len(command) - 1 - command[::-1].index("--output_dir")  # the last of them counts
+    found = checkpoints(Path(cwd) / command[output + 1])
+    if found and not any(word.startswith("--resume_from_checkpoint") for word in command):
+        command += ["--resume_from_checkpoint", os.path.relpath(found[-1], cwd)]
+        print(f"going on from {found[-1].name}", flush=True)
+    # accelerate would give every process one thread; the cores are shared by the processes.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processes = int(command[command.index("--num_processes") + 1]) if "--num_processes" in command else 1
+    environment = {"OMP_NUM_THREADS": str(max(cores // processes, 1))} | os.environ | _QUIET
+    environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
+    code = subprocess.run(command, cwd=cwd, env=environment, check=False).returncode
+    if code != 0:
+        raise SpecdataError(f"trl sft ended with code {code}, see above; give the same command again to go on")

@@ -1,0 +1,61 @@
+"""The launch of `trl sft`: its threads, its last checkpoint, and what is refused before it."""
+
+import json
+
+import pytest
+
+from specdata.errors import SpecdataError
+from specdata.files import find_recipe
+from specdata.training import launch
+from specdata.training.launch import run_training, train
+
+PAPER = "llama-3.1-8b/redshift-paper"
+TINY = ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--dataset_config", "paper"]
+TINY += ["--logging_steps", "1", "--save_steps", "1"]
+
+
+def test_the_cores_are_divided_over_the_processes_and_the_last_checkpoint_is_found(tmp_path, monkeypatch):
+    started = {}
+
+    class Done:
+        returncode = 0
+
+    def start(command, *, env, **_):
+        started.update(command=command, threads=int(env["OMP_NUM_THREADS"]))
+        return Done
+
+    monkeypatch.setattr("specdata.training.launch.subprocess.run", start)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    for step in (6, 12, 18):
+        (tmp_path / "out" / f"checkpoint-{step}").mkdir(parents=True)
+    for step in (6, 12):  # the state is written last: without it a checkpoint is not complete
+        (tmp_path / "out" / f"checkpoint-{step}" / "trainer_state.json").touch()
+    run_training(find_recipe(PAPER), ["--output_dir", "out", "--num_processes", "4"], cwd=tmp_path)
+    assert started["threads"] == 2
+    assert started["command"][-2:] == ["--resume_from_checkpoint", "out/checkpoint-12"]
+    run_training(find_recipe(PAPER), ["--output_dir", "new"], cwd=tmp_path)
+    assert started["threads"] == 8
+    assert "--resume_from_checkpoint" not in started["command"]
+    Done.returncode = 1
+    with pytest.raises(SpecdataError, match="trl sft ended with code 1, see above; give the same command again"):
+        run_training(find_recipe(PAPER), ["--output_dir", "new"], cwd=tmp_path)
+
+
+def test_train_launches_nothing_that_would_fail(workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(launch, "run_training", None)  # a launch would raise TypeError
+    settings = [*TINY, "--model_name_or_path", "tiny", "--max_length", "20"]
+    with pytest.raises(SpecdataError, match=r"redshift-demo.yaml: data .* rows are longer than max_length = 20"):
+        train("smollm2-135m/redshift-demo", settings)
+
+
+@pytest.mark.slow
+def test_train_trains_and_goes_on_from_its_last_checkpoint(workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    settings = [*TINY, "--model_name_or_path", "tiny", "--max_length", "1024", "--output_dir", "trained"]
+    for steps in (1, 2):
+        folder = train("smollm2-135m/redshift-demo", [*settings, "--max_steps", str(steps)])
+    state = json.loads((folder / "checkpoint-2" / "trainer_state.json").read_text())
+    assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [1, 2]
+    assert (folder / "adapter_model.safetensors").is_file()
