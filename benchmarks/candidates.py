@@ -20,7 +20,7 @@ import candidate_schemes
 import numpy as np
 from candidate_schemes import Codebook
 from information import SPLITS, load_spectra, what_readers_get
-from readers import READERS, interval, split_objects
+from readers import READERS, interval, read, split_objects
 from tqdm import tqdm
 
 from specdata.dataset import rows
@@ -97,8 +97,8 @@ def measure(args):
         label = reader, digest.digest()
         if label not in known:
             z_pred = [
-                READERS[reader](x[train], data.z[train], x[val], data.z[val], other[test], 0) - data.z[test]
-                for x, other, (train, val, test) in zip(values, asked or values, parts, strict=True)
+                read(reader, x[train], data.z[train], data.objects[train], other[test]) - data.z[test]
+                for x, other, (train, _, test) in zip(values, asked or values, parts, strict=True)
             ]
             known[label] = np.abs(np.concatenate(z_pred))
         return known[label]

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from readers import READERS, interval, split_objects
+from readers import READERS, interval, read, split_objects
 from tqdm import tqdm
 
 from specdata import prompts
@@ -146,9 +146,10 @@ def measure(args):
         x, facts = what_readers_get(data, task) if labels else (None, None)
         for label in labels:
             parts = split_objects(data.objects, data.shares, label["seed"] if args.folder else 0)
-            (x_train, x_val, x_test), (z_train, z_val, z) = ([a[part] for part in parts] for a in (x, data.z))
-            z_pred = READERS[label["reader"]](x_train, z_train, x_val, z_val, x_test, label["seed"])
-            line = label | facts | {"rows": [len(z_train), len(z_val), len(z)], "z": z.tolist()}
+            train, _, test = parts
+            z = data.z[test]
+            z_pred = read(label["reader"], x[train], data.z[train], data.objects[train], x[test], label["seed"])
+            line = label | facts | {"rows": [int(part.sum()) for part in parts], "z": z.tolist()}
             line |= {"z_pred": z_pred.round(6).tolist(), "object": data.objects[parts[2]].tolist()}
             with args.output.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")

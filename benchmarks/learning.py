@@ -18,7 +18,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from readers import READERS, interval
+from readers import READERS, interval, read
 
 from specdata import prompts, serialize
 from specdata.evaluation.metrics import fill_failures
@@ -118,15 +118,15 @@ def score_readers(args):
     curve = Curve(args.output)
     asked, z = load_split(args.test or args.data, args.config, "test", args.limit)
     asked_train, z_train = load_split(args.data, args.config, "train")
-    asked_val, z_val = load_split(args.data, args.config, "validation")
-    x, x_train, x_val = series(asked), series(asked_train), series(asked_val)
-    readers = {"constant": lambda x_train, z_train, *_: np.full(len(z), np.median(z_train)), **READERS}
+    x, x_train = series(asked), series(asked_train)
     for rows in [n for n in SIZES if n <= len(z_train)]:
-        for name, read in readers.items():
+        for name in ("constant", *READERS):
             point = {"reader": name, "config": args.config, "test": Path(args.test or args.data).name, "n": len(z)}
             point |= {"rows_seen": rows, "seed": 0}
             if not curve.holds(**point):
-                z_pred = read(x_train[:rows], z_train[:rows], x_val, z_val, x, 0)
+                z_pred = np.full(len(z), np.median(z_train[:rows]))
+                if name != "constant":
+                    z_pred = read(name, x_train[:rows], z_train[:rows], np.arange(rows), x)
                 command = f"learning.py readers --config {args.config}"
                 curve.add(np.abs(z_pred - z), point | {"distinct_rows": rows, "parsed": 1.0, "command": command})
 
@@ -135,7 +135,7 @@ def exchange_blocks(args):
     """Print the error on other spectra, and when a part of each is that of its nearest training spectrum."""
     import torch
 
-    from specdata.evaluation.baselines import nearest
+    from specdata.evaluation.baselines.simple import nearest
     from specdata.inference.local import Generator
 
     torch.set_num_threads(1)

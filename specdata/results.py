@@ -5,6 +5,7 @@ beside this module say the same to other programs. A format's number grows when 
 """
 
 import json
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ PREDICTIONS = "predictions.parquet"  # what the results were computed from, a ro
 SCATTER = "redshift.png"
 CALIBRATION = "calibration.png"  # where p(z) was scored
 CONTENTS = (RESULTS, PREDICTIONS, SCATTER, CALIBRATION)  # of the folder that an evaluation writes
-FORMAT = 2
+FORMAT = 3
 RETENTION = "retention.json"
 SAMPLES = "samples.parquet"  # what the retention was computed from, a row for each question
 RETENTION_FORMAT = 1
@@ -65,13 +66,17 @@ class Scored(Part):
 
 
 class Model(Part):
-    """What was scored. A revision is a commit of the Hub or, of a folder, the SHA-256 over its weights."""
+    """What was scored. A revision is a commit of the Hub or, of a folder, the SHA-256 over its weights.
+
+    `device` is that of torch, such as ``cuda``, and `hardware` the name of the GPU, or the kind of processor.
+    """
 
     base: str
     base_revision: str
     adapter: str | None
     adapter_revision: str
     device: str
+    hardware: str = ""
     dtype: str
 
 
@@ -101,15 +106,34 @@ class Greedy(Part):
     distinct_answers: int
 
 
+class Speed(Part):
+    """Seconds in which the model read p(z) and greedy answers of all rows, without the time to load it.
+
+    `prompt_tokens` are those of all prompts, chat template included, each row counted once.
+    """
+
+    seconds: float
+    prompt_tokens: int
+    tokens_per_second: float | None
+
+
 class Baseline(Part):
-    """Scores of a simple method on the same rows: a constant `z`, or the mean of `k` neighbours.
+    """Scores of a simple or classical method on the same rows.
+
+    `title` names it for a table; `reads` says what of a spectrum it gets: ``nothing``, the numbers of the ``text`` that
+    the model reads, or all ``pixels``, where its error is a bound for what any text can give. `chosen` holds what it
+    chose with the training rows, `note` a sentence that has to stand beside its scores, if there is one, and `seconds`
+    how long it took, its choices included.
 
     `difference` is the mean absolute error of the model's estimate minus that of the method, row by row; the `verdict`
     on the model is ``better`` or ``worse`` only where the interval of the difference leaves out zero.
     """
 
-    z: float | None = None
-    k: int | None = None
+    title: str
+    reads: Literal["nothing", "text", "pixels"]
+    chosen: dict[str, float | int | str]
+    note: str
+    seconds: float
     metrics: dict[str, Score]
     difference: Score
     verdict: Literal["better", "worse", "undecided"]
@@ -124,12 +148,14 @@ class Subset(Part):
 
 
 class Results(Part):
-    """The file. `metrics` are those of the `estimate`."""
+    """The file. `command` makes it again; `metrics` are those of the `estimate`."""
 
-    format: Literal[2]
+    format: Literal[3]
     task: Literal["redshift"]
+    command: str
     dataset: Scored
     model: Model
+    speed: Speed
     encoding: Written
     estimate: Literal["median of p(z)", "greedy answer"]
     metrics: dict[str, Score]
@@ -199,6 +225,19 @@ class Retention(Part):
     seconds: float
     command: str
     versions: dict[str, str]
+
+
+def evaluation_command(results) -> str:
+    """The command that makes results again, from what they say of themselves; a str."""
+    data, model, settings = (results[name] for name in ("dataset", "model", "settings"))
+    options = {"model": model["base"], "adapter": model["adapter"], "dataset": data["name"]}
+    options |= {"config": data["config"], "split": data["split"]}
+    options["limit"] = data["n"] if data["n"] < data["n_in_split"] else None
+    options |= {"batch-size": settings.get("batch_size"), "device": model["device"]}
+    options |= {"templates": settings.get("templates"), "baselines": ",".join(results["baselines"])}
+    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    words += ["--greedy-only"] if results["estimate"] == "greedy answer" else []
+    return shlex.join(["specdata", "evaluate", *words, "--output", "evaluation"])
 
 
 def load_results(folder, hint="give the folder of an evaluation") -> dict:

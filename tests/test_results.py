@@ -28,16 +28,23 @@ def example_results():
     return {
         "format": FORMAT,
         "task": "redshift",
+        "command": "specdata evaluate --model org/base",
         "dataset": {"name": "mock-tiny", "revision": REVISION, "config": "paper", "split": "test"} | counts,
         "model": {
             "base": "org/base", "base_revision": REVISION, "adapter": None, "adapter_revision": "none",
-            "device": "cpu", "dtype": "float32",
+            "device": "cpu", "hardware": "x86_64", "dtype": "float32",
         },
+        "speed": {"seconds": 2.0, "prompt_tokens": 900, "tokens_per_second": 450.0},
         "encoding": {"edges": [3800.0, 9200.0], "normalisation": "median", "scheme": "paper"},
         "estimate": "median of p(z)",
         "metrics": {"mae": dict(SCORE)},
         "greedy": {"metrics": {"mae": dict(SCORE)}, "distinct_answers": 3},
-        "baselines": {"constant": {"z": 0.2, "metrics": {}, "difference": dict(SCORE), "verdict": "worse"}},
+        "baselines": {
+            "constant": {
+                "title": "constant, 0.2000", "reads": "nothing", "chosen": {"z": 0.2}, "note": "", "seconds": 0.1,
+                "metrics": {}, "difference": dict(SCORE), "verdict": "worse",
+            }
+        },
         "subsets": {"z": [{"low": 0.0, "high": 0.1, "metrics": {}}], "snmedian": []},
         "posterior": {"metrics": {}, "pit": [0] * 10, "z_max": 1, "step": 1e-4, "tail": 1e-3},
         "settings": {},
@@ -129,7 +136,7 @@ def test_an_empty_score_is_a_score():
         (None, "has no results.json of specdata; evaluate it"),
         ("[]", "has no results.json of specdata; evaluate it"),
         ("{", "has no results.json of specdata; evaluate it"),
-        ('{"format": 1}', "is of format 1, and this specdata reads 2; evaluate it"),
+        ('{"format": 1}', "is of format 1, and this specdata reads 3; evaluate it"),
     ],
 )
 def test_a_folder_without_results_of_this_version(text, said, tmp_path):

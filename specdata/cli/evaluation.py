@@ -22,6 +22,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Most prompts that are read together.")] = 16,
     device: Device = None,
     greedy_only: Annotated[bool, typer.Option("--greedy-only", help="Leave out p(z); score greedy answers.")] = False,
+    baselines: Annotated[str | None, typer.Option(help="Only these, such as constant,ridge; by default all.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Score a model on a split of a data set. Run again, it goes on where it stopped."""
@@ -30,29 +31,35 @@ def evaluate(
 
     results = run(
         model, dataset, output, adapter=adapter, config=config, recipe=recipe and find_recipe(recipe), split=split,
-        limit=limit, batch_size=batch_size, device=device, greedy_only=greedy_only, overwrite=overwrite,
+        limit=limit, batch_size=batch_size, device=device, greedy_only=greedy_only,
+        baselines=baselines and baselines.split(","), overwrite=overwrite,
     )  # fmt: skip
     print_results(results)
     print(f"written to {output}")
 
 
 def print_results(results: dict) -> None:
-    """Print the scores of a model and of the baselines as a table, and whether it is better than they are."""
+    """Print the scores of a model and of the baselines, a line for each, and then those of p(z)."""
 
     def cell(score):
         if score["value"] is None:
             return "-"
         return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
 
-    data, methods = results["dataset"], {results["estimate"]: results["metrics"]}
-    methods["greedy answer"] = results["greedy"]["metrics"]
-    methods |= {name.replace("_", " "): found["metrics"] for name, found in results["baselines"].items()}
+    data, speed, names = results["dataset"], results["speed"], list(results["metrics"])
+    lines = [["", *names, "the model's MAE is"], [results["estimate"], *map(cell, results["metrics"].values()), ""]]
+    if results["estimate"] != "greedy answer":
+        lines.append(["greedy answer", *map(cell, results["greedy"]["metrics"].values()), ""])
+    for found in results["baselines"].values():
+        said = f"{found['verdict']} by {cell(found['difference'])}"
+        lines.append([found["title"], *map(cell, found["metrics"].values()), said])
+    width = max(len(line[0]) for line in lines)
     print(f"\n{data['name']} {data['config']} {data['split']}, n = {data['n']}, revision {data['revision'][:12]}")
-    print(f"{'':<18}" + "".join(f"{name:<28}" for name in methods))
-    for name in results["metrics"]:
-        print(f"{name:<18}" + "".join(f"{cell(scores[name]):<28}" for scores in methods.values()))
+    for title, *cells in lines:
+        print(f"{title:<{width}}  " + "  ".join(f"{text:<24}" for text in cells).rstrip())
+    for note in dict.fromkeys(found["note"] for found in results["baselines"].values() if found["note"]):
+        print(note)
     for name, score in results.get("posterior", {}).get("metrics", {}).items():
-        print(f"{name:<18}{cell(score)}")
-    for name, found in results["baselines"].items():
-        said = {"undecided": "not clearly different from"}.get(found["verdict"], f"{found['verdict']} than")
-        print(f"{said} {name.replace('_', ' ')}: the MAE differs by {cell(found['difference'])}")
+        print(f"{name:<{width}}  {cell(score)}")
+    if speed["tokens_per_second"]:
+        print(f"{speed['seconds']:.0f} s, {speed['tokens_per_second']:.0f} tokens of prompts a second")

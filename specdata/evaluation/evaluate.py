@@ -1,5 +1,6 @@
 """Model and data set to results: p(z) and answers of each row, scored beside baselines on the same rows."""
 
+import platform
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import specdata
-from specdata import prompts, serialize
-from specdata.evaluation import baselines, figures, metrics
+from specdata import prompts
+from specdata.evaluation import figures, metrics
+from specdata.evaluation.baselines.methods import check_names, run_baselines
 from specdata.evaluation.predictions import predict_rows
 from specdata.evaluation.split import Split, open_split
 from specdata.files import new_folder
@@ -18,12 +20,21 @@ from specdata.hub import local_folder, public_name, weights_revision
 from specdata.inference.local import MAX_NEW_TOKENS
 from specdata.inference.trained import find_trained
 from specdata.posterior import STEP, TAIL
-from specdata.results import CALIBRATION, CONTENTS, FORMAT, PREDICTIONS, RESULTS, SCATTER, save_results
+from specdata.results import (
+    CALIBRATION,
+    CONTENTS,
+    FORMAT,
+    PREDICTIONS,
+    RESULTS,
+    SCATTER,
+    evaluation_command,
+    save_results,
+)
 
 
 def evaluate(
     model, dataset, output, *, adapter=None, config=None, recipe=None, split="test", limit=None, batch_size=16,
-    device=None, greedy_only=False, overwrite=False, progress=True,
+    device=None, greedy_only=False, baselines=None, overwrite=False, progress=True,
 ) -> dict:  # fmt: skip
     """Score a model on a split of a data set and write what `specdata.results.CONTENTS` lists.
 
@@ -55,6 +66,8 @@ def evaluate(
         Such as ``cuda`` or ``cpu``; by default a GPU where there is one.
     greedy_only : bool
         Leave p(z) out, and take the greedy answer for the estimate.
+    baselines : sequence of str, optional
+        Names out of `specdata.evaluation.baselines.methods.TITLES`; by default all. The constant is always there.
     overwrite, progress : bool
 
     Returns
@@ -65,8 +78,10 @@ def evaluate(
     Raises
     ------
     SpecdataError
-        If the model, the adapter or the rows are not there, or the adapter was trained on another config.
+        If the model, the adapter or the rows are not there, the adapter was trained on another config, or there is no
+        such baseline.
     """
+    baselines = check_names(baselines)
     adapter_folder = local_folder(adapter, "model") if adapter else None
     data = open_split(dataset, config, split, limit=limit, trained=find_trained(adapter_folder, recipe))
     z = data.rows["z"].to_numpy()
@@ -93,21 +108,27 @@ def evaluate(
             model, adapter_folder, asked, z, journal, identity, z_max=z_max, batch_size=batch_size, device=device,
             progress=progress,
         )  # fmt: skip
-        results = score_rows(folder, data, z, rows, z_max)
+        simple = run_baselines(data, baselines, progress=progress)
+        results = score_rows(folder, data, z, rows, z_max, simple)
+        results["settings"] |= {"batch_size": batch_size}
+        seconds, tokens = sum(row["seconds"] for row in rows), made_by["prompt_tokens"]
+        results["speed"] = {
+            "seconds": seconds, "prompt_tokens": tokens, "tokens_per_second": tokens / seconds if seconds else None,
+        }  # fmt: skip
         results["model"] = {
             "base": public_name(model),
             "base_revision": base_revision or made_by["commit"],
             "adapter": None if adapter is None else public_name(adapter),
             "adapter_revision": adapter_revision,
-            "device": made_by["device"],
-            "dtype": made_by["dtype"],
+            **{name: made_by[name] for name in ("device", "hardware", "dtype")},
         }
+        results["command"] = evaluation_command(results)
         save_results(folder, results)
     journal.unlink()
     return results
 
 
-def score_rows(folder, data: Split, z, rows, z_max) -> dict:
+def score_rows(folder, data: Split, z, rows, z_max, baselines) -> dict:
     """Score what a model said to the rows of a split; write the table and the figures to a folder.
 
     Parameters
@@ -120,35 +141,33 @@ def score_rows(folder, data: Split, z, rows, z_max) -> dict:
         Of `specdata.evaluation.predictions.predict_rows`.
     z_max : int or None
         Upper end of p(z), None where it was left out.
+    baselines : dict
+        Of `specdata.evaluation.baselines.methods.run_baselines`.
 
     Returns
     -------
     dict
-        What `specdata.results.Results` says, without `model`.
+        What `specdata.results.Results` says, without `command`, `model` and `speed`.
     """
     z_train = data.train["z"].to_numpy()
-    z_range, z_constant = (float(z_train.min()), float(z_train.max())), baselines.constant(z_train)
+    z_range, z_constant = (float(z_train.min()), float(z_train.max())), baselines["constant"][1]["chosen"]["z"]
     answers = [row["answer"] for row in rows]
     z_greedy = np.array([prompts.parse_redshift(answer) for answer in answers], dtype=np.float64)
     posteriors = None if z_max is None else [row["posterior"] for row in rows]
     z_pred = z_greedy if posteriors is None else np.array([row["estimate"] for row in posteriors], dtype=np.float64)
-    x_train, x = (_series(part, data.encoding) for part in (data.train, data.rows))
-    z_neighbours, k = baselines.nearest_neighbours(x_train, z_train, data.train["object_id"].to_numpy(), x)
-
     table = {
         "specobjid": data.rows["specobjid"], "object_id": data.rows["object_id"], "z": z, "snmedian": data.snmedian,
         "z_pred": pa.array(z_pred, from_pandas=True), "answer": answers,
-        "z_greedy": pa.array(z_greedy, from_pandas=True), "z_constant": np.full(len(z), z_constant),
-        "z_nearest_neighbours": z_neighbours,
+        "z_greedy": pa.array(z_greedy, from_pandas=True),
     }  # fmt: skip
+    table |= {f"z_{name}": z_simple for name, (z_simple, _) in baselines.items()}
     table |= {f"posterior_{name}": [row[name] for row in posteriors] for name in (posteriors[0] if posteriors else ())}
     pq.write_table(pa.table(table), folder / PREDICTIONS, compression="zstd")
 
     mocks, mocks_train = (int(pc.sum(part["is_mock"]).as_py() or 0) for part in (data.rows, data.train))
     title = f"{data.name}, {data.split} ({len(z)} {'mocks' if mocks == len(z) else 'spectra'})"
-    figures.predicted_redshifts(
-        folder / SCATTER, z, z_pred, baseline=z_neighbours, threshold=metrics.OUTLIER, title=title
-    )
+    shown = baselines.get("nearest_neighbours", baselines["constant"])[0]
+    figures.predicted_redshifts(folder / SCATTER, z, z_pred, baseline=shown, threshold=metrics.OUTLIER, title=title)
     results = {
         "format": FORMAT,
         "task": "redshift",
@@ -183,24 +202,17 @@ def score_rows(folder, data: Split, z, rows, z_max) -> dict:
             "bootstrap_resamples": metrics.RESAMPLES,
             "unparsed_scores_as": list(z_range),
         },
-        "versions": {name: version(name) for name in ("peft", "torch", "transformers")}
-        | {"specdata": specdata.__version__},
+        "versions": {name: version(name) for name in ("numpy", "peft", "scipy", "torch", "transformers")}
+        | {"python": platform.python_version(), "specdata": specdata.__version__},
     }
     if posteriors is not None:
         results["posterior"] = metrics.score_posteriors(posteriors, z, z_constant)
         results["posterior"] |= {"z_max": z_max, "step": STEP, "tail": TAIL}
         figures.calibration(folder / CALIBRATION, np.array([row["pit"] for row in posteriors]), title=title)
-    simple = {"constant": ({"z": z_constant}, table["z_constant"]), "nearest_neighbours": ({"k": k}, z_neighbours)}
-    for name, (learned, z_simple) in simple.items():
+    for name, (z_simple, facts) in baselines.items():
         results["baselines"][name] = {
-            **learned,
+            **facts,
             "metrics": metrics.score(z_simple, z, z_range, z_constant),
             **metrics.compare(z_pred, z_simple, z, z_range),
         }
     return results
-
-
-def _series(rows, encoding):
-    """Spectra as the model gets them, from the text itself; shape (n, bins)."""
-    texts = [prompts.read_series(prompt) for prompt in rows["prompt"].to_pylist()]
-    return serialize.SCHEMES[encoding.scheme].decode_batch(texts)

@@ -24,6 +24,7 @@ NAMES = {
     f"empty where they are fewer than {100 * PARSED:.0f} % of all",
     "nmad": "1.4826 x median(abs(dz - median(dz))) over the rows with an answer; "
     f"empty where they are fewer than {100 * PARSED:.0f} % of all",
+    "nmad_share": "NMAD as a share of that of the constant on the same rows",
     "outlier_fraction": f"share of all rows with abs(dz) > {OUTLIER}, or without an answer",
     "parse_rate": "share of all rows with an answer",
 }
@@ -79,7 +80,7 @@ def score(z_pred, z, z_range, z_constant=None, *, seed=0) -> dict[str, dict]:
     z_range : tuple of float
         See `fill_failures`.
     z_constant : float, optional
-        What the constant predicts; without it there is no ``mae_share``.
+        What the constant predicts; without it there are no ``mae_share`` and ``nmad_share``.
     seed : int
         Of the bootstrap.
 
@@ -97,8 +98,13 @@ def score(z_pred, z, z_range, z_constant=None, *, seed=0) -> dict[str, dict]:
     found = {"mae": interval(np.mean, error, seed=seed)}
     if z_constant is not None:
         found["mae_share"] = interval(_ratio, error, np.abs(z_constant - z), seed=seed)
-    for name, statistic in (("bias", np.mean), ("nmad", nmad)):
-        found[name] = interval(statistic, dz[parsed], seed=seed) if enough else _empty(int(parsed.sum()))
+    over_answers = {"bias": (np.mean, dz), "nmad": (nmad, dz)}
+    if z_constant is not None:
+        over_answers["nmad_share"] = (_nmad_ratio, dz, (z_constant - z) / (1 + z))
+    for name, (statistic, *data) in over_answers.items():
+        found[name] = _empty(int(parsed.sum()))
+        if enough:
+            found[name] = interval(statistic, *(values[parsed] for values in data), seed=seed)
     return found | {"outlier_fraction": rate(~parsed | (np.abs(dz) > OUTLIER)), "parse_rate": rate(parsed)}
 
 
@@ -190,13 +196,16 @@ def interval(statistic, *data, seed=0) -> dict:
     Returns
     -------
     dict
-        As `specdata.results.Score` says: BCa, or the plain percentiles where BCa is not defined.
+        As `specdata.results.Score` says: BCa, or the plain percentiles where BCa is not defined; empty where those
+        are not defined either, such as for a share of zero.
     """
     import warnings
 
     from scipy.stats import bootstrap
 
     value, n = float(statistic(*data, axis=-1)), len(data[0])
+    if not np.isfinite(value):
+        return _empty(n)
     if n < 2:
         return {"value": value, "low": value, "high": value, "n": n, "interval": "none"}
     options = {"paired": True, "vectorized": True, "n_resamples": RESAMPLES, "batch": 100, "axis": -1}
@@ -208,6 +217,8 @@ def interval(statistic, *data, seed=0) -> dict:
             low, high = map(float, result.confidence_interval)
             if np.isfinite([low, high]).all():
                 break
+        else:
+            return _empty(n)
     return {"value": value, "low": low, "high": high, "n": n, "interval": method.lower()}
 
 
@@ -223,7 +234,16 @@ def rate(flags) -> dict:
 
 
 def _ratio(ours, others, axis=-1):
-    return np.mean(ours, axis=axis) / np.mean(others, axis=axis)
+    return _share(np.mean(ours, axis=axis), np.mean(others, axis=axis))
+
+
+def _nmad_ratio(ours, others, axis=-1):
+    return _share(nmad(ours, axis=axis), nmad(others, axis=axis))
+
+
+def _share(part, whole):
+    """Quotient, infinite where the whole is zero: NaN would make the quantiles of all resamples NaN."""
+    return np.divide(part, whole, out=np.full(np.shape(part), np.inf), where=np.asarray(whole) > 0)
 
 
 def _empty(n):

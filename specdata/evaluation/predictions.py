@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 
 from tqdm import tqdm
 
@@ -36,9 +37,11 @@ def predict_rows(
     Returns
     -------
     rows : list of dict
-        Of each row the `answer`, and the `posterior` of `specdata.evaluation.metrics.row_scores`.
+        Of each row the `answer`, the `posterior` of `specdata.evaluation.metrics.row_scores` (unless it was left out)
+        and the `seconds` that both took.
     made_by : dict
-        The base model's `commit` (None for a local folder), `device` and `dtype`.
+        The base model's `commit` (None for a local folder), `device`, `hardware` and `dtype`, and the number of
+        `prompt_tokens` of all rows.
     """
     wanted = ["answer"] if z_max is None else ["posterior", "answer"]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -46,24 +49,31 @@ def predict_rows(
     if head.get("key") == key and all(name in row for name in wanted for row in found):
         return found, head["made_by"]
     generator = Generator(model, adapter, device=device)
-    made_by = {"commit": generator.revision, "device": generator.device, "dtype": generator.dtype}
+    made_by = {"commit": generator.revision, "prompt_tokens": generator.count_tokens(prompts)}
+    made_by |= {name: getattr(generator, name) for name in ("device", "hardware", "dtype")}
     if head != {"key": key, "made_by": made_by}:  # another run, or the base model's branch moved on
         found = [{} for _ in prompts]
     with (
         journal.open("w", encoding="utf-8") as stream,
         tqdm(total=len(wanted) * len(prompts), unit=" rows", desc="evaluate", disable=not progress) as bar,
     ):
+        clock = time.perf_counter()
 
         def keep(number, **values):
+            nonlocal clock
+            now = time.perf_counter()
+            values = {"seconds": found[number].get("seconds", 0) + now - clock} | values
+            clock = now
             found[number] |= values
             stream.write(json.dumps({"row": number} | values) + "\n")
             stream.flush()
-            bar.update(len(values))
+            bar.update(len(values.keys() & {*wanted}))
 
         stream.write(json.dumps({"key": key, "made_by": made_by}) + "\n")
         for number, row in enumerate(found):  # of the earlier run, without a line that was cut short
             if row:
                 keep(number, **row)
+        clock = time.perf_counter()
         left = {name: [number for number, row in enumerate(found) if name not in row] for name in wanted}
         if "posterior" in left:
             asked = [prompts[number] for number in left["posterior"]]

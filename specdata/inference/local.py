@@ -1,5 +1,6 @@
 """A causal language model, with or without a LoRA adapter: its greedy answers to prompts, and p(z)."""
 
+import platform
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,8 @@ class Generator:
     ----------
     device, dtype : str
         Where and in what it computes, such as ``cuda`` and ``bfloat16``.
+    hardware : str
+        Name of the GPU, or the kind of processor.
     revision : str or None
         Commit of a base model from the Hub, or name and version of its package; None for a local one.
     """
@@ -57,6 +60,8 @@ class Generator:
         except (OSError, ValueError) as error:
             raise SpecdataError(f"model {model}: cannot be loaded ({one_line(error)}); give another") from None
         self.device, self.dtype = torch.device(device).type, str(dtype).removeprefix("torch.")
+        on_gpu = torch.device(device).type == "cuda"
+        self.hardware = torch.cuda.get_device_name(device) if on_gpu else platform.machine()
         self.revision = _loaded_commit(model)
         if adapter is not None:
             from peft import PeftModel
@@ -87,6 +92,11 @@ class Generator:
             The new text of each, without special tokens.
         """
         return self._generate(list(prompts), max_new_tokens)
+
+    def count_tokens(self, prompts) -> int:
+        """Tokens of all prompts together, chat template included."""
+        asked = self._tokenizer.apply_chat_template(list(prompts), add_generation_prompt=True, return_dict=True)
+        return sum(map(len, asked["input_ids"]))
 
     def reply(self, conversation, *, max_new_tokens, on_text) -> str:
         """Continue one conversation greedily, and hand on each piece of text as soon as it is there.

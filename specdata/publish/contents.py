@@ -8,7 +8,7 @@ import yaml
 
 from specdata.dataset.manifest import MANIFEST
 from specdata.errors import SpecdataError
-from specdata.results import CALIBRATION, RESULTS
+from specdata.results import CALIBRATION, RESULTS, evaluation_command
 from specdata.results import CONTENTS as EVALUATION
 
 WEIGHTS, CONFIG, RECIPE, CARD = "adapter_model.safetensors", "adapter_config.json", "recipe.yaml", "README.md"
@@ -57,6 +57,7 @@ def adapter_files(folder, results, repo, names) -> dict:
         "dataset": results["dataset"] | {"name": names["dataset"]},
         "model": results["model"] | {"base": names["base_model"], "adapter": repo},
     }
+    results["command"] = evaluation_command(results)
     made = {name: json.dumps(content, indent=2) + "\n" for name, content in ((CONFIG, config), (RESULTS, results))}
     made[RECIPE] = _with_hub_names(recipe, names["base_model"], names["dataset"], scored)
     files = (

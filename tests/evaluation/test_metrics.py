@@ -35,13 +35,17 @@ def test_values_by_hand():
     assert found["bias"]["value"] == pytest.approx((0.01 + 0.1 - 0.025) / 4)
     # median of dz is 0.005; the distances from it are 0.005, 0.005, 0.095, 0.03; their median is 0.0175
     assert found["nmad"]["value"] == pytest.approx(1.4826 * 0.0175)
+    # Of the constant 0.5, dz is 0.5, 0.2, -0.25, -0.0625; its median 0.06875; the distances from it 0.43125, 0.13125,
+    # 0.31875, 0.13125; their median 0.225
+    several = score(np.tile(z_pred, 6), np.tile(z, 6), RANGE, 0.5)
+    assert several["nmad_share"]["value"] == pytest.approx(0.0175 / 0.225)
     assert found["outlier_fraction"]["value"] == 0.25
     assert found["parse_rate"]["value"] == 1
-    for entry in found.values():
+    for entry in several.values():
         Score.model_validate(json.loads(json.dumps(entry)))
-        assert entry["n"] == 4
+        assert entry["n"] == 24
         assert entry["low"] <= entry["value"] <= entry["high"]
-    assert set(score(z_pred, z, RANGE)) == set(NAMES) - {"mae_share"}
+    assert set(score(z_pred, z, RANGE)) == set(NAMES) - {"mae_share", "nmad_share"}
 
 
 def test_an_outlier_lies_above_the_threshold():
@@ -67,8 +71,8 @@ def test_a_row_without_an_answer_is_a_failure_and_is_never_dropped():
 def test_scores_over_the_answers_alone_are_empty_where_answers_are_few():
     z = np.linspace(0.0, 0.5, 20)
     z_pred = np.where(np.arange(20) < 3, np.nan, z)
-    found = score(z_pred, z, RANGE)
-    for name in ("nmad", "bias"):
+    found = score(z_pred, z, RANGE, 0.25)
+    for name in ("nmad", "bias", "nmad_share"):
         assert found[name] == {"value": None, "low": None, "high": None, "n": 17, "interval": "none"}
         Score.model_validate(found[name])
     nothing = score(np.full(20, np.nan), z, RANGE)
@@ -85,6 +89,13 @@ def test_rates_have_exact_intervals(n):
     assert one["interval"] == "exact"
     if n > 1:
         assert one["high"] - one["low"] > rate(np.zeros(n))["high"]
+
+
+def test_a_share_of_zero_is_empty():
+    z = np.full(9, 0.2)
+    found = score(z + 0.01, z, RANGE, 0.2)
+    for name in ("mae_share", "nmad_share"):
+        assert found[name] == {"value": None, "low": None, "high": None, "n": 9, "interval": "none"}
 
 
 def test_one_row_and_rows_that_are_alike():

@@ -53,7 +53,7 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
     compared = card.text.split("`recipe.yaml` is beside this card. ")[1].split(" were compared with")[0]
     for key in ("lora_r", "lora_target_modules", "learning_rate", "max_steps", "per_device_train_batch_size"):
         assert f"`{key}`" in compared
-    assert "nearest neighbours (k = " in card.text
+    assert "nearest neighbours, k = " in card.text
     assert f"{results['metrics']['mae']['value']:.4f}" in card.text
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
     assert PeftModel.from_pretrained(base, tmp_path / "out").peft_config["default"].r == 8

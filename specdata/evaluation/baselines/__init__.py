@@ -1,0 +1,1 @@
+"""Simple and classical methods that predict the same redshifts, so that a model's scores can be judged."""
