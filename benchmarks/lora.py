@@ -79,31 +79,16 @@ def run(arm, base, data, steps, scratch):
     """Train one arm; dict of what came out."""
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import (
-        DatasetMixtureConfig,
-        ModelConfig,
-        ScriptArguments,
-        SFTConfig,
-        SFTTrainer,
-        TrlParser,
-        get_peft_config,
-    )
+    from trl import SFTTrainer, get_peft_config
 
-    from specdata.files import find_recipe
+    from specdata.training.recipe import parse_training
 
     targets, rank, rate = arm
-    parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))
-    words = [
-        "--config",
-        str(find_recipe("smollm2-135m/redshift-demo")),
-        "--use_cpu",
-        "true",
-        "--output_dir",
-        str(scratch),
-    ]
-    words += ["--learning_rate", str(rate), "--max_steps", str(steps), "--save_strategy", "no", "--logging_steps", "4"]
-    words += ["--lora_r", str(rank), "--lora_alpha", str(2 * rank), "--lora_target_modules", *targets]
-    _, training, model_args, _ = parser.parse_args_and_config(words)
+    words = ["--output_dir", str(scratch), "--learning_rate", str(rate), "--max_steps", str(steps)]
+    words += ["--save_strategy", "no", "--logging_steps", "4", "--lora_r", str(rank), "--lora_alpha", str(2 * rank)]
+    words += ["--lora_target_modules", *targets]
+    recipe = parse_training("smollm2-135m/redshift-paper", words)
+    training, model_args = recipe.training, recipe.model
     rows = load_dataset(str(data), "packed")
     model = AutoModelForCausalLM.from_pretrained(base)
     tokenizer = AutoTokenizer.from_pretrained(base)

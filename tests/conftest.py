@@ -78,26 +78,24 @@ def shared_sdss():
 @pytest.fixture(scope="session")
 def mock_data(tmp_path_factory):
     """A data set of 60 mocks, in 8 bins and in 60, the latter with conversations, too, split 24/12/24."""
-    from specdata.dataset.build import build
-    from specdata.dataset.recipe import DataRecipe
+    from small_recipe import GRID, small_recipe
 
-    span = {"start": 3840.0, "stop": 9160.0}
-    conversation = {"turns": 3, "tokens": 700, "tokenizer": "smollm2-135m"}
-    recipe = {
-        "name": "mock-tiny",
-        "title": "Sixty mocks",
-        "source": {"kind": "mock", "size": 60, "seed": 1},
-        "sample": {"size": 60, "redshift_bins": 1},
-        "splits": {"train": 24, "validation": 12},
-        "configs": {
-            "paper": {"grid": span | {"bins": 8}},
-            "packed": {"grid": span | {"kind": "log", "bins": 60}, "normalisation": "asinh", "scheme": "packed"},
-            "chat": {"like": "packed", "conversation": conversation},
+    from specdata.dataset.build import build
+
+    recipe = small_recipe(
+        name="mock-tiny",
+        title="Sixty mocks",
+        source={"kind": "mock", "size": 60, "seed": 1},
+        sample={"size": 60, "redshift_bins": 1},
+        splits={"train": 24, "validation": 12},
+        configs={
+            "paper": {"grid": GRID | {"bins": 8}},
+            "packed": {"grid": GRID | {"kind": "log", "bins": 60}, "normalisation": "asinh", "scheme": "packed"},
+            "chat": {"like": "packed", "conversation": {"turns": 3, "tokens": 700, "tokenizer": "smollm2-135m"}},
         },
-        "tokenizers": [],
-    }
+    )
     folder = tmp_path_factory.mktemp("mock_data") / "data"
-    build(DataRecipe.model_validate(recipe), folder, progress=False)
+    build(recipe, folder, progress=False)
     return folder
 
 
@@ -203,7 +201,7 @@ def hub_line(tmp_path_factory, hub, mock_data, taught_model):
     folder = tmp_path_factory.mktemp("line")
     hub.put("model", "org/tiny-llama", {path.name: path.read_bytes() for path in taught_model.iterdir()})
     environment = hub_environment(hub, hub.tokens["alice"], folder / "home")
-    shipped = Path(__file__).parents[1] / "recipes" / "smollm2-135m" / "redshift-demo.yaml"
+    shipped = Path(__file__).parents[1] / "recipes" / "smollm2-135m" / "redshift-paper.yaml"
     names = {"model_name_or_path": "org/tiny-llama", "dataset_name": "org/mock-galaxies", "output_dir": "training"}
     cpu = {"use_cpu": True, "max_steps": 2, "logging_steps": 1, "save_strategy": "steps", "save_steps": 2}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(yaml.safe_load(shipped.read_text()) | names | cpu))
@@ -230,6 +228,7 @@ def workplace(tmp_path_factory, tiny_model, mock_data):
     for name in ("sdss-galaxy-spectra", "mock-galaxy-spectra"):
         (folder / name).symlink_to(mock_data)
     (folder / "tiny").symlink_to(tiny_model)
+    (folder / "recipes").symlink_to(Path(__file__).parents[1] / "recipes")
     (folder / "chats").mkdir()
     turns = [
         [{"role": "user", "content": f"What is {i}?"}, {"role": "assistant", "content": f"It is {i}. " * (1 + i % 40)}]
@@ -243,11 +242,11 @@ def workplace(tmp_path_factory, tiny_model, mock_data):
 
 @pytest.fixture(scope="session")
 def trained_demo(workplace):
-    """Output folder of the real `trl sft` with the recipe of the demo, for two steps of eight rows."""
+    """Output folder of the real `trl sft` with SmolLM2's recipe in the paper's way, for two steps of eight rows."""
     from specdata.files import find_recipe
     from specdata.training.launch import run_training
 
     settings = ["--model_name_or_path", "tiny", "--use_cpu", "true", "--max_steps", "2", "--save_steps", "2"]
     settings += ["--logging_steps", "1", "--output_dir", "trained-demo"]
-    run_training(find_recipe("smollm2-135m/redshift-demo"), settings, cwd=workplace, offline=True)
+    run_training(find_recipe("smollm2-135m/redshift-paper"), settings, cwd=workplace, offline=True)
     return workplace / "trained-demo"

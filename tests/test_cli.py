@@ -113,6 +113,6 @@ def test_an_override_reaches_the_card_as_the_text_that_was_given(command, monkey
     monkeypatch.setattr(
         "specdata.publish.adapter_card.write_adapter", lambda *_, overrides, **__: given.update(overrides)
     )
-    line = "card --training=t --evaluation=e --recipe=smollm2-135m/redshift-demo --output=out"
+    line = "card --training=t --evaluation=e --recipe=smollm2-135m/redshift-paper --output=out"
     assert command(*line.split(), "--override", "eval_strategy=no", "--override", "learning_rate=1e-5")[0] == 0
     assert given == {"eval_strategy": "no", "learning_rate": "1e-5"}

@@ -33,11 +33,15 @@ def check(
 
 
 @app.command(context_settings=_TRL_OPTIONS)
-def train(context: typer.Context, recipe: _Recipe) -> None:
+def train(
+    context: typer.Context,
+    recipe: _Recipe,
+    start_from: Annotated[str | None, typer.Option(help="Adapter to go on with: a folder or a name.")] = None,
+) -> None:
     """Launch `trl sft` with a recipe, if `specdata check` finds no fault. Goes on from the last checkpoint."""
     from specdata.training.launch import train as run
 
-    print(f"trained in {run(recipe, context.args)}")
+    print(f"trained in {run(recipe, context.args, adapter=start_from)}")
 
 
 @app.command()

@@ -7,14 +7,17 @@ import sys
 from pathlib import Path
 
 from specdata.errors import SpecdataError
+from specdata.files import new_folder
+from specdata.hub import local_folder
 from specdata.training.check import check
 from specdata.training.recipe import checkpoints, parse_training
 
 # The warnings are about trl's own defaults and would bury the progress bar.
 _QUIET = {"PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error", "DATASETS_VERBOSITY": "error"}
+_STATE = "trainer_state.json"
 
 
-def train(recipe, settings=()) -> Path:
+def train(recipe, settings=(), *, adapter=None) -> Path:
     """Launch a recipe if nothing is found that would make it fail.
 
     Parameters
@@ -23,6 +26,8 @@ def train(recipe, settings=()) -> Path:
         A recipe of ``trl sft``, or the name of a shipped one.
     settings : sequence of str
         What the command line of ``trl sft`` adds to it.
+    adapter : str, optional
+        A trained adapter to go on with, instead of a new one; see `start_from`.
 
     Returns
     -------
@@ -40,8 +45,34 @@ def train(recipe, settings=()) -> Path:
         more = f" (`specdata check` says {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise SpecdataError(f"{parsed.path}: {failed[0]}{more}")
     output = Path(parsed.training.output_dir)
+    if adapter is not None:
+        start_from(adapter, output)
     run_training(parsed.path, [*parsed.settings, "--output_dir", str(output)], cwd=Path.cwd())
     return output
+
+
+def start_from(adapter, output) -> None:
+    """Let a training begin with the weights of an adapter: they become the checkpoint of its step 0.
+
+    Nothing is done where the training has checkpoints already.
+
+    Parameters
+    ----------
+    adapter : str
+        A folder, a Hub name, or the name of an adapter that comes with specdata; of the rank, alpha and modules that
+        the recipe says.
+    output : path-like
+        The training's `output_dir`.
+    """
+    from transformers import TrainerState
+
+    output, folder = Path(output), local_folder(adapter, "model")
+    if checkpoints(output):
+        return
+    with new_folder(output / "checkpoint-0", marker=_STATE, overwrite=True) as first:
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copyfile(folder / name, first / name)
+        TrainerState().save_to_json(str(first / _STATE))
 
 
 def run_training(recipe, settings, *, cwd, offline=False) -> None:

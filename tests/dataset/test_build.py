@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 from huggingface_hub import DatasetCard
+from small_recipe import GRID, small_recipe
 from spec_lite import write_spec_lite
 
 from specdata import SpecdataError, prompts, read_spectrum, serialize
 from specdata.dataset.build import build
-from specdata.dataset.recipe import DataRecipe, load_data_recipe
+from specdata.dataset.recipe import load_data_recipe
 from specdata.files import shipped
 from specdata.spectra.binning import bin_spectrum, linear_edges, log_edges, median_scale
 from specdata.spectra.mock.spectrum import mock_spectra
@@ -23,28 +24,12 @@ from specdata.text.encoding import Encoding, normalise
 from specdata.text.tokenizer import load_tokenizer
 from specdata.text.tokens import count_chats
 
-GRID = {"start": 3840.0, "stop": 9160.0}
-
-
-def recipe(**sections):
-    """A small recipe without a table of tokens; keyword arguments replace whole sections."""
-    content = {
-        "name": "mock-small",
-        "title": "A small data set",
-        "source": {"kind": "mock", "size": 60, "seed": 3},
-        "sample": {"size": 50, "redshift_bins": 5},
-        "splits": {"train": 20, "validation": 10},
-        "configs": {"paper": {"grid": GRID | {"bins": 12}}},
-        "tokenizers": [],
-    }
-    return DataRecipe.model_validate(content | sections)
-
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The data set of that recipe."""
+    """The data set of the small recipe."""
     folder = tmp_path_factory.mktemp("small") / "out"
-    build(recipe(), folder, progress=False)
+    build(small_recipe(), folder, progress=False)
     return folder
 
 
@@ -68,7 +53,7 @@ def manifest_of(folder):
 
 
 def test_built_twice_gives_identical_bytes_and_the_manifest_names_every_file(small, tmp_path):
-    build(recipe(), tmp_path / "out", progress=False)
+    build(small_recipe(), tmp_path / "out", progress=False)
     found = hashes(tmp_path / "out")
     assert found == hashes(small)
     assert {"README.md", "manifest.json", "figures/redshifts.png", "figures/examples.png"} < set(found)
@@ -90,7 +75,7 @@ def test_load_dataset_opens_both_configs_with_all_splits(small):
 def test_a_data_set_is_replaced_whole_and_not_read_from_the_cache_of_the_old_one(tmp_path):
     for seed, config in ((1, "one"), (2, "two")):
         source = {"kind": "mock", "size": 60, "seed": seed}
-        new = recipe(source=source, configs={config: {"grid": GRID | {"bins": 4}}})
+        new = small_recipe(source=source, configs={config: {"grid": GRID | {"bins": 4}}})
         build(new, tmp_path / "out", overwrite=True, progress=False)
         rows = load_dataset(str(tmp_path / "out"), "spectra")["train"]
         assert {identifier.split("-")[1] for identifier in rows["specobjid"]} == {str(seed)}
@@ -104,7 +89,7 @@ def test_rows_hold_what_the_modules_compute_from_the_file(mock_folder, tmp_path)
         "own": {"grid": {"kind": "edges", "edges": [3900.0, 5000.0, 9000.0]}, "normalisation": "none", "scheme": "csv"},
     }
     source = {"kind": "folder", "path": str(mock_folder)}
-    build(recipe(source=source, configs=configs), tmp_path / "out", progress=False)
+    build(small_recipe(source=source, configs=configs), tmp_path / "out", progress=False)
     spectra = load_dataset(str(tmp_path / "out"), "spectra")["train"]
     for name, edges in (
         ("paper", linear_edges(3840, 9160, 12)),
@@ -141,7 +126,7 @@ def test_rows_hold_what_the_modules_compute_from_the_file(mock_folder, tmp_path)
 def test_values_that_a_scheme_cannot_write_are_clipped_and_counted(tmp_path):
     # Flux that is not divided by anything is often above 7.99.
     configs = {"raw": {"grid": GRID | {"bins": 300}, "normalisation": "none", "scheme": "packed"}}
-    manifest = build(recipe(configs=configs), tmp_path / "out", progress=False)
+    manifest = build(small_recipe(configs=configs), tmp_path / "out", progress=False)
     rows = load_dataset(str(tmp_path / "out"), "raw")
     values = np.concatenate([np.array(r["flux"]) / r["scale"] for split in rows.values() for r in split])
     outside = int(((values > 7.995) | (values < -2.005)).sum())
@@ -154,7 +139,7 @@ def test_values_that_a_scheme_cannot_write_are_clipped_and_counted(tmp_path):
 def test_a_number_of_tokens_instead_of_bins(tmp_path, scheme, tokenizer):
     def made(name, **room):
         configs = {"fitted": {"grid": GRID | room, "scheme": scheme}}
-        manifest = build(recipe(configs=configs), tmp_path / name, progress=False)
+        manifest = build(small_recipe(configs=configs), tmp_path / name, progress=False)
         rows = [row for split in load_dataset(str(tmp_path / name), "fitted").values() for row in split]
         return manifest, count_chats(load_tokenizer(tokenizer), [row["prompt"] + row["completion"] for row in rows])
 
@@ -168,7 +153,7 @@ def test_a_number_of_tokens_instead_of_bins(tmp_path, scheme, tokenizer):
 
 
 def test_the_card_has_the_table_of_tokens_for_both_tokenizers(small, tmp_path):
-    manifest = build(recipe(tokenizers=["llama-3.1", "smollm2-135m"]), tmp_path / "out", progress=False)
+    manifest = build(small_recipe(tokenizers=["llama-3.1", "smollm2-135m"]), tmp_path / "out", progress=False)
     assert {(cost["name"], cost["tokenizer"]) for cost in manifest["tokens"]} == {
         (name, tokenizer)
         for name in ("config `paper`", "scheme `csv`", "scheme `packed`")
@@ -186,7 +171,7 @@ def test_a_tokenizer_that_will_not_do_is_told_before_the_work(tmp_path, monkeypa
     (tmp_path / "base" / "chat_template.jinja").unlink()
     for name, said in (("nobody/nothing", r"^nobody/nothing: no such folder"), (tmp_path / "base", "no chat template")):
         with pytest.raises(SpecdataError, match=f"{said}.*, or take it out of the recipe's tokenizers"):
-            build(recipe(tokenizers=[str(name)]), tmp_path / "out", progress=False)
+            build(small_recipe(tokenizers=[str(name)]), tmp_path / "out", progress=False)
 
 
 def test_every_rejected_spectrum_is_counted_and_named(mock_folder, tmp_path, spec_files):
@@ -196,7 +181,7 @@ def test_every_rejected_spectrum_is_counted_and_named(mock_folder, tmp_path, spe
     (mock_folder / "more").mkdir()
     shutil.copy(min(mock_folder.glob("spec-9000*.fits")), mock_folder / "more")
     counts = build(
-        recipe(source={"kind": "folder", "path": str(mock_folder)}), tmp_path / "out", progress=False
+        small_recipe(source={"kind": "folder", "path": str(mock_folder)}), tmp_path / "out", progress=False
     )["counts"]  # fmt: skip
     assert {cut: n for cut, n in counts["rejected"].items() if n} == {"unreadable": 1, "class": 2, "duplicate": 1}
     assert (counts["read"], counts["passed"]) == (44, 40)
@@ -213,7 +198,7 @@ def test_every_rejected_spectrum_is_counted_and_named(mock_folder, tmp_path, spe
 
 def test_shortage_is_reported_and_sizes_stay_honest(tmp_path):
     large = {"sample": {"size": 500, "redshift_bins": 5}, "splits": {"train": 300, "validation": 100}}
-    manifest = build(recipe(**large), tmp_path / "out", progress=False)
+    manifest = build(small_recipe(**large), tmp_path / "out", progress=False)
     counts = manifest["counts"]
     assert counts["sampled"] == counts["passed"] == sum(counts["splits"].values()) == 60
     assert counts["splits"] == {"train": 36, "validation": 12, "test": 12}  # 300 : 100 : 100
@@ -229,7 +214,7 @@ def test_no_path_of_this_disk_is_published(mock_folder, tmp_path):
     name = str(tmp_path / "my-tokenizer")
     configs = {"fitted": {"grid": GRID | {"tokens": 120, "tokenizer": name}}}
     source = {"kind": "folder", "path": str(mock_folder)}
-    build(recipe(source=source, configs=configs, tokenizers=[name]), tmp_path / "out", progress=False)
+    build(small_recipe(source=source, configs=configs, tokenizers=[name]), tmp_path / "out", progress=False)
     for file in ("manifest.json", "README.md"):
         text = (tmp_path / "out" / file).read_text()
         assert str(tmp_path) not in text
@@ -240,7 +225,7 @@ def test_no_path_of_this_disk_is_published(mock_folder, tmp_path):
 def test_more_files_hold_the_same_rows(small, tmp_path, monkeypatch):
     monkeypatch.setattr("specdata.dataset.parquet.ROWS_PER_FILE", 7)
     monkeypatch.setattr("specdata.dataset.parquet.BATCH", 4)
-    build(recipe(), tmp_path / "many", progress=False)
+    build(small_recipe(), tmp_path / "many", progress=False)
     assert len(list((tmp_path / "many" / "paper").glob("train-*-of-00003.parquet"))) == 3
     one, many = (load_dataset(str(path)) for path in (small, tmp_path / "many"))
     for split in one:
@@ -253,7 +238,7 @@ def test_real_galaxies_become_a_data_set(shared_sdss, tmp_path):
     for path in (*shared_sdss.glob("spectra/*.fits"), *shared_sdss.glob("other/*.fits")):
         (tmp_path / "all" / path.name).symlink_to(path)
     found = load_data_recipe(shipped("recipes/data/sdss-folder.yaml"), source=tmp_path / "all")
-    configs = {"paper": found.configs["paper"].model_copy(update={"grid": recipe().configs["paper"].grid})}
+    configs = {"paper": found.configs["paper"].model_copy(update={"grid": small_recipe().configs["paper"].grid})}
     found = found.model_copy(update={"configs": configs, "tokenizers": []})
     counts = build(found, tmp_path / "out", progress=False)["counts"]
     assert counts["read"] == len(list((tmp_path / "all").iterdir())) > 816
@@ -278,11 +263,11 @@ def test_real_galaxies_become_a_data_set(shared_sdss, tmp_path):
 
 def test_other_text_from_a_data_set_needs_no_spec_files(mock_folder, tmp_path):
     files = {"kind": "folder", "path": str(mock_folder)}
-    build(recipe(source=files), tmp_path / "one", progress=False)
+    build(small_recipe(source=files), tmp_path / "one", progress=False)
     configs = {"fine": {"grid": {"start": 3900.0, "stop": 9000.0, "bins": 90}, "scheme": "packed"}}
-    build(recipe(source=files, configs=configs), tmp_path / "files", progress=False)
+    build(small_recipe(source=files, configs=configs), tmp_path / "files", progress=False)
     source = {"kind": "dataset", "path": str(tmp_path / "one")}
-    manifest = build(recipe(source=source, configs=configs), tmp_path / "other", shards=3, progress=False)
+    manifest = build(small_recipe(source=source, configs=configs), tmp_path / "other", shards=3, progress=False)
     # The same rows in the same splits, and the same text but for where it came from.
     for config in ("spectra", "fine"):
         for split in ("train", "validation", "test"):
@@ -299,11 +284,11 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_build_goes_on(small, tmp_p
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=True)
     try:
         with pytest.raises(SpecdataError, match=r"out\.parts: No space left on device; make room there and give the"):
-            build(recipe(), disk / "out", progress=False)
+            build(small_recipe(), disk / "out", progress=False)
         left = {path.relative_to(disk / "out.parts").as_posix() for path in (disk / "out.parts").rglob("*")}
         assert left == {"job.json", "listing.arrow", "build.lock", "read"}
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        build(recipe(), disk / "out", progress=False)
+        build(small_recipe(), disk / "out", progress=False)
         assert [path.name for path in disk.iterdir()] == ["out"]
         assert hashes(disk / "out") == hashes(small)
     finally:
@@ -314,7 +299,7 @@ def test_the_code_of_the_card_gives_the_flux_back(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for normalisation in ("asinh", "median", "none"):
         configs = {"only": {"grid": GRID | {"bins": 20}, "normalisation": normalisation, "scheme": "csv"}}
-        build(recipe(configs=configs), tmp_path / normalisation, progress=False)
+        build(small_recipe(configs=configs), tmp_path / normalisation, progress=False)
         card = (tmp_path / normalisation / "README.md").read_text()
         loading, code = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
         found = {}
@@ -336,7 +321,7 @@ def test_what_cannot_be_built_is_one_sentence_and_leaves_nothing(
 ):
     monkeypatch.chdir(mock_folder)
     with pytest.raises(SpecdataError, match=sentence):
-        build(recipe(**sections), tmp_path / "out", progress=False)
+        build(small_recipe(**sections), tmp_path / "out", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["spectra"]
 
 
@@ -352,7 +337,9 @@ def test_the_card_has_valid_metadata_and_says_mock(small):
 
 def test_names_of_configs_that_yaml_takes_for_something_else(tmp_path):
     names = ["123", "no", "1e5", "packed-smollm2"]
-    build(recipe(configs={name: {"grid": GRID | {"bins": 4}} for name in names}), tmp_path / "out", progress=False)
+    build(
+        small_recipe(configs={name: {"grid": GRID | {"bins": 4}} for name in names}), tmp_path / "out", progress=False
+    )
     for name in (*names, "spectra"):
         assert len(load_dataset(str(tmp_path / "out"), name)["train"]) == 20
     streamed = load_dataset(str(tmp_path / "out"), "no", streaming=True)["train"]

@@ -6,32 +6,26 @@ import shutil
 import numpy as np
 import pytest
 from datasets import load_dataset
+from small_recipe import GRID, small_recipe
 
 from specdata import SpecdataError, prompts
 from specdata.dataset.build import build
 from specdata.dataset.preview import preview
-from specdata.dataset.recipe import DataRecipe
 from specdata.text.encoding import Encoding
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Sixty mocks in two configs, in a folder that nothing else points at."""
-    grid = {"start": 3840.0, "stop": 9160.0}
-    content = {
-        "name": "mock-preview",
-        "title": "Mocks",
-        "source": {"kind": "mock", "size": 60, "seed": 8},
-        "sample": {"size": 60, "redshift_bins": 2},
-        "splits": {"train": 30, "validation": 10},
-        "configs": {
-            "paper": {"grid": grid | {"bins": 20}},
-            "fine": {"grid": grid | {"kind": "log", "bins": 300}, "normalisation": "asinh", "scheme": "packed"},
+    """Fifty mocks in two configs, in a folder that nothing else points at."""
+    recipe = small_recipe(
+        name="mock-preview",
+        configs={
+            "paper": {"grid": GRID | {"bins": 20}},
+            "fine": {"grid": GRID | {"kind": "log", "bins": 300}, "normalisation": "asinh", "scheme": "packed"},
         },
-        "tokenizers": [],
-    }
+    )
     folder = tmp_path_factory.mktemp("preview") / "data"
-    build(DataRecipe.model_validate(content), folder, progress=False)
+    build(recipe, folder, progress=False)
     return folder
 
 

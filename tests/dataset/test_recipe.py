@@ -212,7 +212,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
 
 
 def test_a_training_recipe_is_not_for_build():
-    path = shipped("recipes/smollm2-135m/redshift-demo.yaml")
+    path = shipped("recipes/smollm2-135m/redshift-paper.yaml")
     ours = ", ".join(f"recipes/data/{path.name}" for path in SHIPPED)
     wanted = f"is a recipe for trl sft; train with `trl sft --config {path}`, or build one of {ours}"
     assert sentence(load_data_recipe, path) == wanted

@@ -10,7 +10,7 @@ from specdata.evaluation.evaluate import evaluate
 from specdata.files import find_recipe
 from specdata.publish.adapter_card import write_adapter
 
-RECIPE = find_recipe("smollm2-135m/redshift-demo")
+RECIPE = find_recipe("smollm2-135m/redshift-paper")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from specdata.errors import SpecdataError
 from specdata.files import find_recipe
@@ -46,8 +48,8 @@ def test_train_launches_nothing_that_would_fail(workplace, monkeypatch):
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(launch, "run_training", None)  # a launch would raise TypeError
     settings = [*TINY, "--model_name_or_path", "tiny", "--max_length", "20"]
-    with pytest.raises(SpecdataError, match=r"redshift-demo.yaml: data .* rows are longer than max_length = 20"):
-        train("smollm2-135m/redshift-demo", settings)
+    with pytest.raises(SpecdataError, match=r"redshift-paper.yaml: data .* rows are longer than max_length = 20"):
+        train("smollm2-135m/redshift-paper", settings)
 
 
 @pytest.mark.slow
@@ -55,7 +57,14 @@ def test_train_trains_and_goes_on_from_its_last_checkpoint(workplace, monkeypatc
     monkeypatch.chdir(workplace)
     settings = [*TINY, "--model_name_or_path", "tiny", "--max_length", "1024", "--output_dir", "trained"]
     for steps in (1, 2):
-        folder = train("smollm2-135m/redshift-demo", [*settings, "--max_steps", str(steps)])
+        folder = train("smollm2-135m/redshift-paper", [*settings, "--max_steps", str(steps)])
     state = json.loads((folder / "checkpoint-2" / "trainer_state.json").read_text())
     assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [1, 2]
     assert (folder / "adapter_model.safetensors").is_file()
+    # Another training goes on with what this one has learned: at a rate of 0, nothing of it changes.
+    settings = [*settings[:-1], "continued", "--max_steps", "1", "--learning_rate", "0"]
+    again = train("smollm2-135m/redshift-paper", settings, adapter=str(folder))
+    learned, kept = (load_file(path / "adapter_model.safetensors") for path in (folder, again))
+    assert learned.keys() == kept.keys()
+    for name, weight in learned.items():
+        torch.testing.assert_close(kept[name], weight)

@@ -7,6 +7,7 @@ import pytest
 from datasets import load_dataset
 
 from specdata.posterior import redshift_posterior
+from specdata.training.recipe import parse_training
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,25 +43,18 @@ def test_a_value_is_one_token_and_a_digit_of_the_answer_too(from_scratch, rows):
     assert tokenizer.decode(ids[61:], skip_special_tokens=True) == answer
 
 
-@pytest.mark.parametrize("name", ["from-scratch/redshift-packed", "smollm2-135m/redshift-small"])
+@pytest.mark.parametrize(
+    "name", ["from-scratch/redshift-packed", "smollm2-135m/redshift-small", "smollm2-135m/redshift-continue"]
+)
 def test_trl_trains_what_the_recipe_says_and_p_of_z_can_be_read(
     name, from_scratch, tiny_model, rows, tmp_path, monkeypatch
 ):
-    from trl import (
-        DatasetMixtureConfig,
-        ModelConfig,
-        ScriptArguments,
-        SFTConfig,
-        SFTTrainer,
-        TrlParser,
-        get_peft_config,
-    )
+    from trl import SFTTrainer, get_peft_config
 
     monkeypatch.chdir(ROOT)  # the recipe names a file there
-    parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))
-    settings = ["--config", f"recipes/{name}.yaml", "--output_dir", str(tmp_path), "--max_length", "300"]
-    settings += ["--max_steps", "2", "--warmup_steps", "0", "--per_device_train_batch_size", "2"]
-    _, training, model, _ = parser.parse_args_and_config(settings)
+    settings = ["--output_dir", str(tmp_path), "--max_length", "300", "--max_steps", "2", "--warmup_steps", "0"]
+    recipe = parse_training(name, [*settings, "--per_device_train_batch_size", "2"])
+    training, model = recipe.training, recipe.model
     base = tiny_model if model.use_peft else from_scratch
     trainer = SFTTrainer(model=str(base), args=training, train_dataset=rows, peft_config=get_peft_config(model))
     assert len(trainer.train_dataset) == len(rows)

@@ -79,9 +79,11 @@ def test_the_paper_recipe_states_the_paper():
         ("llama-3.1-8b/redshift-chat", 3_407_872, 0.0424),
         ("llama-3.1-70b/redshift-packed", 16_384_000, 0.0232),
         ("smollm2-135m/redshift-packed", 460_800, 0.3414),
-        ("smollm2-135m/redshift-demo", 460_800, 0.3414),
+        ("smollm2-135m/redshift-paper", 460_800, 0.3414),
         ("smollm2-135m/redshift-chat", 460_800, 0.3414),
         ("smollm2-135m/redshift-small", 4_884_480, 3.5039),
+        ("smollm2-135m/redshift-continue", 4_884_480, 3.5039),
+        ("llama-3.1-8b/redshift-upper-layers", 3_407_872, 0.0424),
     ],
 )
 def test_trainable_parameters_are_those_that_it_states(name, number, percent):
@@ -102,7 +104,7 @@ def test_trainable_parameters_are_those_that_it_states(name, number, percent):
     [
         ("llama-3.1-8b/redshift-chat", "sdss-folder", "llama-3.1-8b/redshift-paper"),
         ("llama-3.1-8b/redshift-chat", "sdss-dr16-galaxies", "llama-3.1-8b/redshift-paper"),
-        ("smollm2-135m/redshift-chat", "demo-mock", "smollm2-135m/redshift-demo"),
+        ("smollm2-135m/redshift-chat", "demo-mock", "smollm2-135m/redshift-paper"),
     ],
 )
 def test_a_chat_recipe_fits_its_data_and_trains_what_the_other_recipe_of_its_model_does(name, data, paper):
@@ -122,10 +124,10 @@ def conversations(folder, config="paper"):
 
 
 @pytest.mark.slow
-def test_no_row_of_the_demo_is_longer_than_its_recipe_allows(tmp_path, tokenizer):
+def test_no_row_of_the_mocks_is_longer_than_their_recipe_allows(tmp_path, tokenizer):
     build(load_data_recipe(find_recipe("data/demo-mock")), tmp_path / "data", progress=False)
     ids = tokenizer.apply_chat_template(conversations(tmp_path / "data"), return_dict=True)["input_ids"]
-    assert max(map(len, ids)) <= content("smollm2-135m/redshift-demo")["max_length"]
+    assert max(map(len, ids)) <= content("smollm2-135m/redshift-paper")["max_length"]
 
 
 def llama_length(messages):

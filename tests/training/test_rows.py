@@ -28,7 +28,7 @@ def trainer_of(training, model, rows, **options):
 
 
 @pytest.mark.parametrize(
-    "name", ["smollm2-135m/redshift-demo", "llama-3.1-8b/redshift-chat", "smollm2-135m/redshift-chat"]
+    "name", ["smollm2-135m/redshift-paper", "llama-3.1-8b/redshift-chat", "smollm2-135m/redshift-chat"]
 )
 def test_the_loss_is_on_the_last_answer_and_no_row_is_cut_or_lost(name, mock_data, tiny_model, tokenizer, tmp_path):
     from trl import get_dataset
@@ -96,7 +96,7 @@ def test_the_recipe_keeps_flash_attention(change, flash, tiny_model, workplace, 
 def test_a_pack_keeps_its_samples_apart(tiny_model, mock_data, tmp_path):
     """The logits and the loss of a packed batch are those of its samples alone, and changing one changes no other."""
     words = ["--packing", "true", "--max_length", "700"]  # the rows have about 240 and 100 tokens
-    _, training, _, _ = parse(find_recipe("smollm2-135m/redshift-demo"), tmp_path, *words)
+    _, training, _, _ = parse(find_recipe("smollm2-135m/redshift-paper"), tmp_path, *words)
     parts = [load_dataset(str(mock_data), config)["train"].select(range(6)) for config in ("packed", "paper")]
     rows = [{key: row[key] for key in ("prompt", "completion")} for pair in zip(*parts, strict=True) for row in pair]
     trainer = trainer_of(training, tiny_model, Dataset.from_list(rows))

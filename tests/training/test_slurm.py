@@ -53,8 +53,8 @@ def test_the_script_says_what_was_asked_for():
         assert f"#SBATCH --{line}\n" in text
     assert "module load cuda" in text
     assert "--accelerate_config fsdp2 --learning_rate 5e-5 --num_machines 2 --num_processes 16" in text
-    assert "--accelerate_config" not in slurm_script("smollm2-135m/redshift-demo", gpus=1)
-    assert "gpus-per-node" not in slurm_script("smollm2-135m/redshift-demo", gpus=0)
+    assert "--accelerate_config" not in slurm_script("smollm2-135m/redshift-paper", gpus=1)
+    assert "gpus-per-node" not in slurm_script("smollm2-135m/redshift-paper", gpus=0)
 
 
 def test_each_process_gets_its_share_of_the_cores_and_the_newest_checkpoint(tmp_path, run):
@@ -65,7 +65,7 @@ def test_each_process_gets_its_share_of_the_cores_and_the_newest_checkpoint(tmp_
         (tmp_path / "my output" / f"checkpoint-{step}").mkdir(parents=True)
         (tmp_path / "my output" / f"checkpoint-{step}" / "trainer_state.json").touch()
     (tmp_path / "my output" / "checkpoint-12").mkdir()  # without its state, which is written last
-    write_slurm(tmp_path / "train.sh", "smollm2-135m/redshift-demo", settings, nodes=2, gpus=4)
+    write_slurm(tmp_path / "train.sh", "smollm2-135m/redshift-paper", settings, nodes=2, gpus=4)
     for cores, threads in ((32, 8), (2, 1)):
         lines = run(tmp_path / "train.sh", tmp_path, cores).splitlines()
         assert [line.split(": ")[0] for line in lines] == [f"{threads} threads"] * 2
@@ -75,9 +75,9 @@ def test_each_process_gets_its_share_of_the_cores_and_the_newest_checkpoint(tmp_
 
 def test_what_trl_would_refuse_is_not_written(tmp_path):
     with pytest.raises(SpecdataError, match="trl sft refuses it"):
-        write_slurm(tmp_path / "x.sbatch", "smollm2-135m/redshift-demo", ["--learning_rate", "x"])
+        write_slurm(tmp_path / "x.sbatch", "smollm2-135m/redshift-paper", ["--learning_rate", "x"])
     with pytest.raises(SpecdataError, match="give a name that ends in"):
-        write_slurm(tmp_path / "x", "smollm2-135m/redshift-demo")
+        write_slurm(tmp_path / "x", "smollm2-135m/redshift-paper")
     assert list(tmp_path.iterdir()) == []
 
 

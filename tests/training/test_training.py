@@ -16,8 +16,9 @@ from specdata.files import recipe_names
 from specdata.training.launch import run_training
 
 ROOT = Path(__file__).parents[2]
-# test_learning.py trains the last two.
-OTHER = ("recipes/data/", "recipes/sweeps/", "recipes/from-scratch/", "recipes/smollm2-135m/redshift-small")
+# test_learning.py trains the last three.
+LEARNING = ("recipes/from-scratch/", "recipes/smollm2-135m/redshift-small", "recipes/smollm2-135m/redshift-continue")
+OTHER = ("recipes/data/", "recipes/sweeps/", *LEARNING)
 TRAINING = [name for name in recipe_names() if not name.startswith(OTHER)]
 # What a recipe asks of a GPU and of packages for it, and fewer rows of more tokens.
 ON_CPU = ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--max_steps", "2", "--save_strategy", "steps"]
@@ -67,14 +68,14 @@ def test_every_recipe_trains_the_adapter_that_it_states(workplace, tmp_path):
         check_trained(name, tmp_path / name)
 
 
-def test_the_command_trains_the_adapter_of_the_demo(trained_demo):
-    check_trained("recipes/smollm2-135m/redshift-demo.yaml", trained_demo)
+def test_the_command_trains_the_adapter_that_the_recipe_states(trained_demo):
+    check_trained("recipes/smollm2-135m/redshift-paper.yaml", trained_demo)
 
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_loss_and_a_resumed_training_the_same_end(workplace, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    recipe, several = ROOT / "recipes/smollm2-135m/redshift-demo.yaml", ["--save_steps", "2", "--max_steps", "4"]
+    recipe, several = ROOT / "recipes/smollm2-135m/redshift-paper.yaml", ["--save_steps", "2", "--max_steps", "4"]
     several += ["--packing", "true", "--lora_dropout", "0.1", "--save_total_limit", "5", "--max_length", "700"]
 
     def losses(name, seed=0):

@@ -1,0 +1,19 @@
+"""A recipe of sixty mocks, which a build takes a second for."""
+
+from specdata.dataset.recipe import DataRecipe
+
+GRID = {"start": 3840.0, "stop": 9160.0}
+
+
+def small_recipe(**sections):
+    """The recipe, without a table of tokens; keyword arguments replace whole sections."""
+    content = {
+        "name": "mock-small",
+        "title": "A small data set",
+        "source": {"kind": "mock", "size": 60, "seed": 3},
+        "sample": {"size": 50, "redshift_bins": 5},
+        "splits": {"train": 20, "validation": 10},
+        "configs": {"paper": {"grid": GRID | {"bins": 12}}},
+        "tokenizers": [],
+    }
+    return DataRecipe.model_validate(content | sections)
