@@ -2,8 +2,8 @@
 
 Commands of `specdata` run in this process, with the arguments that bash makes of the line. What a test cannot have is
 swapped: the 8B model for a tiny one in a folder of its name, for two steps on the CPU; the user's spectra for mocks;
-the Hub for one on this machine. Of sweeps, benchmarks and trainings on several GPUs or of `recipes/from-scratch`, which
-have tests of their own, the arguments are parsed as at their start.
+the Hub for one on this machine. Of sweeps, benchmarks and trainings on several GPUs, on data of the Hub or of
+`recipes/from-scratch`, which have tests of their own, the arguments are parsed as at their start.
 """
 
 import argparse
@@ -160,7 +160,7 @@ def run_command(line, hub, patch):
     line = re.sub(r'"\$\(specdata recipes (\S+)\)"', lambda found: shlex.quote(str(find_recipe(found[1]))), line)
     if "&&" in line or line.startswith("pytest"):
         for command in line.split(" && "):
-            assert f"{command}\n" in text_of(".ci/run"), line
+            assert f"{command}\n" in text_of(".ci/run") + text_of("README.md"), line
         return
     line = line.removeprefix("OMP_NUM_THREADS=1 ")
     words = subprocess.run(
@@ -170,7 +170,7 @@ def run_command(line, hub, patch):
     match program, command:
         case "pip", "install":
             assert not {word for word in arguments if word.startswith(".")}
-        case "trl", "sft" if "--accelerate_config" in arguments or "from-scratch" in line:
+        case "trl", "sft" if re.search("--accelerate_config|from-scratch|org/", line):
             parse_training(find_recipe(arguments[1]), arguments[2:])
         case "trl", "sft":  # what it launches
             sft.main(*sft.make_parser().parse_args_and_config(arguments + SMALL))
