@@ -3,8 +3,10 @@
 import contextlib
 import errno
 import fnmatch
+import glob
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -12,8 +14,10 @@ import uuid
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
+from specdata.inputs import check_regular, read_yaml
 
 _PACKAGE = Path(__file__).parent
+_TEMPORARY = re.compile(r"\.[a-z0-9_]{8}(\.replaced)?\.partial")  # what `_temporary` puts behind a folder's name
 
 
 def shipped(name) -> Path:
@@ -56,12 +60,7 @@ def read_recipe(path) -> dict:
     SpecdataError
         If it cannot be read, or holds something else.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SpecdataError(f"{path}: is not a recipe of trl sft ({one_line(error)})") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise SpecdataError(f"{path}: is not a recipe of trl sft, which is a mapping of settings to values")
     return content
@@ -73,17 +72,20 @@ def recipe_names() -> list[str]:
     return sorted(f"recipes/{found.relative_to(root).as_posix()}" for found in root.rglob("*.yaml"))
 
 
-def check_free(path, *, marker=None, contents=("*",), overwrite=False) -> tuple[Path, bool]:
-    """Check that a folder may be made, or replaced; arguments as for `new_folder`.
+def check_free(path, *, marker=None, contents=("*",), overwrite=False) -> None:
+    """Check that a folder may be made, or replaced, before the work for it begins; arguments as for `new_folder`."""
+    path, _ = _check_free(path, marker, contents, overwrite)
+    place = next(parent for parent in path.parents if parent.exists())
+    try:
+        _temporary(path, place).rmdir()
+    except OSError as error:
+        raise SpecdataError(f"{path}: cannot be made ({one_line(error)}); choose another output") from None
 
-    Returns
-    -------
-    path : Path
-        Where it is, or will be.
-    occupied : bool
-        Whether an earlier result stands there.
-    """
+
+def _check_free(path, marker, contents, overwrite):
+    """The folder itself, where `path` may be a link to it, and whether an earlier result stands there."""
     path = Path(path).resolve()  # a link to another disk: work there, and leave the link as it is
+    sweep(path)
     occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if occupied and not overwrite:
         raise SpecdataError(f"{path}: exists already; choose another output, or add --overwrite")
@@ -120,34 +122,88 @@ def new_folder(path, *, marker=None, contents=("*",), overwrite=False):
     SpecdataError
         If the folder cannot be made or must not be replaced, or if another process made it meanwhile.
     """
-    path, occupied = check_free(path, marker=marker, contents=contents, overwrite=overwrite)
+    path, occupied = _check_free(path, marker, contents, overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own, so that two runs on one output do not touch each other.
-        partial = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".partial", dir=path.parent))
+        partial = _temporary(path)
         partial.chmod(0o777 & ~_umask())
     except OSError as error:
         raise SpecdataError(f"{path}: cannot be made ({one_line(error)}); choose another output") from None
+    with _claimed(partial):
+        try:
+            yield partial
+            if occupied:
+                _replace(path, partial)
+            else:
+                try:
+                    partial.rename(path)  # replaces an empty folder of that name
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                    raise SpecdataError(f"{path}: another run made it meanwhile; its result stands") from None
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(path, partial):
+    """Put a new folder in the place of an earlier result, which comes back if that fails."""
+    with _claimed(path):
+        replaced = _temporary(path, kind=".replaced")
+        path.rename(replaced)  # onto the empty folder
+        try:
+            partial.rename(path)
+        except BaseException:
+            replaced.rename(path)
+            raise
+        shutil.rmtree(replaced)
+
+
+def remove_folder(folder):
+    """Remove a folder so that, whenever the process is killed, there is all of it under its name or nothing."""
+    removed = _temporary(folder)
+    folder.rename(removed)  # onto the empty folder
+    shutil.rmtree(removed)
+
+
+def sweep(path):
+    """Remove what `new_folder` and `remove_folder` had to leave beside a folder when their process was killed.
+
+    A temporary folder in which a process still works is left alone. An earlier result whose successor did not come gets
+    its name back.
+    """
+    path = Path(path)
+    for entry in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+        named = _TEMPORARY.fullmatch(entry.name.removeprefix(path.name))
+        if named and entry.is_dir():
+            with _claimed(entry) as ours:
+                if ours and named[1] and any(entry.iterdir()) and not path.exists():
+                    entry.rename(path)
+                elif ours:
+                    entry.rename(removed := _temporary(path))
+                    shutil.rmtree(removed)
+
+
+def _temporary(path, place=None, kind=""):
+    """An empty folder beside `path`, or in another place, with a name of its own; `sweep` knows these names."""
+    return Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=f"{kind}.partial", dir=place or path.parent))
+
+
+@contextlib.contextmanager
+def _claimed(path):
+    """Lock a file or folder while the body runs; True if that worked, so that no other process is at work there."""
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        yield partial
-        if occupied:
-            replaced = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".replaced.partial", dir=path.parent))
-            path.rename(replaced)  # onto the empty folder
-            try:
-                partial.rename(path)
-            except BaseException:
-                replaced.rename(path)
-                raise
-            shutil.rmtree(replaced)
-        else:
-            try:
-                partial.rename(path)  # replaces an empty folder of that name
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                raise SpecdataError(f"{path}: another run made it meanwhile; its result stands") from None
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process has it, or it is on a network disk without locks, where nobody knows
+        ours = False
+    else:
+        ours = True
+    try:
+        yield ours
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -179,10 +235,12 @@ def new_file(path, *, suffixes=None):
     partial = path.with_name(f".{uuid.uuid4().hex[:12]}.partial.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        with partial.open("r+b") as stream:
-            os.fsync(stream.fileno())  # so that, even after a power cut, a file of this name is complete
-        partial.replace(path)
+        partial.touch(exist_ok=False)  # a place that cannot be written to is told before the body's work
+        with _claimed(partial):
+            yield partial
+            with partial.open("r+b") as stream:
+                os.fsync(stream.fileno())  # so that, even after a power cut, a file of this name is complete
+            partial.replace(path)
     except OSError as error:
         raise SpecdataError(
             f"{path}: cannot be written ({one_line(error)}); make room or choose another place, and try again"
@@ -193,14 +251,15 @@ def new_file(path, *, suffixes=None):
 
 
 def remove_leftovers(folder):
-    """Remove the temporary files that `new_file` had to leave in a folder when its process was killed over a day ago.
+    """Remove the temporary files that `new_file` had to leave in a folder when its process was killed.
 
-    Younger ones may belong to a process that still runs, perhaps on another machine that shares the disk.
+    On a network disk without locks, where one may belong to a process of another machine, those that are a day old.
     """
     with contextlib.suppress(OSError):  # there is no such folder yet, or it may not be read
         for entry in Path(folder).glob(".????????????.partial.*"):
-            if time.time() - entry.stat().st_mtime > 86_400:
-                entry.unlink()
+            with _claimed(entry) as ours:
+                if ours or time.time() - entry.stat().st_mtime > 86_400:
+                    entry.unlink()
 
 
 def _umask():
@@ -213,7 +272,8 @@ def _umask():
 def file_sha256(path) -> str | None:
     """SHA-256 of a file, None if there is none."""
     try:
+        check_regular(path)
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

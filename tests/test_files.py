@@ -2,13 +2,17 @@
 
 import contextlib
 import os
+import shutil
 
 import pytest
 
 from specdata import cards
+from specdata.archive.catalogue import read_catalogue
 from specdata.cards import render
 from specdata.errors import SpecdataError, one_line
-from specdata.files import find_recipe, new_file, new_folder, recipe_names, remove_leftovers, shipped
+from specdata.files import find_recipe, new_file, new_folder, recipe_names, remove_leftovers, shipped, sweep
+from specdata.inputs import read_json, read_yaml
+from specdata.spectra.specfile import read_spectrum
 
 
 class Interrupted(Exception):
@@ -183,18 +187,41 @@ def test_a_file_that_cannot_be_is_one_sentence(tmp_path):
     assert tree(tmp_path) == {"file": ""}
 
 
-def test_leftovers_of_killed_processes_are_removed_after_a_day(tmp_path):
-    partials = []
-    for _ in range(2):
-        with contextlib.suppress(Interrupted), new_file(tmp_path / "file") as partial:
-            raise Interrupted
-        partial.write_text("half")
-        partials.append(partial)
-    os.utime(partials[0], (0, 0))
-    (tmp_path / ".hidden").touch()
-    remove_leftovers(tmp_path)
-    remove_leftovers(tmp_path / "none")
-    assert set(tmp_path.iterdir()) == {partials[1], tmp_path / ".hidden"}
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    with new_file(tmp_path / "file") as mine, new_folder(tmp_path / "out") as ours:
+        for name in (".0123456789ab.partial.file", "out.notes.partial", ".hidden"):
+            (tmp_path / name).write_text("half")
+        for name in (
+            "out.abcd_123.partial",
+            "out.abcd_124.replaced.partial",
+            "out.abcd_125.replaced.partial",
+            "o.part",
+        ):
+            (tmp_path / name).mkdir()
+        (tmp_path / "out.abcd_125.replaced.partial" / "result").write_text("of yesterday")
+        remove_leftovers(tmp_path)
+        remove_leftovers(tmp_path / "none")
+        sweep(tmp_path / "out")
+        mine.write_text("new")
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {mine.name, ours.name, "out", "out.notes.partial", ".hidden", "o.part"}
+        assert (tmp_path / "out" / "result").read_text() == "of yesterday"
+        shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device", "too large"])
+def test_what_might_be_endless_is_not_read(tmp_path, kind):
+    path = tmp_path / "file"
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as stream:
+            stream.truncate(2**40)
+    for read in (read_json, read_yaml, read_spectrum, *([read_catalogue] if kind != "too large" else [])):
+        with pytest.raises((SpecdataError, OSError), match=r"a device or a pipe|has more than"):
+            read(path)
 
 
 def test_recipe_names_are_those_of_the_files():

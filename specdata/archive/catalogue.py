@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from specdata.archive.sas import check_run2d
 from specdata.errors import SpecdataError, one_line
 from specdata.files import new_file
+from specdata.inputs import check_regular
 
 # name -> (Arrow type, unit, what it is); the first five are all that a catalogue of one's own needs
 COLUMNS = {
@@ -91,6 +92,7 @@ def read_catalogue(path) -> pa.Table:
     """
     path = Path(path)
     try:
+        check_regular(path)
         with path.open("rb") as stream:
             start = stream.read(16)
         if start.startswith(b"PAR1"):

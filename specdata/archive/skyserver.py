@@ -133,13 +133,17 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, progress=True) 
         If the server does not give the answer, or `path` holds what other queries gave.
     """
     path, about = Path(path), {"data_release": data_release, "queries": [query.sql for query in queries]}
+    parts = path.with_name(path.name + ".partial")
     if path.exists():
         catalogue = read_catalogue(path)
         stored = selected_by(catalogue)
-        if not stored or {key: stored.get(key) for key in about} == about:
+        if not stored:
+            return catalogue
+        if {key: stored.get(key) for key in about} == about:
+            shutil.rmtree(parts, ignore_errors=True)  # of a command that was killed while it removed them
             return catalogue
         raise SpecdataError(f"{path}: was selected by other cuts or from another release; move it away to select anew")
-    url, parts = check_address(url, SKYSERVER_URL), path.with_name(path.name + ".partial")
+    url = check_address(url, SKYSERVER_URL)
     remove_leftovers(path.parent)
     tables, about["available"] = [], []  # in each bin, how many galaxies the archive has
     with open_client(1, TIME_LIMIT) as client:

@@ -9,13 +9,24 @@ from pathlib import Path
 
 from specdata.archive.fetch import check_astroquery
 from specdata.dataset import executors
-from specdata.dataset.manifest import MANIFEST, make_manifest
+from specdata.dataset.manifest import MANIFEST, make_manifest, read_manifest
 from specdata.dataset.plan import make_plan
 from specdata.dataset.sources import list_source
 from specdata.dataset.stages import judge, read_shard, write_files
-from specdata.dataset.work import LOGS, begin, clear, load_job, locked, read_plan
+from specdata.dataset.work import (
+    LOGS,
+    begin,
+    clear,
+    finished_key,
+    job_key,
+    load_job,
+    locked,
+    mark_finished,
+    read_plan,
+    remove,
+)
 from specdata.errors import SpecdataError
-from specdata.files import check_free, new_folder
+from specdata.files import check_free, new_folder, remove_folder, sweep
 from specdata.hub import public_name
 from specdata.prompts import build_row
 
@@ -57,18 +68,33 @@ def build(recipe, output, *, overwrite=False, progress=True, work=None, shards=N
         of tokens has no room for a single bin, or a tokenizer that the recipe names cannot be loaded.
     """
     check_astroquery(recipe.source)
-    path = getattr(recipe.source, "path", None)
-    if path and Path(path).resolve().is_relative_to(Path(output).resolve()):
-        raise SpecdataError(f"{output}: holds the source {path}; choose another output")
-    output, _ = check_free(output, **_replaceable(recipe, output, overwrite))
+    output = Path(output).resolve()
+    folder = Path(work or f"{output}.parts").resolve()
+    if folder.is_relative_to(output) or output.is_relative_to(folder):
+        raise SpecdataError(f"--work {folder}: and the output {output} lie inside each other; choose another --work")
+    if recipe.source.kind in ("folder", "dataset"):
+        source = Path(recipe.source.path).resolve()
+        if source.is_relative_to(output):
+            raise SpecdataError(f"{output}: holds the source {recipe.source.path}; choose another output")
+        # so that any process finds it, whatever folder it runs in
+        recipe = recipe.model_copy(update={"source": recipe.source.model_copy(update={"path": str(source)})})
+    for made in (folder, output):
+        sweep(made)
+    finished = finished_key(folder, output)
+    if finished is None:
+        check_free(output, **_replaceable(recipe, output, overwrite))
     executors.check(executor, slurm_options)
     _load_tokenizers(recipe)
-    listing, selection = list_source(recipe, lambda spectrum: judge(recipe, spectrum)[0], progress)
-    folder = Path(work or f"{output}.parts").resolve()
     try:
+        listing, selection = list_source(recipe, lambda spectrum: judge(recipe, spectrum)[0], progress)
+        key = job_key(recipe, listing)
         with locked(folder):
+            if key == finished:  # by a command that was killed in its last clean-up
+                remove(folder, keep=LOGS if executor == "slurm" else None)
+                return read_manifest(output, output)
+            check_free(output, **_replaceable(recipe, output, overwrite))
             options = {"overwrite": overwrite, "shards": shards, "workers": workers or 1}
-            job = begin(folder, recipe, output, listing, selection, **options)
+            job = begin(folder, key, recipe, output, listing, selection, **options)
             del listing
             if executor != "slurm":
                 return _make_all(job, executor, workers, progress)
@@ -95,12 +121,13 @@ def _make_all(job, executor, workers, progress):
     try:
         make_plan(job.folder, progress=progress)
     except SpecdataError:  # as another attempt would end
-        shutil.rmtree(job.folder)
+        clear(job.folder)
+        remove_folder(job.folder)
         raise
     plan = read_plan(job.folder)
     run(write_files, len(plan["files"]), plan["counts"]["sampled"], "write")
     manifest = finish(job.folder)
-    shutil.rmtree(job.folder)
+    remove(job.folder)
     return manifest
 
 
@@ -110,27 +137,24 @@ def finish(folder) -> dict:
     from specdata.dataset.tokens import token_costs
 
     job, plan = load_job(folder), read_plan(folder)
-    recipe, data = job.recipe, folder / "dataset"
-    shutil.rmtree(data, ignore_errors=True)  # of a run that was killed
-    hashes, values = {}, []
-    for part, file in zip(job.parts("write", len(plan["files"])), plan["files"], strict=True):
-        written = json.loads((part / "written.json").read_text(encoding="utf-8"))
-        values.append(written["values"])
-        for config, digest in written["hashes"].items():
-            (data / config).mkdir(parents=True, exist_ok=True)
-            _link(part / f"{config}.parquet", data / config / file["name"])
-            hashes[f"{config}/{file['name']}"] = digest
-    shutil.copy(folder / "plan" / "rejected.csv", data)
-    manifest = make_manifest(recipe, plan, hashes, values, job.selection)
-    costs = token_costs(data, manifest, recipe.tokenizers) if recipe.tokenizers else []
-    costs = [replace(cost, tokenizer=public_name(cost.tokenizer)) for cost in costs]
-    manifest["tokens"] = [asdict(cost) for cost in costs]
-    manifest["figures"] = draw_figures(data, manifest)
-    (data / "README.md").write_text(dataset_card(data, manifest, recipe.name), encoding="utf-8")
-    (data / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    with new_folder(job.output, **_replaceable(recipe, job.output, job.overwrite)) as final:
-        for entry in data.iterdir():
-            shutil.move(entry, final / entry.name)
+    recipe, hashes, values = job.recipe, {}, []
+    with new_folder(job.output, **_replaceable(recipe, job.output, job.overwrite)) as data:
+        for part, file in zip(job.parts("write", len(plan["files"])), plan["files"], strict=True):
+            written = json.loads((part / "written.json").read_text(encoding="utf-8"))
+            values.append(written["values"])
+            for config, digest in written["hashes"].items():
+                (data / config).mkdir(exist_ok=True)
+                _link(part / f"{config}.parquet", data / config / file["name"])
+                hashes[f"{config}/{file['name']}"] = digest
+        shutil.copy(folder / "plan" / "rejected.csv", data)
+        manifest = make_manifest(recipe, plan, hashes, values, job.selection)
+        costs = token_costs(data, manifest, recipe.tokenizers) if recipe.tokenizers else []
+        costs = [replace(cost, tokenizer=public_name(cost.tokenizer)) for cost in costs]
+        manifest["tokens"] = [asdict(cost) for cost in costs]
+        manifest["figures"] = draw_figures(data, manifest)
+        (data / "README.md").write_text(dataset_card(data, manifest, recipe.name), encoding="utf-8")
+        (data / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        mark_finished(folder, data)
     return manifest
 
 
@@ -138,7 +162,7 @@ def finish_job(folder, rank, world_size):
     """`finish` as a job of a cluster, to whose logs it still writes: they stay."""
     with locked(folder):
         finish(folder)
-        clear(folder, keep=LOGS)
+        remove(folder, keep=LOGS)
 
 
 def _link(path, other):

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 
 from specdata.dataset import rows
 from specdata.errors import SpecdataError, one_line
+from specdata.inputs import check_regular
 
 ROWS_PER_FILE = 5000  # about 150 MB of spectra; the Hub advises against files of more than some hundred megabytes
 BATCH = 250  # rows of a row group: little memory while it is made, and small enough for the viewer to page through
@@ -80,13 +81,16 @@ def split_files(files, config, split) -> list[str]:
 
 
 def open_file(folder, name) -> pq.ParquetFile:
-    """Open one Parquet file of a data set; SpecdataError if it is missing or damaged."""
+    """Open one Parquet file of a data set; SpecdataError if it is missing, damaged or has other columns."""
     try:
-        return pq.ParquetFile(folder / name)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SpecdataError(
-            f"{name}: cannot be read ({one_line(error)}); build or download the data set again"
-        ) from None
+        check_regular(folder / name)
+        file = pq.ParquetFile(folder / name)
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(name, one_line(error)) from None
+    for field in rows.schema(name.partition("/")[0]):
+        if field.name not in file.schema_arrow.names or file.schema_arrow.field(field.name).type != field.type:
+            raise _damaged(name, f"it has no column {field.name} of the type {field.type}")
+    return file
 
 
 def read_rows(files, start, stop, columns=None):
@@ -96,6 +100,13 @@ def read_rows(files, start, stop, columns=None):
         for group in range(file.num_row_groups):
             end = first + file.metadata.row_group(group).num_rows
             if first < stop and end > start:
-                table = file.read_row_group(group, columns=columns)
+                try:
+                    table = file.read_row_group(group, columns=columns)
+                except (OSError, pa.ArrowException) as error:
+                    raise _damaged("a Parquet file of the data set", one_line(error)) from None
                 yield table.slice(max(start - first, 0), min(stop, end) - max(start, first))
             first = end
+
+
+def _damaged(name, why):
+    return SpecdataError(f"{name}: cannot be read ({why}); build or download the data set again")

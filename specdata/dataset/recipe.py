@@ -12,8 +12,9 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from specdata.errors import SpecdataError, one_line
+from specdata.errors import SpecdataError
 from specdata.files import recipe_names
+from specdata.inputs import read_yaml
 from specdata.serialize import SCHEMES
 from specdata.text.conversation import KINDS
 from specdata.text.encoding import MOST_BINS, NORMALISATIONS
@@ -266,17 +267,6 @@ class DataRecipe(Section):
         return self
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader takes the last of two equal keys in silence; here they are an error."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key {key!r} stands twice in one section")
-        return super().construct_mapping(node, deep)
-
-
 def load_data_recipe(path, *, source=None) -> DataRecipe:
     """Read and check the recipe of a data set, a YAML file.
 
@@ -289,12 +279,7 @@ def load_data_recipe(path, *, source=None) -> DataRecipe:
         If the file cannot be read, or a key or value is not allowed; the sentence names it and what is allowed.
     """
     path = Path(path)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecdataError(f"{path}: cannot be read ({one_line(error)}): give the path of a recipe") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
-        raise SpecdataError(f"{path}: not valid YAML ({one_line(error)})") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise SpecdataError(f"{path}: a recipe is a mapping with the keys {', '.join(DataRecipe.model_fields)}")
     if "model_name_or_path" in content:

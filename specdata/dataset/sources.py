@@ -6,41 +6,47 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from specdata.dataset.parquet import read_rows
+from specdata.dataset.manifest import MANIFEST, read_manifest
+from specdata.dataset.parquet import open_file, read_rows
 from specdata.dataset.rows import METADATA, PIXELS
 from specdata.errors import SpecdataError
+from specdata.files import file_sha256
 from specdata.spectra.specfile import read_spectrum
 from specdata.spectra.spectrum import Spectrum
 
-_COLUMNS = pa.schema([("item", pa.string()), ("size", pa.int64()), ("dered_i", pa.float64())])
+_COLUMNS = pa.schema([("item", pa.string()), ("size", pa.int64()), ("modified", pa.int64()), ("dered_i", pa.float64())])
 
 
 def list_source(recipe, accept, progress) -> tuple[pa.Table, dict]:
     """List what the source of a recipe holds; that of kind sdss is selected and downloaded first.
 
     The listing has one row for each spectrum, in the source's order: the `item`, a path or a number; the `size` of the
-    file in bytes; and `dered_i` where a catalogue knows it. With it comes what the manifest says of the selection, see
-    `specdata.archive.fetch.fetch_recipe`. `accept` says of a `Spectrum` which cut it fails and why, or None.
+    file in bytes and when it was `modified`, in nanoseconds; and `dered_i` where a catalogue knows it. With it comes
+    what the manifest says of the selection, see `specdata.archive.fetch.fetch_recipe`. `accept` says of a `Spectrum`
+    which cut it fails and why, or None.
     """
     source, selection, known = recipe.source, {}, None
-    if source.kind == "sdss":
-        from specdata.archive.fetch import fetch_recipe
-
-        paths, known, selection = fetch_recipe(recipe, accept, progress=progress)
-        items, sizes = [str(path.resolve()) for path in paths], [path.stat().st_size for path in paths]
-    elif source.kind == "folder":
-        paths = folder_paths(source.path)
-        items = [path.relative_to(source.path).as_posix() for path in paths]
-        sizes = [path.stat().st_size for path in paths]
-    elif source.kind == "mock":
-        items, sizes = [str(number) for number in range(source.size)], [0] * source.size
+    if source.kind == "mock":
+        items, sizes, times = [str(number) for number in range(source.size)], [0] * source.size, [0] * source.size
+    elif source.kind == "dataset":
+        paths = _dataset_files(source.path, check=True)
+        items = [str(number) for number in range(sum(open_file(source.path, name).metadata.num_rows for name in paths))]
+        files = [Path(source.path, name).stat() for name in paths]
+        sizes = [sum(file.st_size for file in files)] * len(items)
+        times = [max(file.st_mtime_ns for file in files)] * len(items)
     else:
-        paths = _dataset_paths(source.path)
-        items = [str(number) for number in range(sum(pq.read_metadata(path).num_rows for path in paths))]
-        sizes = [sum(path.stat().st_size for path in paths)] * len(items)
-    columns = [items, sizes, known or [None] * len(items)]
+        if source.kind == "sdss":
+            from specdata.archive.fetch import fetch_recipe
+
+            paths, known, selection = fetch_recipe(recipe, accept, progress=progress)
+            items = [str(path.resolve()) for path in paths]
+        else:
+            paths = folder_paths(source.path)
+            items = [path.relative_to(source.path).as_posix() for path in paths]
+        files = [path.stat() for path in paths]
+        sizes, times = [file.st_size for file in files], [file.st_mtime_ns for file in files]
+    columns = [items, sizes, times, known or [None] * len(items)]
     return pa.table(dict(zip(_COLUMNS.names, columns, strict=True)), schema=_COLUMNS), selection
 
 
@@ -53,8 +59,9 @@ def open_source(recipe, listing, on_error):
         options = source.model_dump(exclude={"kind", "size"})
         return (mock_spectrum(index=int(item), **options)[0] for item in items)
     if source.kind == "dataset":
-        tables = read_rows(map(pq.ParquetFile, _dataset_paths(source.path)), int(items[0]), int(items[-1]) + 1)
-        return (spectrum for table in tables for spectrum in _spectra(table))
+        files = [open_file(source.path, name) for name in _dataset_files(source.path)]
+        tables = read_rows(files, int(items[0]), int(items[-1]) + 1)
+        return (spectrum for table in tables for spectrum in _spectra(source.path, table))
     spectra = read_spectra(
         [Path(source.path if source.kind == "folder" else "", item) for item in items], on_error=on_error
     )
@@ -72,6 +79,9 @@ def folder_paths(folder) -> list[Path]:
     if not folder.is_dir():
         raise SpecdataError(f"{folder}: there is no such folder; pass a folder that holds spec-*.fits files")
     paths = [path for pattern in ("spec-*.fits", "spec-*.fits.gz") for path in folder.rglob(pattern) if path.is_file()]
+    for path in paths:
+        if not str(path).isprintable():
+            raise SpecdataError(f"{str(path)!a}: is not a name in UTF-8, or not printable; give the file another")
     if not paths:
         raise SpecdataError(f"{folder}: there are no spec-*.fits files in this folder; check the path or download some")
     return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
@@ -102,15 +112,20 @@ def _with_dered_i(spectrum, known):
     return dataclasses.replace(spectrum, dered_i=known)
 
 
-def _dataset_paths(folder):
-    """Files of the config `spectra`: split by split."""
-    paths = sorted(Path(folder).glob("spectra/*.parquet"))
-    if not paths:
-        raise SpecdataError(f"{folder}: holds no spectra/*.parquet; give the folder of a data set of `specdata build`")
-    return paths
+def _dataset_files(folder, *, check=False):
+    """Files of the config `spectra` by their names in a data set, split by split; with `check`, their hashes, too."""
+    files = read_manifest(Path(folder), folder)["files"]
+    names = sorted(name for name in files if name.startswith("spectra/"))
+    for name in names if check else ():
+        if file_sha256(Path(folder, name)) != files[name]:
+            raise SpecdataError(
+                f"{folder}/{name}: is missing, or not the file that {MANIFEST} lists; build or download the data set "
+                "again"
+            )
+    return names
 
 
-def _spectra(table):
+def _spectra(folder, table):
     """Rows of the config `spectra` as `Spectrum`.
 
     The data set has no `or_mask` and no `wdisp`: they become a copy of `and_mask`, whose bits `or_mask` holds by
@@ -121,5 +136,9 @@ def _spectra(table):
     for number, row in enumerate(plain.to_pylist()):
         own = {name: arrays[number] for name, arrays in pixels.items()}
         own["loglam"] = own["loglam"].astype(np.float64)
+        if {len(values) for values in own.values()} != {len(own["flux"])} or not (np.diff(own["loglam"]) > 0).all():
+            raise SpecdataError(
+                f"{folder}: spectrum {row['specobjid']} is damaged; build or download the data set again"
+            )
         unknown = np.full(len(own["flux"]), np.nan, dtype=np.float32)
         yield Spectrum(**own, or_mask=own["and_mask"], wdisp=unknown, **row)

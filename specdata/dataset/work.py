@@ -5,8 +5,10 @@ Whoever sees the folder can do any part of the work: this process, others of the
     job.json, listing.arrow    what the folder is for
     read/00000/, ...           the parts that the stages make (`specdata.dataset.stages`), which appear whole or never
     plan/, write/00000/, ...
-    dataset/                   the result, before it gets its name
+    finished.json              of which job and with which hash the result is, written before that gets its name
     logs/                      of the jobs of a cluster
+
+Parts count only while `job.json` is there. It is removed before them, so that their removal may be interrupted.
 """
 
 import contextlib
@@ -19,13 +21,15 @@ from pathlib import Path
 import pyarrow as pa
 
 import specdata
+from specdata.dataset.manifest import MANIFEST
 from specdata.dataset.recipe import DataRecipe
 from specdata.errors import SpecdataError, one_line
-from specdata.files import new_file
+from specdata.files import file_sha256, new_file, remove_folder
+from specdata.inputs import read_json
 
 SHARD = 5000  # most spectra of a shard, if nobody says how many shards
 PER_WORKER = 2500  # fewest for which another process is started, since it reads 2,000 in the time that takes
-_STATE, _LISTING, _LOCK, LOGS = "job.json", "listing.arrow", "build.lock", "logs"
+_STATE, _LISTING, _FINISHED, _LOCK, LOGS = "job.json", "listing.arrow", "finished.json", "build.lock", "logs"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -68,19 +72,14 @@ def locked(folder):
         raise SpecdataError(f"{folder}: another build works there; wait for it, or choose another output") from None
 
 
-def begin(folder, recipe, output, listing, selection, *, overwrite, shards=None, workers=1) -> Job:
+def begin(folder, key, recipe, output, listing, selection, *, overwrite, shards=None, workers=1) -> Job:
     """Say what a locked work folder is for, or take up the work that was left there.
 
-    By default there is a shard for each worker, or more where they would be too large. Parts of another recipe, source
-    or version are an error, or cleared with `overwrite`; so is another number of `shards` than it was begun with.
+    `key` is the `job_key` of recipe and listing. By default there is a shard for each worker, or more where they would
+    be too large. Parts of another recipe, source or version are an error, or cleared with `overwrite`; so is another
+    number of `shards` than it was begun with.
     """
-    if recipe.source.kind in ("folder", "dataset"):  # so that any process finds it, whatever folder it runs in
-        source = recipe.source.model_copy(update={"path": str(Path(recipe.source.path).resolve())})
-        recipe = recipe.model_copy(update={"source": source})
-    digest = hashlib.sha256(json.dumps([specdata.__version__, recipe.model_dump()]).encode())
-    for column in ("item", "size"):
-        digest.update("\n".join(map(str, listing[column].to_pylist())).encode())
-    key, found, total = digest.hexdigest(), _read_json(folder / _STATE), listing.num_rows
+    found, total = _read(folder / _STATE), listing.num_rows
     if found and found["key"] != key and not overwrite:
         raise SpecdataError(
             f"{folder}: holds the parts of another recipe, source or version; delete it, or add --overwrite"
@@ -90,8 +89,6 @@ def begin(folder, recipe, output, listing, selection, *, overwrite, shards=None,
         shards = max(1, min(shards or max(min(workers, total // PER_WORKER), -(-total // SHARD)), total))
     elif shards not in (None, found["shards"]):
         raise SpecdataError(f"--shards {shards}: {folder} was begun with {found['shards']} shards; give that")
-    for partial in folder.glob("*/*.partial"):  # of processes that were killed
-        shutil.rmtree(partial)
     state = {"key": key, "recipe": recipe.model_dump(), "output": str(output), "overwrite": overwrite}
     state |= {"shards": shards or found["shards"], "total": total, "selection": selection}
     with new_file(folder / _LISTING) as partial:
@@ -101,9 +98,17 @@ def begin(folder, recipe, output, listing, selection, *, overwrite, shards=None,
     return load_job(folder)
 
 
+def job_key(recipe, listing) -> str:
+    """Hash of all that the parts depend on: the version, the recipe, and names, sizes and times of the source files."""
+    digest = hashlib.sha256(json.dumps([specdata.__version__, recipe.model_dump()]).encode())
+    for column in ("item", "size", "modified"):
+        digest.update("\n".join(map(str, listing[column].to_pylist())).encode())
+    return digest.hexdigest()
+
+
 def load_job(folder) -> Job:
     """Read what a work folder is for."""
-    state = _read_json(folder / _STATE)
+    state = _read(folder / _STATE)
     if state is None:
         raise SpecdataError(f"{folder}: there is no work folder of specdata any more; give the build's command again")
     del state["key"]
@@ -113,16 +118,47 @@ def load_job(folder) -> Job:
 
 def read_plan(folder) -> dict:
     """What `specdata.dataset.plan.make_plan` decided: counts, redshift_bins, configs, and the files with their rows."""
-    plan = _read_json(folder / "plan" / "plan.json")
+    plan = _read(folder / "plan" / "plan.json")
     if plan is None:
         raise SpecdataError(f"{folder}: there is no plan; give the build's command again")
     return plan
 
 
-def clear(folder, keep=None):
-    """Remove what a locked work folder holds, except the entry named `keep`."""
+def clear(folder):
+    """Remove what a locked work folder holds."""
+    (folder / _STATE).unlink(missing_ok=True)
+    _remove_all_but(folder, _LOCK)
+
+
+def mark_finished(folder, data) -> None:
+    """Note that `data` holds the result of the job, just before it gets the name of the output."""
+    made = {"key": _read(folder / _STATE)["key"], "manifest": file_sha256(data / MANIFEST)}
+    with new_file(folder / _FINISHED) as partial:
+        partial.write_text(json.dumps(made), encoding="utf-8")
+
+
+def finished_key(folder, output) -> str | None:
+    """The `job_key` of the job whose result is the output, if its work folder was not removed; otherwise None."""
+    made = _read(folder / _FINISHED)
+    return made["key"] if made and made["manifest"] == file_sha256(output / MANIFEST) else None
+
+
+def remove(folder, keep=None):
+    """Remove the locked work folder of a job whose result has its name; with `keep`, all but that entry and the lock.
+
+    The note of `mark_finished` goes last: until then the same command finds that there is nothing more to do.
+    """
+    (folder / _STATE).unlink(missing_ok=True)
+    _remove_all_but(folder, _LOCK, _FINISHED, keep)
+    if keep is None:
+        remove_folder(folder)
+    else:
+        (folder / _FINISHED).unlink()
+
+
+def _remove_all_but(folder, *names):
     for entry in list(folder.iterdir()):
-        if entry.name not in (_LOCK, keep):
+        if entry.name not in names:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
@@ -138,8 +174,8 @@ def read_table(path) -> pa.Table:
         return pa.ipc.open_file(stream).read_all()
 
 
-def _read_json(path):
+def _read(path):
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return None

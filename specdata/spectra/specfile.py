@@ -20,11 +20,13 @@ import numpy as np
 from astropy.io import fits
 
 from specdata.errors import SpecdataError, one_line
+from specdata.inputs import read_bytes
 from specdata.spectra.spectrum import Spectrum
 
 # BOSS_TARGET1 bits of the galaxy samples: GAL_LOZ, GAL_CMASS, GAL_CMASS_COMM, GAL_CMASS_SPARSE, SDSS_KNOWN,
 # GAL_CMASS_ALL, GAL_IFIBER2_FAINT (https://www.sdss3.org/dr10/algorithms/bitmask_boss_target1.php)
 BOSS_GALAXY = sum(1 << bit for bit in (0, 1, 2, 3, 6, 7, 8))
+_LARGEST = 2**26  # bytes of a file; full ones with many exposures have some 10 MB
 _BLOCK = 2880  # every FITS header and every data unit fills whole blocks of this many bytes (FITS 4.0, section 3.1)
 _END = b"END" + b" " * 77
 _ROWS = slice(320, 400)  # the card NAXIS2 of a binary table (FITS 4.0, section 7.3.1)
@@ -89,9 +91,10 @@ def check_whole(path) -> None:
 
 def _read_bytes(path):
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path, _LARGEST)
         if raw.startswith(b"\x1f\x8b"):
-            raw = gzip.decompress(raw)
+            with gzip.open(io.BytesIO(raw)) as stream:
+                raw = stream.read(_LARGEST + 1)
     except FileNotFoundError:
         raise SpecdataError("there is no such file; check the path") from None
     except IsADirectoryError:
@@ -100,6 +103,8 @@ def _read_bytes(path):
         raise SpecdataError(f"the gzip data are damaged or cut short; {_AGAIN}") from error
     except OSError as error:
         raise SpecdataError(f"the file cannot be read ({one_line(error)}); check its permissions") from error
+    if len(raw) > _LARGEST:
+        raise SpecdataError(f"the file has more than {_LARGEST:,} bytes when it is decompressed; {_AGAIN}")
     if not raw.startswith(b"SIMPLE  ="):
         what = f"begins with {raw[:20]!r}" if raw else "is empty"
         raise SpecdataError(f"this is not a FITS file, it {what}; {_AGAIN}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
-from specdata.files import find_recipe
+from specdata.files import find_recipe, read_recipe
 
 REGIONAL = "ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION"  # which a recipe sets in its `env`
 
@@ -85,6 +85,7 @@ def parse_training(recipe, settings=()) -> TrainingRecipe:
         If `trl sft` or `accelerate launch` would refuse it, with what they say.
     """
     path, settings = find_recipe(recipe), [str(word) for word in settings]
+    read_recipe(path)  # trl would read YAML of any depth and size
     try:
         from accelerate.commands.config.config_args import load_config_from_file
         from accelerate.commands.launch import launch_command_parser

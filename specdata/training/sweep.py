@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
-from specdata.errors import SpecdataError, one_line
+from specdata.errors import SpecdataError
 from specdata.files import find_recipe, new_file
+from specdata.inputs import read_yaml
 from specdata.results import RESULTS, load_results
 from specdata.training.launch import run_training
 from specdata.training.recipe import checkpoints, parse_training
@@ -44,9 +44,7 @@ def load_grid(path) -> Grid:
     path = find_recipe(path)
     try:
         # Scalars stay the text that they are: YAML would make False of `no`, which trl refuses.
-        return Grid.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SpecdataError(f"{path}: cannot be read as YAML ({one_line(error)})") from None
+        return Grid.model_validate(read_yaml(path, as_text=True))
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"])) or "it"

@@ -137,7 +137,7 @@ def test_another_sweep_in_the_same_folder_is_refused(place):
         ("run: {}", "run: Extra inputs are not permitted; the keys of a grid are base, runs, choose_by"),
         ("runs: {../x: {}}", "String should match pattern"),
         ("choose_by: 0", "choose_by: Input should be greater than or equal to 1"),
-        ("runs: [", "cannot be read as YAML"),
+        ("runs: [", "not valid YAML"),
     ],
 )
 def test_a_wrong_grid_is_one_sentence(line, sentence, tmp_path):

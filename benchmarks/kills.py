@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""Kill a command before each of its changes of files, give it again, and compare what it makes then.
+
+    python benchmarks/kills.py                       # all jobs, at every change; some minutes
+    python benchmarks/kills.py build --every 10      # one job, at every tenth change
+
+A job runs in a forked process, which is killed (SIGKILL) before its first, second, ... change: each file opened for
+writing, each name made, changed or removed, as Python's audit events tell them. Then the same job runs to its end. What
+it makes has to be the same bytes as without a kill, and no temporary file or folder may be left beside it. The card's
+figures, which take most of the time, are left out.
+"""
+
+import argparse
+import hashlib
+import itertools
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the test archive
+
+NAMES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.truncate"}
+RECIPE = {
+    "name": "mock-kills",
+    "title": "Mocks",
+    "source": {"kind": "mock", "size": 12},
+    "sample": {"size": 12, "redshift_bins": 1},
+    "splits": {"train": 6, "validation": 3},
+    "configs": {"paper": {"grid": {"start": 3840.0, "stop": 9160.0, "bins": 4}}},
+    "tokenizers": [],
+}
+
+
+def killed(job, number) -> bool:
+    """Run `job` in a process that is killed before its change `number`; False if it came to its end before that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork where there are threads
+        child = os.fork()
+    if not child:
+        changes = itertools.count()
+
+        def watch(event, arguments):
+            writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+            if (writes or event in NAMES) and next(changes) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        code = 1
+        try:
+            sys.addaudithook(watch)
+            job()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        return True
+    if os.WEXITSTATUS(status):
+        raise SystemExit(f"the job failed before its change {number}")
+    return False
+
+
+def hashes(folder) -> dict:
+    """SHA-256 of each file below a folder by its path, and None for each folder."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        for path in sorted(Path(folder).rglob("*"))
+    }
+
+
+def try_all(job, folder, *, first=0, every=1, prepare=lambda: None) -> int:
+    """Kill a job that works in `folder` again and again, each time in an empty folder; how many times it was killed.
+
+    `prepare` fills the folder before each time. AssertionError if what is there after another run differs.
+    """
+
+    def begin():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        prepare()
+
+    begin()
+    job()
+    whole = hashes(folder)
+    for count, number in enumerate(itertools.count(first, every)):
+        begin()
+        if not killed(job, number):
+            return count
+        job()
+        found = hashes(folder)
+        wrong = {path for path in whole.keys() | found.keys() if whole.get(path, 0) != found.get(path, 0)}
+        assert not wrong, f"killed before change {number}, and these differ after another run: {sorted(wrong)}"
+
+
+def build_job(folder, **options):
+    """A build of mocks into `folder`; a data set that is there already, and complete, is left as it is."""
+    from specdata.dataset import card
+    from specdata.dataset.build import build
+    from specdata.dataset.recipe import DataRecipe
+    from specdata.errors import SpecdataError
+
+    card.draw_figures = lambda folder, manifest: {}
+
+    def job():
+        try:
+            build(DataRecipe.model_validate(RECIPE), folder / "out", shards=2, progress=False, **options)
+        except SpecdataError as error:  # killed after the very last change that matters
+            if "exists already" not in str(error):
+                raise
+
+    return job
+
+
+def fetch_job(folder, archive):
+    """A catalogue and its spectra, from an archive on this machine."""
+    from specdata.archive.fetch import fetch_recipe
+    from specdata.dataset.recipe import DataRecipe
+
+    source = {"kind": "sdss", "skyserver_url": archive.url, "sas_url": archive.sas, "connections": 2}
+    source |= {"catalogue": str(folder / "catalogue.parquet"), "cache": str(folder / "sas")}
+    recipe = RECIPE | {"source": source, "cuts": {"z_max": 0.4}, "sample": {"size": 10, "redshift_bins": 2}}
+    return lambda: fetch_recipe(DataRecipe.model_validate(recipe), lambda spectrum: None, progress=False)
+
+
+def main(names, every) -> None:
+    """Try the jobs of these names."""
+    from archive_server import Archive, MockFiles, make_sky
+
+    with tempfile.TemporaryDirectory() as place:
+        place = Path(place)
+        (place / "template").mkdir()
+        with Archive(make_sky(400, seed=4), content=MockFiles(place / "template", pixels=slice(None))) as archive:
+            folder = place / "work"
+            build = build_job(folder)
+            jobs = {
+                "build": {"job": build},
+                "overwrite": {"job": build_job(folder, overwrite=True), "prepare": build},
+                "fetch": {"job": fetch_job(folder, archive)},
+            }
+            for name in names or jobs:
+                begin = time.monotonic()
+                count = try_all(folder=folder, every=every, **jobs[name])
+                print(f"{name:<10} killed {count} times: always the same in the end ({time.monotonic() - begin:.0f} s)")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("jobs", nargs="*", help="build, overwrite, fetch; by default all")
+    parser.add_argument("--every", type=int, default=1, help="try only every so many changes")
+    options = parser.parse_args()
+    main(options.jobs, options.every)
