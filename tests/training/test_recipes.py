@@ -11,6 +11,7 @@ from datasets import load_dataset
 from specdata.dataset.build import build
 from specdata.dataset.recipe import DataRecipe, load_data_recipe
 from specdata.files import find_recipe, recipe_names
+from specdata.spectra.binning import log_edges
 from specdata.training.check import check
 from specdata.training.cost import model_shape
 from specdata.training.recipe import parse_training
@@ -154,6 +155,7 @@ def test_no_row_of_the_shipped_configs_is_longer_than_573_tokens(source, tmp_pat
         recipe["source"]["path"] = str(request.getfixturevalue("shared_sdss") / "spectra")
     build(DataRecipe.model_validate(recipe), tmp_path / "data", progress=False)
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert manifest["configs"].pop("packed-16")["edges"] == pytest.approx(log_edges(3840, 9160, 16))
     assert set(manifest["configs"]) == {"paper", "csv", "packed", "packed-smollm2", "chat"}
     for name, made in manifest["configs"].items():
         rows = conversations(tmp_path / "data", name)
