@@ -3,15 +3,16 @@
 
     python benchmarks/train.py                                  # LLaMA-3.1-8B's shape on the GPU at hand
     python benchmarks/train.py --without torch_compile          # what one choice of the recipe is worth
+    python benchmarks/train.py --recipe llama-3.1-8b/redshift-upper-layers
     python benchmarks/train.py --model tiny --steps 6           # the same code on a CPU, in a minute
 
 The model has random weights, so nothing is downloaded, and the rows have the shape of our `packed` config: 573 tokens,
 of which the last 10 are learned, `Redshift: [0.1234]` and the end token. Only 2 of those 10 differ between rows.
 
-`ours` is recipes/llama-3.1-8b/redshift-packed.yaml as it ships, with these rows in place of its data and without
-checkpoints. `plain` has the same adapter, learning rate, seed and batches, and for all that bears on speed trl's own
-defaults: float32 weights under bfloat16 autocast, activations computed again, nothing compiled. Each runs in a process
-of its own.
+`ours` is recipes/llama-3.1-8b/redshift-packed.yaml, or another recipe, as it ships, with these rows in place of its
+data and without checkpoints. `plain` has the same adapter, learning rate, seed and batches, and for all that bears on
+speed trl's own defaults: float32 weights under bfloat16 autocast, activations computed again, nothing compiled. Each
+runs in a process of its own.
 
 Two shares of the matrix rate are printed, that of 8192 x 8192 bfloat16 products measured just before. *Needed* counts
 the operations without which there is no gradient (`specdata.training.cost.flops_per_token`), and *done* also those
@@ -79,14 +80,14 @@ def rows(vocabulary, count, seed=0):
     return Dataset.from_dict({"input_ids": ids.tolist(), "labels": labels.tolist()})
 
 
-def settings(way, without, gpu):
+def settings(way, without, gpu, name=RECIPE):
     """What `trl sft` is given; dict."""
     import yaml
     from transformers import TrainingArguments
 
     from specdata.files import find_recipe
 
-    recipe = yaml.safe_load(find_recipe(RECIPE).read_text(encoding="utf-8"))
+    recipe = yaml.safe_load(find_recipe(name if way == "ours" else RECIPE).read_text(encoding="utf-8"))
     if way == "ours":
         content = {key: value for key, value in recipe.items() if key not in (*without, *DROPPED)}
     else:
@@ -122,7 +123,7 @@ def run(way, args):
     with tempfile.TemporaryDirectory() as folder:
         recipe = Path(folder) / "recipe.yaml"
         os.environ.pop("ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION", None)  # the recipe says it, or nobody
-        recipe.write_text(yaml.safe_dump(settings(way, args.without, gpu)))
+        recipe.write_text(yaml.safe_dump(settings(way, args.without, gpu, args.recipe)))
         parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))
         _, training, model_args, _ = parser.parse_args_and_config(
             ["--config", str(recipe), "--output_dir", folder, "--max_steps", str(args.steps), "--seed", str(args.seed)]
@@ -215,6 +216,7 @@ def main():
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--warm", type=int, default=5, help="first steps that do not count (default 5)")
     parser.add_argument("--without", nargs="*", default=[], choices=SPEED, help="leave these keys of the recipe out")
+    parser.add_argument("--recipe", default=RECIPE, help=f"of `ours` (default {RECIPE})")
     parser.add_argument("--seeds", type=int, default=1, help="another run of `plain` with the next seed: 2 (default 1)")
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--output", type=Path, help="JSON of what was measured")
@@ -240,7 +242,8 @@ def main():
     measured = []
     # Ours first, so that it has nothing of what the other compiled or cached.
     for way, seed in [("ours", 0), ("plain", 0), *(("plain", seed) for seed in range(1, args.seeds))]:
-        words = ["--model", args.model, "--steps", args.steps, "--warm", args.warm, "--without", *args.without]
+        words = ["--model", args.model, "--steps", args.steps, "--warm", args.warm, "--recipe", args.recipe]
+        words += ["--without", *args.without]
         words += ["--cpu"] if args.cpu else []
         command = [sys.executable, __file__, *map(str, words), "--way", way, "--seed", str(seed)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)

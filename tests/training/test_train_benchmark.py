@@ -28,6 +28,8 @@ def test_our_way_is_the_shipped_recipe_and_the_plain_one_has_trl_s_defaults(benc
     assert not set(benchmark.SPEED) & set(plain)
     assert all(plain[key] == recipe[key] for key in benchmark.KEPT)
     assert "torch_compile" not in benchmark.settings("ours", ["torch_compile"], gpu=True)
+    upper = benchmark.settings("ours", [], True, "llama-3.1-8b/redshift-upper-layers")
+    assert upper["lora_target_modules"] != ours["lora_target_modules"]
 
 
 def test_the_rows_have_the_shape_of_the_packed_config(benchmark):
@@ -49,7 +51,7 @@ def test_it_knows_the_older_name_of_activation_checkpointing(benchmark, monkeypa
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 def test_both_ways_come_to_the_same_losses(benchmark, tmp_path):
-    args = argparse.Namespace(model="tiny", steps=3, warm=1, without=[], cpu=True, seed=0)
+    args = argparse.Namespace(model="tiny", steps=3, warm=1, without=[], cpu=True, seed=0, recipe=benchmark.RECIPE)
     plain, ours = (benchmark.run(way, args) for way in ("plain", "ours"))
     assert ours["parameters"] == plain["parameters"]
     assert ours["trainable"] == plain["trainable"] > 0
