@@ -1,4 +1,4 @@
-"""The command that scores a model."""
+"""The commands that score a model."""
 
 from typing import Annotated
 
@@ -36,6 +36,60 @@ def evaluate(
     )  # fmt: skip
     print_results(results)
     print(f"written to {output}")
+
+
+@app.command()
+def retention(
+    model: Annotated[str, typer.Option(help="Base model: a folder or a Hub name.")],
+    adapter: Annotated[str, typer.Option(help="LoRA adapter: a folder or a Hub name.")],
+    output: Output,
+    groups: Annotated[str, typer.Option(help="Groups of questions, with commas between.")] = "science,general",
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first questions of each task.")] = None,
+    chat_template: Annotated[bool, typer.Option("--chat-template", help="Ask by turns of a chat.")] = False,
+    small: Annotated[
+        bool | None, typer.Option(help="Score answers, not their letters; by default below 2e9 parameters.")
+    ] = None,
+    questions: Annotated[
+        str, typer.Option(help="Groups of tasks: a YAML file or a shipped one.")
+    ] = "retention/questions",
+    answers: Annotated[str | None, typer.Option(help="Folder that keeps answers for other adapters.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most texts that are read together.")] = 8,
+    device: Device = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure what a training cost in language. Run again, it goes on where it stopped.
+
+    The same questions are asked with the adapter switched off and on.
+    """
+    from specdata.evaluation.retention import measure_retention
+
+    found = measure_retention(
+        model, adapter, output, questions=questions, groups=[name.strip() for name in groups.split(",")], small=small,
+        limit=limit, chat_template=chat_template, batch_size=batch_size, device=device, answers=answers,
+        overwrite=overwrite,
+    )  # fmt: skip
+    print_retention(found)
+    print(f"written to {output}")
+
+
+def print_retention(found: dict) -> None:
+    """Print what is kept of each group and each task as a table."""
+
+    def cell(score, sign=""):
+        if score["value"] is None:
+            return "-"
+        return f"{score['value']:{sign}.3f} [{score['low']:{sign}.3f}, {score['high']:{sign}.3f}]"
+
+    print(f"\n{'':<38}{'n':>6} {'before':>7} {'after':>7}  {'kept':<23}{'kept above chance':<24}log-likelihood, nats")
+    for group, scores in found["groups"].items():
+        tasks = {name: task for name, task in found["tasks"].items() if task["group"] == group}
+        for name, row in {group: scores, **{f"  {name}": task for name, task in tasks.items()}}.items():
+            kept = f"{'the base is at chance':<47}"
+            if not row["at_chance"]:
+                kept = f"{cell(row['retained']):<23}{cell(row['retained_above_chance']):<24}"
+            shares = f"{row['before']['value']:7.3f} {row['after']['value']:7.3f}"
+            print(f"{name:<38}{row['n']:>6} {shares}  {kept}{cell(row['log_likelihood'], '+')}")
+    print("kept = accuracy after / before; in brackets 95 % intervals over the questions")
 
 
 def print_results(results: dict) -> None:

@@ -97,7 +97,7 @@ def score(z_pred, z, z_range, z_constant=None, *, seed=0) -> dict[str, dict]:
     enough = parsed.mean() >= PARSED
     found = {"mae": interval(np.mean, error, seed=seed)}
     if z_constant is not None:
-        found["mae_share"] = interval(_ratio, error, np.abs(z_constant - z), seed=seed)
+        found["mae_share"] = interval(ratio, error, np.abs(z_constant - z), seed=seed)
     over_answers = {"bias": (np.mean, dz), "nmad": (nmad, dz)}
     if z_constant is not None:
         over_answers["nmad_share"] = (_nmad_ratio, dz, (z_constant - z) / (1 + z))
@@ -176,7 +176,7 @@ def score_posteriors(rows, z, z_constant, *, seed=0) -> dict:
     return {
         "metrics": {
             "crps": interval(np.mean, column["crps"], seed=seed),
-            "crps_share": interval(_ratio, column["crps"], np.abs(z_constant - z), seed=seed),
+            "crps_share": interval(ratio, column["crps"], np.abs(z_constant - z), seed=seed),
             **{f"coverage_{100 * level:.0f}": rate(off_centre <= level / 2) for level in LEVELS},
             **{name: interval(np.mean, column[name], seed=seed) for name in means},
         },
@@ -233,7 +233,8 @@ def rate(flags) -> dict:
     }  # fmt: skip
 
 
-def _ratio(ours, others, axis=-1):
+def ratio(ours, others, axis=-1):
+    """Mean of one array as a share of that of another, infinite where the latter is not above zero."""
     return _share(np.mean(ours, axis=axis), np.mean(others, axis=axis))
 
 

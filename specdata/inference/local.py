@@ -32,12 +32,17 @@ class Generator:
         Name of the GPU, or the kind of processor.
     revision : str or None
         Commit of a base model from the Hub, or name and version of its package; None for a local one.
+    name : str
+        The base model, as it was asked for.
+    model : torch.nn.Module
+    tokenizer : transformers.PreTrainedTokenizerBase
     """
 
     def __init__(self, model, adapter=None, *, device=None):
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        self.name = model
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             torch.empty(0, device=device)
@@ -50,32 +55,42 @@ class Generator:
         has_tokenizer = adapter is not None and (Path(adapter) / "tokenizer_config.json").is_file()
         try:
             if model == PACKAGE and not Path(model).exists():
-                loaded, self._tokenizer = load_gguf()
+                loaded, self.tokenizer = load_gguf()
                 loaded = loaded.to(dtype)
             else:
                 loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
-                self._tokenizer = None if has_tokenizer else AutoTokenizer.from_pretrained(model)
+                self.tokenizer = None if has_tokenizer else AutoTokenizer.from_pretrained(model)
             if has_tokenizer:
-                self._tokenizer = AutoTokenizer.from_pretrained(adapter)
+                self.tokenizer = AutoTokenizer.from_pretrained(adapter)
         except (OSError, ValueError) as error:
             raise SpecdataError(f"model {model}: cannot be loaded ({one_line(error)}); give another") from None
         self.device, self.dtype = torch.device(device).type, str(dtype).removeprefix("torch.")
         on_gpu = torch.device(device).type == "cuda"
         self.hardware = torch.cuda.get_device_name(device) if on_gpu else platform.machine()
         self.revision = _loaded_commit(model)
+        self.model = loaded.to(device).eval()
         if adapter is not None:
-            from peft import PeftModel
+            self.add_adapter(adapter)
+        self.tokenizer.padding_side = "left"
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
 
-            try:
-                loaded = PeftModel.from_pretrained(loaded, adapter)
-            except (OSError, ValueError, RuntimeError) as error:
-                raise SpecdataError(
-                    f"adapter {adapter}: does not load on {model} ({one_line(error)}); give the model that it is for"
-                ) from None
-        self._model = loaded.to(device).eval()
-        self._tokenizer.padding_side = "left"
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
+    def add_adapter(self, adapter) -> None:
+        """Put a LoRA adapter on the model, which answers with it from now on; the tokenizer stays.
+
+        Raises
+        ------
+        SpecdataError
+            If it is for another model.
+        """
+        from peft import PeftModel
+
+        try:
+            self.model = PeftModel.from_pretrained(self.model, adapter).eval()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise SpecdataError(
+                f"adapter {adapter}: does not load on {self.name} ({one_line(error)}); give the model that it is for"
+            ) from None
 
     def answer(self, prompts, *, max_new_tokens=MAX_NEW_TOKENS) -> list[str]:
         """Continue prompts greedily.
@@ -95,7 +110,7 @@ class Generator:
 
     def count_tokens(self, prompts) -> int:
         """Tokens of all prompts together, chat template included."""
-        asked = self._tokenizer.apply_chat_template(list(prompts), add_generation_prompt=True, return_dict=True)
+        asked = self.tokenizer.apply_chat_template(list(prompts), add_generation_prompt=True, return_dict=True)
         return sum(map(len, asked["input_ids"]))
 
     def reply(self, conversation, *, max_new_tokens, on_text) -> str:
@@ -121,40 +136,40 @@ class Generator:
         """
         from transformers import TextStreamer
 
-        ids = self._tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=True)
+        ids = self.tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=True)
         used = len(ids["input_ids"])
-        context = getattr(self._model.config, "max_position_embeddings", None)
+        context = getattr(self.model.config, "max_position_embeddings", None)
         if context and used + max_new_tokens > context:
             raise SpecdataError(
                 f"the conversation has {used} tokens, which leaves no room for {max_new_tokens} more in the model's "
                 f"context of {context}; begin a new one"
             )
-        streamer = TextStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
+        streamer = TextStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         streamer.on_finalized_text = lambda text, stream_end=False: on_text(text)
         return self._generate([conversation], max_new_tokens, streamer=streamer)[0]
 
     def posteriors(self, prompts, **options) -> Iterator[tuple[int, RedshiftPosterior]]:
         """p(z) after each of several prompts; see `specdata.posterior.redshift_posteriors`."""
-        return redshift_posteriors(self._model, self._tokenizer, prompts, **options)
+        return redshift_posteriors(self.model, self.tokenizer, prompts, **options)
 
     def _generate(self, conversations, max_new_tokens, **options):
         import torch
         from transformers import GenerationConfig
 
-        inputs = self._tokenizer.apply_chat_template(
+        inputs = self.tokenizer.apply_chat_template(
             conversations, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-        ).to(self._model.device)
-        ends = self._model.generation_config.eos_token_id
+        ).to(self.model.device)
+        ends = self.model.generation_config.eos_token_id
         ends = [*ends] if isinstance(ends, list) else [ends]
         config = GenerationConfig(
             do_sample=False,
             max_new_tokens=max_new_tokens,
-            eos_token_id=sorted({*(end for end in ends if end is not None), self._tokenizer.eos_token_id}),
-            pad_token_id=self._tokenizer.pad_token_id,
+            eos_token_id=sorted({*(end for end in ends if end is not None), self.tokenizer.eos_token_id}),
+            pad_token_id=self.tokenizer.pad_token_id,
         )
         with torch.inference_mode():
-            output = self._model.generate(**inputs, generation_config=config, **options)
-        return self._tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            output = self.model.generate(**inputs, generation_config=config, **options)
+        return self.tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
 def _loaded_commit(model):

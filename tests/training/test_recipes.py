@@ -16,7 +16,9 @@ from specdata.training.check import check
 from specdata.training.cost import model_shape
 from specdata.training.recipe import parse_training
 
-TRAINING = [name for name in recipe_names() if not name.startswith(("recipes/data/", "recipes/sweeps/"))]
+TRAINING = [
+    name for name in recipe_names() if not name.startswith(("recipes/data/", "recipes/sweeps/", "recipes/retention/"))
+]
 # What the Hub serves for these models, as far as the number of parameters goes.
 SHAPES = {
     "8B": {"vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
