@@ -1,7 +1,9 @@
 """The Hub: folders by name, and what a token may do there, which is asked before the work and not after it."""
 
 import contextlib
+import errno
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -21,13 +23,21 @@ def check_hub_name(name, what, option) -> None:
 
 
 def limit_waits() -> None:
-    """Let the Hub's client, which by default waits for ever, give up after `ANSWER` and `CONNECT` seconds."""
+    """Let the Hub's client give up after `ANSWER` and `CONNECT` seconds, and refuse web pages in place of answers.
+
+    By default it waits for ever, and takes the login page of a network for an answer of the Hub.
+    """
     import httpx2
     from huggingface_hub import get_session, set_client_factory
 
+    def refuse_page(response):
+        if "/api/" in str(response.url) and "text/html" in response.headers.get("Content-Type", ""):
+            raise httpx2.DecodingError("a web page came in place of the answer", request=response.request)
+
     now = get_session()
     if now.timeout == httpx2.Timeout(None):  # otherwise the user has set a client of their own
-        options = {"event_hooks": now.event_hooks, "follow_redirects": True}
+        hooks = now.event_hooks | {"response": [*now.event_hooks["response"], refuse_page]}
+        options = {"event_hooks": hooks, "follow_redirects": True}
         set_client_factory(lambda: httpx2.Client(**options, timeout=httpx2.Timeout(ANSWER, connect=CONNECT)))
 
 
@@ -48,10 +58,22 @@ def hub_errors(what):
             hint += f" in {wait:.0f} s" if wait else " later"
         raise SpecdataError(f"{what}: the Hub answers {code} ({' '.join(said.split())[:200]}); {hint}") from error
     except HFValidationError as error:
-        raise SpecdataError(f"{what}: is not a name of the Hub, such as ORG/NAME ({error})") from None
+        raise SpecdataError(f"{what}: is not a name of the Hub, such as ORG/NAME ({one_line(error)})") from None
+    except (httpx2.DecodingError, json.JSONDecodeError) as error:
+        raise SpecdataError(
+            f"{what}: what answers is not the Hub ({one_line(error)}); log in to your network if it asks for that, or "
+            "mend HF_ENDPOINT, and give the same command again"
+        ) from error
     except (httpx2.HTTPError, ConnectionError) as error:
         raise SpecdataError(
             f"{what}: the Hub was not reached ({one_line(error)}); give the same command again"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise SpecdataError(
+            f"{what}: the download stopped ({one_line(error)}); make room, or set HF_HOME to another disk, and give "
+            "the same command again"
         ) from error
 
 
@@ -82,7 +104,7 @@ def token_user(*, write=False) -> str:
     return user["name"]
 
 
-def check_access(name, repo_type="model") -> None:
+def check_access(name, repo_type="model", *, what=None) -> None:
     """Check that a repository exists and may be downloaded from; a gated base model may not by everybody.
 
     Parameters
@@ -90,6 +112,8 @@ def check_access(name, repo_type="model") -> None:
     name : str
         A Hub name; of a local folder nothing is asked.
     repo_type : {"model", "dataset"}
+    what : str, optional
+        What sentences about the Hub itself begin with; by default the name.
     """
     from huggingface_hub import HfApi, constants, get_token
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
@@ -97,7 +121,7 @@ def check_access(name, repo_type="model") -> None:
 
     if Path(name).is_dir():
         return
-    with hub_errors(name):
+    with hub_errors(what or name):
         validate_repo_id(name)
         try:
             HfApi().auth_check(name, repo_type=repo_type)
@@ -187,29 +211,47 @@ def _needs(item):
         raise SpecdataError(f"{item}: is not a recipe of trl sft, which names a model_name_or_path") from None
 
 
+def check_there(name, repo_type="model") -> None:
+    """Refuse at once a name of which there is neither a folder, nor a copy on this disk, nor a repository.
+
+    Left to themselves the clients of the Hub try to reach it for half a minute, and then blame the network.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    file = "config.json" if repo_type == "model" else "manifest.json"
+    known = Path(name).is_dir() or (
+        _HUB_NAME.fullmatch(str(name)) and isinstance(try_to_load_from_cache(name, file, repo_type=repo_type), str)
+    )
+    if not known:
+        check_access(str(name), repo_type, what=f"{name} (no such folder here)")
+
+
 def local_folder(name, repo_type) -> Path:
     """Path of a folder of that name, or of the adapter that comes with specdata, or else of a download from the Hub.
 
     Raises
     ------
     SpecdataError
-        If there is neither, or the token may not download it.
+        If there is neither, the token may not download it, or the disk is full.
     """
     if Path(name).is_dir():
         return Path(name)
     if repo_type == "model" and (shipped("adapters") / name / "adapter_config.json").is_file():
         return shipped("adapters") / name
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    limit_waits()
-    try:
-        # A LoRA adapter or a data set; a base model is left to transformers.
-        return Path(snapshot_download(str(name), repo_type=repo_type))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        if isinstance(error, HfHubHTTPError):  # not there, or gated: say what would help
-            check_access(str(name), repo_type)
-        raise SpecdataError(f"{name}: no such folder, and no download from the Hub ({one_line(error)})") from None
+    name = str(name)
+    if not _HUB_NAME.fullmatch(name):
+        raise SpecdataError(f"{name}: no such folder, and not a name of the Hub, such as ORG/NAME; check the name")
+    with hub_errors(name):
+        try:
+            # A LoRA adapter or a data set; a base model is left to transformers.
+            return Path(snapshot_download(name, repo_type=repo_type))
+        except (HfHubHTTPError, LocalEntryNotFoundError, RuntimeError) as error:  # hf_xet raises RuntimeError
+            if isinstance(error, HfHubHTTPError):  # not there, or gated: say what would help
+                check_access(name, repo_type)
+            raise SpecdataError(f"{name}: no such folder, and no download from the Hub ({one_line(error)})") from None
 
 
 def public_name(name) -> str:
@@ -217,15 +259,38 @@ def public_name(name) -> str:
     return Path(name).resolve().name if Path(name).exists() else str(name)
 
 
-def weights_revision(folder) -> str:
-    """SHA-256 over the weight files of a local model or adapter folder.
+def weight_files(folder) -> list[Path]:
+    """Weight files of a local model or adapter folder, in order.
 
     Raises
     ------
     SpecdataError
-        If there are none.
+        If there are none, or only pickles, which are never loaded.
     """
     files = sorted(Path(folder).glob("*.safetensors"))
-    if not files:
-        raise SpecdataError(f"{folder}: holds no *.safetensors; give a folder with the weights of a model or adapter")
-    return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
+    if files:
+        return files
+    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in Path(folder).glob(pattern))
+    if pickles:
+        raise SpecdataError(
+            f"{folder}: holds its weights as {pickles[0]}, a pickle, which may run any code; save them as safetensors"
+        )
+    raise SpecdataError(f"{folder}: holds no *.safetensors; give a folder with the weights of a model or adapter")
+
+
+def weights_revision(folder) -> str:
+    """SHA-256 over the weight files of a local model or adapter folder and, of an adapter, over its config.
+
+    The config's base model is left out, for it is a folder here and a name on the Hub; all else in it, such as
+    `lora_alpha`, changes what the adapter answers. Errors as of `weight_files`, and if the config is not JSON.
+    """
+    parts = [file_sha256(file) for file in weight_files(folder)]
+    config = Path(folder) / "adapter_config.json"
+    if config.is_file():
+        try:
+            content = dict(json.loads(config.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
+            raise SpecdataError(f"{config}: is not the JSON of an adapter's config; train again") from None
+        content.pop("base_model_name_or_path", None)
+        parts.append(json.dumps(content, sort_keys=True))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()

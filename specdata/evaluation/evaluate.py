@@ -15,9 +15,10 @@ from specdata.evaluation import figures, metrics
 from specdata.evaluation.baselines.methods import check_names, run_baselines
 from specdata.evaluation.predictions import predict_rows
 from specdata.evaluation.split import Split, open_split
+from specdata.extras import need_model
 from specdata.files import new_folder
 from specdata.hub import local_folder, public_name, weights_revision
-from specdata.inference.local import MAX_NEW_TOKENS
+from specdata.inference.local import MAX_NEW_TOKENS, check_model
 from specdata.inference.trained import find_trained
 from specdata.posterior import STEP, TAIL
 from specdata.results import (
@@ -82,6 +83,8 @@ def evaluate(
         such baseline.
     """
     baselines = check_names(baselines)
+    need_model("the evaluation")
+    check_model(model)
     adapter_folder = local_folder(adapter, "model") if adapter else None
     data = open_split(dataset, config, split, limit=limit, trained=find_trained(adapter_folder, recipe))
     z = data.rows["z"].to_numpy()

@@ -6,8 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
+from specdata.extras import need_model
+from specdata.hub import check_there, weight_files
+from specdata.inference.adapter import check_rank, read_config
 from specdata.posterior import RedshiftPosterior, redshift_posteriors
-from specdata.text.smollm2 import PACKAGE, load_gguf
+from specdata.text.smollm2 import PACKAGE, gguf_folder, load_gguf
 
 MAX_NEW_TOKENS = 24  # "Redshift: [0.1234]" and the end of the turn take 12 to 16 with one token a digit
 
@@ -39,9 +42,11 @@ class Generator:
     """
 
     def __init__(self, model, adapter=None, *, device=None):
+        need_model(f"model {model}")
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        check_model(model)
         self.name = model
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
@@ -53,16 +58,19 @@ class Generator:
         # bfloat16 is what these models are trained in, but CPUs without units for it compute it a hundred times slower.
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
         has_tokenizer = adapter is not None and (Path(adapter) / "tokenizer_config.json").is_file()
+        options = {"trust_remote_code": False}  # a model's own Python code is never run
         try:
-            if model == PACKAGE and not Path(model).exists():
+            if _is_package(model):
                 loaded, self.tokenizer = load_gguf()
                 loaded = loaded.to(dtype)
             else:
-                loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
-                self.tokenizer = None if has_tokenizer else AutoTokenizer.from_pretrained(model)
+                loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, use_safetensors=True, **options)
+                self.tokenizer = None if has_tokenizer else AutoTokenizer.from_pretrained(model, **options)
             if has_tokenizer:
-                self.tokenizer = AutoTokenizer.from_pretrained(adapter)
-        except (OSError, ValueError) as error:
+                self.tokenizer = AutoTokenizer.from_pretrained(adapter, **options)
+        except SpecdataError:
+            raise
+        except Exception as error:  # safetensors and tokenizers raise bare exceptions
             raise SpecdataError(f"model {model}: cannot be loaded ({one_line(error)}); give another") from None
         self.device, self.dtype = torch.device(device).type, str(dtype).removeprefix("torch.")
         on_gpu = torch.device(device).type == "cuda"
@@ -81,16 +89,27 @@ class Generator:
         Raises
         ------
         SpecdataError
-            If it is for another model.
+            If it is for another model: every tensor of its file has to find its place, and every place a tensor.
         """
-        from peft import PeftModel
+        from peft import PeftConfig, PeftModelForCausalLM
 
+        check_rank(adapter, read_config(adapter))
         try:
-            self.model = PeftModel.from_pretrained(self.model, adapter).eval()
-        except (OSError, ValueError, RuntimeError) as error:
+            config = PeftConfig.from_pretrained(str(adapter))
+            config.inference_mode = True
+            self.model = PeftModelForCausalLM(self.model, config)
+            found = self.model.load_adapter(str(adapter), "default")
+            self.model.eval()
+        except Exception as error:  # PEFT says everything of a wrong config by whatever exception comes
             raise SpecdataError(
                 f"adapter {adapter}: does not load on {self.name} ({one_line(error)}); give the model that it is for"
             ) from None
+        places = {"no place for": found.unexpected_keys, "a place that is not filled for": found.missing_keys}
+        for said, names in places.items():
+            if names:
+                raise SpecdataError(
+                    f"adapter {adapter}: {self.name} has {said} {names[0]}; give the model that it is for, or train again"
+                )
 
     def answer(self, prompts, *, max_new_tokens=MAX_NEW_TOKENS) -> list[str]:
         """Continue prompts greedily.
@@ -172,11 +191,25 @@ class Generator:
         return self.tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
+def check_model(model) -> None:
+    """Refuse at once a base model that is not there, or whose weights are a pickle."""
+    if _is_package(model):
+        gguf_folder()
+    else:
+        check_there(model)
+        if Path(model).is_dir():
+            weight_files(model)
+
+
+def _is_package(model):
+    return model == PACKAGE and not Path(model).exists()
+
+
 def _loaded_commit(model):
     """Commit of a model from the Hub that has just been loaded: where in the cache its config lies says it."""
     from huggingface_hub import try_to_load_from_cache
 
-    if model == PACKAGE and not Path(model).exists():
+    if _is_package(model):
         return f"{PACKAGE} {version(PACKAGE)}"
     path = None if Path(model).is_dir() else try_to_load_from_cache(model, "config.json")
     return Path(path).parent.name if isinstance(path, str) else None

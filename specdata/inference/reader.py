@@ -11,8 +11,10 @@ import pyarrow as pa
 from specdata import prompts
 from specdata.dataset import rows
 from specdata.errors import SpecdataError
+from specdata.extras import need_model
 from specdata.hub import local_folder, public_name, weights_revision
-from specdata.inference.local import MAX_NEW_TOKENS, Generator
+from specdata.inference.adapter import read_config
+from specdata.inference.local import MAX_NEW_TOKENS, Generator, check_model
 from specdata.inference.trained import load_encoding
 from specdata.posterior import RedshiftPosterior
 from specdata.results import RESULTS, load_results
@@ -124,15 +126,14 @@ class Reader:
     """
 
     def __init__(self, adapter, model=None, *, dataset=None, config=None, device=None):
+        need_model("this command")
         folder = local_folder(adapter, "model")
-        try:
-            named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise SpecdataError(f"{adapter}: has no adapter_config.json; give the folder of a LoRA adapter") from None
         results = load_results(folder) if (folder / RESULTS).is_file() else None
+        named = read_config(folder, adapter)["base_model_name_or_path"]
         if results and results["model"]["base"] == PACKAGE:  # the package has other weights than the Hub: quantised
             named = PACKAGE
         model = str(model or named)
+        check_model(model)
         self.encoding = load_encoding(folder, dataset, config)
         self.generator = Generator(model, folder, device=device)
         self.adapter, self.model = public_name(adapter), public_name(model)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from specdata.errors import SpecdataError
 from specdata.hub import hub_errors
+from specdata.inference.adapter import CONFIG, WEIGHTS, check_rank, read_config, tensor_shapes
 
 # vLLM takes ranks up to one of these values (--max-lora-rank; 16 if it is not given).
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -38,35 +39,29 @@ def check_lora(folder) -> int:
     SpecdataError
         If one of them would refuse the adapter in this folder or compute something else with it.
     """
-    where = f"{folder}/adapter_config.json"
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        rank, _, modules = config["r"], config["lora_alpha"], config["target_modules"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise SpecdataError(f"{where}: is missing or not complete; run `specdata card` again") from None
+    where, config = f"{folder}/{CONFIG}", read_config(folder)
+    rank, modules = config["r"], config["target_modules"]
     if config.get("peft_type") != "LORA":
         raise SpecdataError(f"{where}: is of type {config.get('peft_type')}, and vLLM loads LORA only")
     for key, meaning in _UNSUPPORTED.items():
         if config.get(key) and config[key] != "none":
             raise SpecdataError(f"{where}: {key} is set, that is {meaning}, which vLLM does not load; train without it")
-    if not isinstance(rank, int) or not 1 <= rank <= VLLM_RANKS[-1]:
+    if rank > VLLM_RANKS[-1]:
         raise SpecdataError(f"{where}: rank {rank} is outside the range that vLLM takes, 1 to {VLLM_RANKS[-1]}")
-    weights = "adapter_model.safetensors"
+    check_rank(folder, config)
     sides = {}
-    for name, shape in tensor_shapes(folder / weights).items():
+    for name in tensor_shapes(folder / WEIGHTS):
         match = _TENSOR.fullmatch(name)
         if match is None:
-            raise SpecdataError(f"{weights}: vLLM does not know the tensor {name}; train nothing but LoRA weights")
-        if len(shape) != 2 or shape[0 if match["side"] == "A" else 1] != rank:
-            raise SpecdataError(f"{weights}: {name} has the shape {shape}, but the rank in the config is {rank}")
+            raise SpecdataError(f"{WEIGHTS}: vLLM does not know the tensor {name}; train nothing but LoRA weights")
         sides.setdefault(match["module"], set()).add(match["side"])
     single = sorted(module for module, found in sides.items() if len(found) == 1)
     if single or not sides:
-        raise SpecdataError(f"{weights}: {single[0] if single else 'it'} lacks lora_A or lora_B; train again")
+        raise SpecdataError(f"{WEIGHTS}: {single[0] if single else 'it'} lacks lora_A or lora_B; train again")
     trained = {module.rpartition(".")[2] for module in sides}
     if isinstance(modules, list) and trained != {module.rpartition(".")[2] for module in modules}:
         names, stated = (", ".join(sorted(found)) for found in (trained, modules))
-        raise SpecdataError(f"{weights}: holds {names}, but the config names {stated}")
+        raise SpecdataError(f"{WEIGHTS}: holds {names}, but the config names {stated}")
     return next(limit for limit in VLLM_RANKS if limit >= rank)
 
 
@@ -87,7 +82,7 @@ def check_base(folder, base_model) -> None:
     tensors = {name: tensor for file in files for name, tensor in file.tensors.items()}
     if any(tensor.dtype in ("U8", "I8", "I32") and len(tensor.shape) > 1 for tensor in tensors.values()):
         return
-    shapes = tensor_shapes(folder / "adapter_model.safetensors")
+    shapes = tensor_shapes(folder / WEIGHTS)
     for name in (name for name in shapes if ".lora_A." in name):
         module, size = _TENSOR.fullmatch(name)["module"], [shapes[name.replace("_A.", "_B.")][0], shapes[name][1]]
         # Names of checkpoints and of modules may begin differently; from the number of the layer on they are equal.
@@ -99,21 +94,6 @@ def check_base(folder, base_model) -> None:
                 f"{base_model}: is not the base of this adapter: {module} is {size[0]} x {size[1]} here and {has} "
                 "there; give the right one by --base-model"
             )
-
-
-def safetensors_header(path) -> bytes:
-    """The JSON at the start of a safetensors file: names, types, shapes and places of its tensors."""
-    with path.open("rb") as stream:
-        return stream.read(int.from_bytes(stream.read(8), "little"))
-
-
-def tensor_shapes(path) -> dict:
-    """Shapes of the tensors in a safetensors file, by name."""
-    try:
-        header = json.loads(safetensors_header(path))
-        return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError):
-        raise SpecdataError(f"{path.name}: is missing or not a safetensors file; run `specdata card` again") from None
 
 
 def same_tokenizer(folder, base_model) -> bool:

@@ -8,10 +8,11 @@ import yaml
 
 from specdata.dataset.manifest import MANIFEST
 from specdata.errors import SpecdataError
+from specdata.inference.adapter import CONFIG, WEIGHTS, read_config
 from specdata.results import CALIBRATION, RESULTS, evaluation_command
 from specdata.results import CONTENTS as EVALUATION
 
-WEIGHTS, CONFIG, RECIPE, CARD = "adapter_model.safetensors", "adapter_config.json", "recipe.yaml", "README.md"
+RECIPE, CARD = "recipe.yaml", "README.md"
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
 )  # fmt: skip
@@ -50,7 +51,7 @@ def adapter_files(folder, results, repo, names) -> dict:
         Names on the Hub of its `dataset`, `base_model` and `tokenizer`, which replace local names everywhere. The
         tokenizer goes along if it is named `repo`.
     """
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = read_config(folder)
     config["base_model_name_or_path"] = names["base_model"]
     scored, recipe = results["dataset"]["name"], regular_file(folder, RECIPE).read_text(encoding="utf-8")
     results = results | {

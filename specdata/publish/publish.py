@@ -1,6 +1,5 @@
 """Data sets and adapters to the Hub: checked, scanned, and visible in one commit or not at all."""
 
-import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from specdata.dataset.card import dataset_card
 from specdata.dataset.manifest import MANIFEST, read_manifest
 from specdata.errors import SpecdataError
 from specdata.hub import check_access, check_hub_name, check_write, hub_errors
+from specdata.inference.adapter import read_config
 from specdata.publish.adapter_card import adapter_card
 from specdata.publish.checks import check_adapter, check_dataset, check_not_trained_on
 from specdata.publish.commit import Repository, add_to_collection, commit, outdated, read_repository
@@ -105,7 +105,7 @@ def publish_adapter(folder, repo, *, dataset=None, base_model=None, dry_run=Fals
     scored = check_adapter(folder, results, repo)
     rank = check_lora(folder)
     dataset = dataset or results["dataset"]["name"]
-    base_model = base_model or json.loads((folder / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    base_model = base_model or read_config(folder)["base_model_name_or_path"]
     check_hub_name(base_model, "base model", "--base-model")
     check_hub_name(dataset, "data set", "--dataset")
     check_access(base_model)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from specdata.errors import SpecdataError, one_line
-from specdata.publish.compatible import safetensors_header
+from specdata.inference.adapter import safetensors_header
 
 # Regular expressions that Python's `re` and Arrow's RE2 read alike.
 SECRETS = {

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
+from specdata.extras import need
 
 LLAMA, SMOLLM2 = "llama-3.1", "smollm2-135m"
 # Ids 128000 to 128255 of Llama-3.1 on the Hub. Its package names three of those that no text uses otherwise: 128005
@@ -51,10 +52,10 @@ def load_tokenizer(name):
     """
     from specdata.text.smollm2 import GGUF, MODEL, gguf_folder, read_gguf_tokenizer
 
-    _need("transformers", name)
+    need("tokens", "transformers", what=f"tokenizer {name}")
     path = Path(name)
     if name == LLAMA:
-        _need("llama_models", name)
+        need("tokens", "llama_models", what=f"tokenizer {name}")
         # Not imported, for that imports Meta's model code.
         path = Path(importlib.util.find_spec("llama_models").origin).parent / "llama3" / "tokenizer.model"
     elif name == SMOLLM2:
@@ -65,7 +66,7 @@ def load_tokenizer(name):
     if path.suffix in (".model", ".gguf") and not path.is_file():
         raise SpecdataError(f"{name}: no such file; give {LLAMA}, {SMOLLM2}, a file, a folder or a Hub id")
     if path.suffix == ".gguf":
-        _need("gguf", name)
+        need("tokens", "gguf", what=f"tokenizer {name}")
     readers = {".model": _read_tiktoken, ".gguf": read_gguf_tokenizer}
     try:
         tokenizer = readers.get(path.suffix, _read_folder)(str(path))
@@ -81,11 +82,6 @@ def load_tokenizer(name):
         f"{name}: no such folder, and the Hub does not give it ({reason}); check the name, or ask for access on "
         "its page and log in with `hf auth login`"
     )
-
-
-def _need(module, name):
-    if importlib.util.find_spec(module) is None:
-        raise SpecdataError(f"{module} is not installed, which tokenizer {name} needs: pip install 'specdata[tokens]'")
 
 
 def _read_folder(name):
