@@ -24,7 +24,7 @@ import numpy as np
 
 from specdata.answers import STEP, answer_tree
 from specdata.errors import SpecdataError
-from specdata.prompts import format_redshift
+from specdata.prompts import chat_text, format_redshift, text_ids
 
 TAIL = 1e-3
 LOGITS = 2**27  # most numbers in the logits of one pass: half a GiB
@@ -235,13 +235,11 @@ def redshift_posteriors(
 
 def _prompt_ids(tokenizer, prompt, z_max):
     """Tokens of a prompt with all that precedes the answer, and the `Answers` that may follow it."""
-    if not tokenizer.chat_template:
-        raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
-    text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+    text = chat_text(tokenizer, prompt)
     words = prompt[-1]["content"].strip()
     at = text.rfind(words)  # -1 where the template changes the user's words
     answers = answer_tree(tokenizer, text[at + len(words) :] if at >= 0 else text, z_max)
-    ids, whole = tokenizer([text, text + format_redshift(0.0)], add_special_tokens=False)["input_ids"]
+    ids, whole = (text_ids(tokenizer, text + answer) for answer in ("", format_redshift(0.0)))
     if whole != ids + answers.first:
         raise SpecdataError(
             f"tokenizer {tokenizer.name_or_path}: joins the answer's first letters with the end of the prompt, so that "

@@ -1,14 +1,15 @@
-"""A row to prompt and completion, and an answer to a redshift: no other file knows the wording."""
+"""A row to prompt and completion, a conversation to tokens, an answer to a redshift; the wording stands here alone."""
 
 import re
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 
 INSTRUCTION = "Galaxy spectrum is rescaled and encoded to an input series: "
 
 # The strict inverse of `build_row`'s completion. The paper writes `Redshift: [value]`; whether the brackets are part of
 # the text is left open there, so both forms count, and nothing looser does.
 _ANSWER = re.compile(r"\s*Redshift: (?:\[(?P<in>(?:0|[1-9]\d?)\.\d{4})\]|(?P<bare>(?:0|[1-9]\d?)\.\d{4}))\s*", re.ASCII)
+_BREAK = "\ue000"  # of Unicode's private characters; no tokenizer sees it
 
 
 def build_row(series, z, follow_up=()) -> dict:
@@ -67,3 +68,39 @@ def read_series(prompt) -> str:
     if not content.startswith(INSTRUCTION):
         raise SpecdataError(f"the prompt starts with {content[:40]!r}, not with {INSTRUCTION!r}: rebuild the data set")
     return content[len(INSTRUCTION) :]
+
+
+def chat_text(tokenizer, conversation) -> str:
+    """Fill a tokenizer's chat template with a conversation that the model has to answer, for `text_ids`.
+
+    Where a message holds a special token, such as ``<|im_end|>``, a mark goes behind the first letter of it: as a token
+    it would end the turn, and what follows could pass as the system's.
+
+    Raises
+    ------
+    SpecdataError
+        If the tokenizer has no chat template, or its template refuses the conversation.
+    """
+    from jinja2 import TemplateError
+
+    if not tokenizer.chat_template:
+        raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
+    special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    messages = []
+    for message in conversation:
+        content = message["content"].replace(_BREAK, "")
+        for token in special:
+            content = content.replace(token, token[0] + _BREAK + token[1:])
+        messages.append({**message, "content": content})
+    try:
+        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    except (TemplateError, ValueError, LookupError, TypeError, OverflowError) as error:
+        raise SpecdataError(
+            f"tokenizer {tokenizer.name_or_path}: its chat template refuses the conversation ({one_line(error)})"
+        ) from None
+
+
+def text_ids(tokenizer, text) -> list[int]:
+    """Token ids of what `chat_text` returns: what people wrote is text in them throughout, whatever it looks like."""
+    pieces = tokenizer(text.split(_BREAK), add_special_tokens=False)["input_ids"]
+    return [number for piece in pieces for number in piece]

@@ -10,6 +10,7 @@ from specdata.extras import need_model
 from specdata.hub import check_there, weight_files
 from specdata.inference.adapter import check_rank, read_config
 from specdata.posterior import RedshiftPosterior, redshift_posteriors
+from specdata.prompts import chat_text, text_ids
 from specdata.text.smollm2 import PACKAGE, gguf_folder, load_gguf
 
 MAX_NEW_TOKENS = 24  # "Redshift: [0.1234]" and the end of the turn take 12 to 16 with one token a digit
@@ -108,7 +109,7 @@ class Generator:
         for said, names in places.items():
             if names:
                 raise SpecdataError(
-                    f"adapter {adapter}: {self.name} has {said} {names[0]}; give the model that it is for, or train again"
+                    f"adapter {adapter}: {self.name} has {said} {names[0]}; give the model that it is for"
                 )
 
     def answer(self, prompts, *, max_new_tokens=MAX_NEW_TOKENS) -> list[str]:
@@ -129,8 +130,7 @@ class Generator:
 
     def count_tokens(self, prompts) -> int:
         """Tokens of all prompts together, chat template included."""
-        asked = self.tokenizer.apply_chat_template(list(prompts), add_generation_prompt=True, return_dict=True)
-        return sum(map(len, asked["input_ids"]))
+        return sum(len(self._ids(prompt)) for prompt in prompts)
 
     def reply(self, conversation, *, max_new_tokens, on_text) -> str:
         """Continue one conversation greedily, and hand on each piece of text as soon as it is there.
@@ -155,8 +155,7 @@ class Generator:
         """
         from transformers import TextStreamer
 
-        ids = self.tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=True)
-        used = len(ids["input_ids"])
+        used = len(self._ids(conversation))
         context = getattr(self.model.config, "max_position_embeddings", None)
         if context and used + max_new_tokens > context:
             raise SpecdataError(
@@ -171,13 +170,15 @@ class Generator:
         """p(z) after each of several prompts; see `specdata.posterior.redshift_posteriors`."""
         return redshift_posteriors(self.model, self.tokenizer, prompts, **options)
 
+    def _ids(self, conversation):
+        return text_ids(self.tokenizer, chat_text(self.tokenizer, conversation))
+
     def _generate(self, conversations, max_new_tokens, **options):
         import torch
         from transformers import GenerationConfig
 
-        inputs = self.tokenizer.apply_chat_template(
-            conversations, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-        ).to(self.model.device)
+        asked = [{"input_ids": self._ids(conversation)} for conversation in conversations]
+        inputs = self.tokenizer.pad(asked, return_tensors="pt").to(self.model.device)
         ends = self.model.generation_config.eos_token_id
         ends = [*ends] if isinstance(ends, list) else [ends]
         config = GenerationConfig(
