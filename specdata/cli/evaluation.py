@@ -23,6 +23,9 @@ def evaluate(
     device: Device = None,
     greedy_only: Annotated[bool, typer.Option("--greedy-only", help="Leave out p(z); score greedy answers.")] = False,
     baselines: Annotated[str | None, typer.Option(help="Only these, such as constant,ridge; by default all.")] = None,
+    templates: Annotated[
+        str | None, typer.Option(help="Galaxy templates in redrock's format; by default made of the training spectra.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Score a model on a split of a data set. Run again, it goes on where it stopped."""
@@ -32,7 +35,7 @@ def evaluate(
     results = run(
         model, dataset, output, adapter=adapter, config=config, recipe=recipe and find_recipe(recipe), split=split,
         limit=limit, batch_size=batch_size, device=device, greedy_only=greedy_only,
-        baselines=baselines and baselines.split(","), overwrite=overwrite,
+        baselines=baselines and baselines.split(","), templates=templates, overwrite=overwrite,
     )  # fmt: skip
     print_results(results)
     print(f"written to {output}")

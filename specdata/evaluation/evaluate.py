@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import specdata
 from specdata import prompts
 from specdata.evaluation import figures, metrics
-from specdata.evaluation.baselines.methods import check_names, run_baselines
+from specdata.evaluation.baselines.methods import TemplateFits, check_names, run_baselines
 from specdata.evaluation.predictions import predict_rows
 from specdata.evaluation.split import Split, open_split
 from specdata.extras import need_model
@@ -35,7 +35,7 @@ from specdata.results import (
 
 def evaluate(
     model, dataset, output, *, adapter=None, config=None, recipe=None, split="test", limit=None, batch_size=16,
-    device=None, greedy_only=False, baselines=None, overwrite=False, progress=True,
+    device=None, greedy_only=False, baselines=None, templates=None, overwrite=False, progress=True,
 ) -> dict:  # fmt: skip
     """Score a model on a split of a data set and write what `specdata.results.CONTENTS` lists.
 
@@ -69,6 +69,9 @@ def evaluate(
         Leave p(z) out, and take the greedy answer for the estimate.
     baselines : sequence of str, optional
         Names out of `specdata.evaluation.baselines.methods.TITLES`; by default all. The constant is always there.
+    templates : path-like, optional
+        File of galaxy templates in redrock's format, for the template fits; by default they are made of the training
+        spectra.
     overwrite, progress : bool
 
     Returns
@@ -79,14 +82,15 @@ def evaluate(
     Raises
     ------
     SpecdataError
-        If the model, the adapter or the rows are not there, the adapter was trained on another config, or there is no
-        such baseline.
+        If the model, the adapter or the rows are not there, the adapter was trained on another config, there is no
+        such baseline, or the file of templates does not serve.
     """
     baselines = check_names(baselines)
     need_model("the evaluation")
     check_model(model)
     adapter_folder = local_folder(adapter, "model") if adapter else None
     data = open_split(dataset, config, split, limit=limit, trained=find_trained(adapter_folder, recipe))
+    TemplateFits(data, templates)  # so that a wrong file is noticed before the model has read all rows
     z = data.rows["z"].to_numpy()
     highest = max(z.max(), data.train["z"].to_numpy().max())
     z_max = None if greedy_only else int(highest + STEP / 2) + 1
@@ -111,9 +115,11 @@ def evaluate(
             model, adapter_folder, asked, z, journal, identity, z_max=z_max, batch_size=batch_size, device=device,
             progress=progress,
         )  # fmt: skip
-        simple = run_baselines(data, baselines, progress=progress)
+        simple = run_baselines(data, baselines, templates=templates, progress=progress)
         results = score_rows(folder, data, z, rows, z_max, simple)
         results["settings"] |= {"batch_size": batch_size}
+        if templates is not None:
+            results["settings"]["templates"] = Path(templates).name
         seconds, tokens = sum(row["seconds"] for row in rows), made_by["prompt_tokens"]
         results["speed"] = {
             "seconds": seconds, "prompt_tokens": tokens, "tokens_per_second": tokens / seconds if seconds else None,

@@ -1,5 +1,7 @@
 """The rows that a model is scored on: a split of a data set, checked against its manifest."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from specdata.dataset.manifest import MANIFEST, files_revision, read_manifest
-from specdata.dataset.parquet import open_file, split_files
+from specdata.dataset.parquet import open_file, read_rows, split_files
+from specdata.dataset.rows import PIXELS, stored_pixels
 from specdata.errors import SpecdataError
 from specdata.files import file_sha256
 from specdata.hub import local_folder
 from specdata.inference.trained import Trained, choose_config
+from specdata.spectra.binning import SDSS_PIXELS, median_scale
 from specdata.text.encoding import Encoding
 
 
@@ -30,6 +34,9 @@ class Split:
         Rows of the split, also where a limit takes fewer.
     encoding : specdata.text.encoding.Encoding
         How the text was made.
+    folder : Path
+    spectra_files : dict of str to list of str
+        Files of the config `spectra` there, for ``train`` and the split.
     """
 
     rows: pa.Table
@@ -41,6 +48,50 @@ class Split:
     revision: str
     n_in_split: int
     encoding: Encoding
+    folder: Path
+    spectra_files: dict[str, list[str]]
+
+    def pixels(self, part, limit=None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yield the pixels that the bins of the text cover, some hundred spectra at a time.
+
+        Parameters
+        ----------
+        part : {"train", "rows"}
+        limit : int, optional
+            Number of rows to take from the start.
+
+        Yields
+        ------
+        first : int
+            Number of the first pixel; pixel i is centred on 10 ** (i / `SDSS_PIXELS`) Angstrom.
+        flux, ivar : ndarray, shape (rows, pixels)
+            Flux over the median of each spectrum, and its inverse variance, 0 where a pixel is missing.
+
+        Raises
+        ------
+        SpecdataError
+            If the config `spectra` has other rows than the text.
+        """
+        of_text = getattr(self, part)["specobjid"]
+        stop, done = min(limit or len(of_text), len(of_text)), 0
+        ends = np.log10([self.encoding.edges[0], self.encoding.edges[-1]]) * SDSS_PIXELS
+        first, last = math.ceil(ends[0]), math.floor(ends[1])
+        names = self.spectra_files["train" if part == "train" else self.split]
+        files = [open_file(self.folder, name) for name in names]
+        for table in read_rows(files, 0, stop, columns=["specobjid", *PIXELS]):
+            if not table["specobjid"].equals(of_text.slice(done, len(table))):
+                raise SpecdataError(
+                    f"{self.name}: the config spectra has other rows than {self.config}; build it again"
+                )
+            done += len(table)
+            flux, ivar = np.zeros((2, len(table), last - first + 1))
+            for row, spectrum in enumerate(stored_pixels(table)):
+                at = np.rint(spectrum.loglam * SDSS_PIXELS).astype(int) - first
+                use = spectrum.good & (at >= 0) & (at < flux.shape[1])
+                scale = median_scale(spectrum, self.encoding.edges[0], self.encoding.edges[-1])
+                flux[row, at[use]] = spectrum.flux[use] / scale
+                ivar[row, at[use]] = spectrum.ivar[use] * scale**2
+            yield first, flux, ivar
 
 
 def open_split(name, config=None, split="test", *, limit=None, trained: Trained | None = None) -> Split:
@@ -108,6 +159,8 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
         revision=revision,
         n_in_split=counts[split],
         encoding=Encoding.from_dict(manifest["configs"][config], config),
+        folder=folder,
+        spectra_files={part: split_files(files, "spectra", part) for part in parts},
     )
 
 
