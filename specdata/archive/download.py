@@ -21,7 +21,9 @@ ATTEMPTS = 5  # for one address
 BACKOFF = 2.0  # s before the second attempt, give or take a half; twice as long before each later one
 STALL = 30.0  # s without a byte
 DEADLINE = 180.0  # s for one body, however its bytes trickle in
-LARGEST = 128 * 2**20  # bytes of one body; a full spectrum has 2 MB, an answer of 500,000 rows 90 MB
+LARGEST = 128 * 2**20  # bytes of an answer; one of 500,000 rows has 90 MB
+LARGEST_FILE = 16 * 2**20  # bytes of a spectrum; a lite one has 0.2 MB, a full one 2 MB
+LARGEST_PAGE = 2**20  # bytes of a front page, of which nothing is kept
 MOST_FAILED = 0.5  # share of the files; a download stops where so many have failed ...
 FEWEST_FAILED = 20  # ... and at least this number
 
@@ -40,7 +42,8 @@ class Failed(Exception):
 def check_address(url, example) -> str:
     """Refuse what is not a web address; return it without a slash at its end."""
     if not re.fullmatch(r"https?://[\w.-]+(:\d{1,5})?(/\S*)?", url):
-        raise SpecdataError(f"{url!r}: is not a web address; give one such as {example}")
+        shown = re.sub(r"//.*@", "//...@", url)  # without a password
+        raise SpecdataError(f"{shown!r}: is not a web address; give one such as {example}")
     return url.rstrip("/")
 
 
@@ -54,16 +57,17 @@ def open_client(connections, stall) -> httpx2.Client:
     )
 
 
-def get(client, url, take, *, params=None, pause=time.sleep):
+def get(client, url, take, *, params=None, pause=time.sleep, most=LARGEST):
     """Get what is at an address, in up to `ATTEMPTS` attempts, and return what `take` makes of the body (bytes).
 
-    `take` raises `Failed` if the body is not the right one, and so does this with the reason of the last attempt.
-    Between two attempts, `pause` waits for our own number of seconds, or for those of ``Retry-After`` if they are more.
-    A server that asks for more than `LONGEST_WAIT` is not waited for: a `SpecdataError` says how long that would be.
+    A body has at most `most` bytes. `take` raises `Failed` if it is not the right one, and so does this with the reason
+    of the last attempt. Between two attempts, `pause` waits for our own number of seconds, or for those of
+    ``Retry-After`` if they are more. A server that asks for more than `LONGEST_WAIT` is not waited for: a
+    `SpecdataError` says how long that would be.
     """
     for attempt in range(ATTEMPTS):
         try:
-            return take(_body(client, url, params))
+            return take(_body(client, url, params, most))
         except httpx2.HTTPError as error:
             failure = Failed(f"{type(error).__name__}: {one_line(error)}")
         except Failed as error:
@@ -74,7 +78,7 @@ def get(client, url, take, *, params=None, pause=time.sleep):
     raise failure
 
 
-def _body(client, url, params):
+def _body(client, url, params, most):
     with client.stream("GET", url, params=params) as response:
         if (status := response.status_code) != 200:
             may_pass, wait = status in (408, 429) or status >= 500, retry_after(response.headers)
@@ -84,8 +88,8 @@ def _body(client, url, params):
         begin, body = time.monotonic(), bytearray()
         for part in response.iter_bytes():
             body += part
-            if len(body) > LARGEST:
-                raise Failed(f"it has more than {LARGEST} bytes", final=True)
+            if len(body) > most:
+                raise Failed(f"it has more than {most:,} bytes", final=True)
             if time.monotonic() - begin > DEADLINE:
                 raise Failed(f"{len(body)} bytes in {DEADLINE:g} s is too slow")
     return bytes(body)
@@ -136,7 +140,7 @@ def download(files, check, *, connections=8, arrived=0) -> dict:
                         check(key, partial)
 
         try:
-            get(client, url, store, pause=stopped.wait)
+            get(client, url, store, pause=stopped.wait, most=LARGEST_FILE)
         except Failed as error:
             return key, error
         return key, None
@@ -172,7 +176,7 @@ def download(files, check, *, connections=8, arrived=0) -> dict:
 def _answers(client, url):
     """Whether the front page of a server comes, or an answer that says no more than that there is none."""
     try:
-        _body(client, str(httpx2.URL(url).join("/")), None)
+        _body(client, str(httpx2.URL(url).join("/")), None, LARGEST_PAGE)
     except Failed as error:
         return error.final
     except httpx2.HTTPError:

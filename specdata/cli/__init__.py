@@ -10,8 +10,10 @@ import typer
 
 import specdata
 from specdata.cli import data, evaluation, inference, publish, training
-from specdata.errors import SpecdataError
+from specdata.cli.options import check_words
+from specdata.errors import SpecdataError, one_line
 
+_LONGEST = 2000  # characters of a sentence
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 for _group in (data, training, inference, evaluation, publish):
     app.add_typer(_group.app)
@@ -53,16 +55,27 @@ To load the adapter:
   tokenizer = transformers.AutoTokenizer.from_pretrained("{output}/adapter")""")
 
 
+def _refuse(sentence) -> None:
+    """Print a sentence in one line that fits a screen, whatever names stand in it, and end with exit code 2."""
+    text = " ".join(sentence.encode("utf-8", "backslashreplace").decode("utf-8").splitlines())
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    print(f"specdata: {text}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     """Run the command line; bad input is one sentence on standard error and exit code 2."""
     # Advice and deprecation warnings of other libraries are for developers, not for who runs a command.
     warnings.simplefilter("ignore", FutureWarning)
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
+        check_words(sys.argv[1:])
         app(prog_name="specdata")
-    except SpecdataError as error:
-        print(f"specdata: {error}", file=sys.stderr)
-        sys.exit(2)
+    except (SpecdataError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is None:
+            raise  # not of a file or folder
+        _refuse(str(error) if isinstance(error, SpecdataError) else f"{error.filename}: {one_line(error)}")
     except SystemExit as end:
         if end.code == 130:  # Typer's exit code for Ctrl-C
             print("specdata: interrupted; nothing is half written, give the same command again", file=sys.stderr)

@@ -16,6 +16,15 @@ SlurmOption = Annotated[
 Device = Annotated[str | None, typer.Option(help="Such as cuda or cpu; by default a GPU if there is one.")]
 
 
+def check_words(words: list[str]) -> None:
+    """Refuse words of a command line that are not UTF-8, which no file that we write could hold."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise SpecdataError(f"{word!a}: is not UTF-8; rename the file, or write it otherwise") from None
+
+
 def key_values(option: str, items: list[str] | None, example: str) -> dict[str, str]:
     """Split the ``KEY=VALUE`` items of an option that may be given several times; SpecdataError if one is no pair."""
     pairs = {}
@@ -23,5 +32,7 @@ def key_values(option: str, items: list[str] | None, example: str) -> dict[str, 
         key, equals, value = item.partition("=")
         if not (key and equals):
             raise SpecdataError(f"{option} {item}: write KEY=VALUE, such as {example}")
+        if not item.isprintable():
+            raise SpecdataError(f"{option} {item!r}: holds a line break, or another character that is not printable")
         pairs[key] = value
     return pairs

@@ -3,14 +3,21 @@
 import hashlib
 import json
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import AfterValidator, Field, NonNegativeInt
 
 import specdata
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.hub import public_name
+from specdata.inputs import read_json
 
 MANIFEST = "manifest.json"
+_FILE = re.compile(r"[a-z0-9][a-z0-9_-]*/(train|validation|test)-\d{5}-of-\d{5}\.parquet")
 
 
 def make_manifest(recipe, plan, files, values, selection) -> dict:
@@ -55,16 +62,51 @@ def files_revision(hashes) -> str:
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
+class _Loose(pydantic.BaseModel, extra="allow", strict=True):
+    """A part of a manifest; what is not listed may be there."""
+
+
+def _check_files(files):
+    for name in files:
+        if not _FILE.fullmatch(name):
+            raise ValueError(f"{name!r} is no file of a data set")
+    return files
+
+
+class _Recipe(_Loose):
+    name: str
+
+
+class _Config(_Loose):
+    edges: Annotated[list[float], Field(min_length=2)] = [0.0, 1.0]  # `Encoding.from_dict` tells what is missing
+    fit: dict[str, str | int | None] = {}
+    limit: dict[str, str | int | None] = {}
+
+
+class _Counts(_Loose):
+    splits: Annotated[dict[Literal["train", "validation", "test"], NonNegativeInt], Field(min_length=1)]
+    mock: NonNegativeInt = 0
+    sampled: NonNegativeInt = 0
+
+
+class _Manifest(_Loose):
+    revision: str
+    recipe: _Recipe
+    counts: _Counts
+    configs: Annotated[dict[str, _Config], Field(min_length=1)]
+    files: Annotated[dict[str, str], Field(min_length=1), AfterValidator(_check_files)]
+    figures: dict[Annotated[str, Field(pattern=r"^figures/[a-z]+\.png$")], str] = {}
+
+
 def read_manifest(folder, name) -> dict:
     """Read the manifest of a data set; an error, with what the user calls it as `name`, if `build` did not write it."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        wanted = manifest["revision"], manifest["recipe"]["name"]
-        if all(isinstance(text, str) for text in wanted) and all(
-            isinstance(section, dict) and section
-            for section in (manifest["files"], manifest["configs"], manifest["counts"]["splits"])
-        ):
-            return manifest
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise SpecdataError(f"{name}: has no readable {MANIFEST}; give a data set of `specdata build`")
+        manifest = read_json(folder / MANIFEST)
+        _Manifest.model_validate(manifest)
+        return manifest
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        why = f"{'.'.join(map(str, problem['loc']))[:100]}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    except (OSError, ValueError) as error:
+        why = one_line(error)
+    raise SpecdataError(f"{name}: has no readable {MANIFEST} ({why}); give a data set of `specdata build`")

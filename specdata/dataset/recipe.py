@@ -19,6 +19,9 @@ from specdata.serialize import SCHEMES
 from specdata.text.conversation import KINDS
 from specdata.text.encoding import MOST_BINS, NORMALISATIONS
 
+_MOST = 10_000_000  # spectra; SDSS has half as many
+_LONGEST = 120  # characters of a value in a sentence
+
 
 class Section(pydantic.BaseModel):
     """A section of a recipe; a key that it does not know is an error, and so is a value of another type."""
@@ -32,10 +35,10 @@ class Section(pydantic.BaseModel):
         if isinstance(content, cls):
             return content
         if not isinstance(content, dict):
-            raise ValueError(f"{content!r} is not a section; {keys}")
+            raise ValueError(f"{_shown(content)} is not a section; {keys}")
         for key in content:
             if key not in cls.model_fields:
-                raise ValueError(f"unknown key {key!r}; {keys}")
+                raise ValueError(f"unknown key {_shown(key)}; {keys}")
         for key, field in cls.model_fields.items():
             if field.is_required() and key not in content:
                 raise ValueError(f"the key {key!r} is missing; {keys}")
@@ -60,7 +63,7 @@ class MockSource(Section):
     """Synthetic galaxies, which stay labelled as such."""
 
     kind: Literal["mock"] = Field(description="Says what the source is.")
-    size: int = Field(ge=1, description="How many spectra to make.")
+    size: int = Field(ge=1, le=_MOST, description="How many spectra to make.")
     seed: int = Field(0, ge=0, description="Seed of the random numbers.")
     z_min: float = Field(0.01, ge=0, description="Lowest redshift.")
     z_max: float = Field(0.5, gt=0, description="Highest redshift.")
@@ -105,7 +108,7 @@ class Cuts(Section):
     """What a spectrum has to be. The card counts what each cut rejects, by the names in `selection`."""
 
     spectype: Literal["GALAXY"] = Field("GALAXY", description="Class of the pipeline's best fit.")
-    zwarning_allowed: int = Field(0, ge=0, description="Sum of the bits of zwarning that are tolerated.")
+    zwarning_allowed: int = Field(0, ge=0, le=2**31 - 1, description="Sum of the bits of zwarning that are tolerated.")
     z_min: float = Field(0.0, ge=0, description="The redshift has to be above this.")
     z_max: float = Field(0.5, gt=0, le=99, description="The redshift has to be below this.")
     dered_i_max: float | None = Field(18.0, description="Dereddened i magnitude, where known, below this; null: any.")
@@ -115,16 +118,16 @@ class Cuts(Section):
 class Sample(Section):
     """Equal numbers from equal steps in redshift; a step with too few spectra gives what it has."""
 
-    size: int = Field(10_000, ge=1, description="How many spectra to take, over all steps.")
-    redshift_bins: int = Field(20, ge=1, description="Number of steps between cuts.z_min and cuts.z_max.")
-    seed: int = Field(0, ge=0, description="Another seed takes other spectra and splits them otherwise.")
+    size: int = Field(10_000, ge=1, le=_MOST, description="How many spectra to take, over all steps.")
+    redshift_bins: int = Field(20, ge=1, le=10_000, description="Number of steps between cuts.z_min and cuts.z_max.")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Another seed takes other spectra and splits them otherwise.")
 
 
 class Splits(Section):
     """Rows of the training and the validation split; the rest is the test split."""
 
-    train: int = Field(3000, ge=1, description="Rows of the training split.")
-    validation: int = Field(1000, ge=1, description="Rows of the validation split.")
+    train: int = Field(3000, ge=1, le=_MOST, description="Rows of the training split.")
+    validation: int = Field(1000, ge=1, le=_MOST, description="Rows of the validation split.")
 
 
 _TOKENIZER = "What counts `tokens`: llama-3.1, smollm2-135m, a file, a folder or a Hub name."
@@ -148,7 +151,9 @@ class Grid(Section):
     start: float | None = Field(None, gt=100, description="First edge; not for the kind edges.")
     stop: float | None = Field(None, gt=100, lt=1e6, description="Last edge; not for the kind edges.")
     bins: int | None = Field(None, ge=1, le=MOST_BINS, description="Number of bins; give it or `tokens`.")
-    tokens: int | None = Field(None, ge=1, description="Instead of `bins`: the most bins with so many tokens a row.")
+    tokens: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Instead of `bins`: the most bins with so many tokens a row."
+    )
     tokenizer: str = Field(_LLAMA, description=_TOKENIZER)
     edges: list[float] | None = Field(None, min_length=2, description="All edges; for the kind edges.")
 
@@ -178,7 +183,7 @@ class Conversation(Section):
     """Questions about the galaxy after its redshift, see `specdata.text.conversation`."""
 
     turns: int = Field(3, ge=1, le=len(KINDS), description="Most questions of a row.")
-    tokens: int | None = Field(None, ge=1, description="The build stops if a row has more tokens.")
+    tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="The build stops if a row has more tokens.")
     tokenizer: str = Field(_LLAMA, description=_TOKENIZER)
 
     _counted = pydantic.model_validator(mode="after")(_counts_something)
@@ -309,10 +314,16 @@ def _sentence(problem) -> str:
     if problem["type"] == "value_error":
         return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
     if problem["type"].startswith("union_tag"):
-        return f"{key}.kind = {problem['input'].get('kind')!r}: give one of {', '.join(SOURCES)}"
+        return f"{key}.kind = {_shown(problem['input'].get('kind'))}: give one of {', '.join(SOURCES)}"
     if problem["type"] == "string_pattern_mismatch":
         message = "give lower-case letters, digits, - and _ only, with a letter or digit first and last"
-    return f"{key} = {problem['input']!r}: {message}"
+    return f"{key} = {_shown(problem['input'])}: {message}"
+
+
+def _shown(value):
+    """A value for a sentence, in which a long one is cut."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def recipe_reference() -> str:

@@ -79,8 +79,8 @@ def test_a_server_that_asks_for_a_long_wait_is_left_in_peace(server, tmp_path):
 
 
 def test_a_body_has_a_largest_size(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "LARGEST", 2999)
-    assert bring(server, tmp_path, ["01"]) == {"01": "it has more than 2999 bytes"}
+    monkeypatch.setattr(download, "LARGEST_FILE", 2999)
+    assert bring(server, tmp_path, ["01"]) == {"01": "it has more than 2,999 bytes"}
 
 
 def test_connections_are_limited(server, tmp_path):

@@ -161,7 +161,7 @@ def link_a_figure_to_a_secret(data):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda d: (d / "manifest.json").unlink(), "has no readable manifest.json; give a data set of"),
+        (lambda d: (d / "manifest.json").unlink(), "has no readable manifest.json"),
         (lambda d: next(d.glob("paper/test-*")).write_bytes(b"cut"), r"paper/test-.* is not the file that"),
         (lambda d: next(d.glob("paper/test-*")).unlink(), r"paper/test-.* is missing, or is a link to another file"),
         (lambda d: (d / "figures/examples.png").write_bytes(b"x"), r"figures/examples.png is not the file that"),
@@ -174,7 +174,7 @@ def link_a_figure_to_a_secret(data):
         (lambda d: change_manifest(d, lambda m: m.update(redshift_bins=3)), "is not of this version"),
         (lambda d: (d / "README.md").unlink(), "README.md is missing, or is a link"),
         (leak_training_rows, "1 objects of paper/test, such as .*, are in the training split too"),
-        (name_a_secret_as_a_file, "its manifest names '../key.parquet', no file of a data set"),
+        (name_a_secret_as_a_file, "'../key.parquet' is no file of a data set"),
         (link_a_figure_to_a_secret, "figures/redshifts.png is missing, or is a link to another file"),
     ],
 )  # fmt: skip
