@@ -15,9 +15,10 @@ from specdata.errors import SpecdataError
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.parquet"  # what the results were computed from, a row for each spectrum
-SCATTER = "redshift.png"
-CALIBRATION = "calibration.png"  # where p(z) was scored
-CONTENTS = (RESULTS, PREDICTIONS, SCATTER, CALIBRATION)  # of the folder that an evaluation writes
+_FIGURES, _POSTERIOR_FIGURES = ("redshift", "errors"), ("calibration", "examples")
+CONTENTS = (  # of the folder that an evaluation writes
+    RESULTS, PREDICTIONS, *(f"{name}.{end}" for name in _FIGURES + _POSTERIOR_FIGURES for end in ("png", "pdf")),
+)  # fmt: skip
 FORMAT = 3
 RETENTION = "retention.json"
 SAMPLES = "samples.parquet"  # what the retention was computed from, a row for each question
@@ -238,6 +239,11 @@ def evaluation_command(results) -> str:
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
     words += ["--greedy-only"] if results["estimate"] == "greedy answer" else []
     return shlex.join(["specdata", "evaluate", *words, "--output", "evaluation"])
+
+
+def figure_names(results) -> tuple[str, ...]:
+    """Names, without .png or .pdf, of the figures that belong to results; some need p(z)."""
+    return _FIGURES + (_POSTERIOR_FIGURES if "posterior" in results else ())
 
 
 def load_results(folder, hint="give the folder of an evaluation") -> dict:

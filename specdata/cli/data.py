@@ -121,7 +121,7 @@ def tokens(
         costs = token_costs(folder, manifest, tokenizer or [LLAMA, SMOLLM2], **options)
         print(cost_table(costs), end="")
         if figure:
-            token_figure(partial, costs, title=f"{manifest['recipe']['name']}: what a sample costs")
+            token_figure(partial, costs)
     if figure:
         print(f"\nfigure     {figure}")
 

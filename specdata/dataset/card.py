@@ -35,20 +35,19 @@ def draw_figures(folder, manifest) -> dict:
     dict
         SHA-256 of each figure by its path in the folder, for the manifest.
     """
-    recipe, counts, first = manifest["recipe"], manifest["counts"], next(iter(manifest["configs"]))
+    first = next(iter(manifest["configs"]))
     tables, redshifts = _redshifts(folder, first)
     (folder / "figures").mkdir()
     bins = manifest["redshift_bins"]
-    title = f"{recipe['name']}: {counts['sampled']:,} {'mock galaxies' if counts['mock'] else 'galaxies'}"
     paths = [folder / "figures" / name for name in ("redshifts.png", "examples.png", "tokens.png")]
     edges = [row["z_min"] for row in bins] + [bins[-1]["z_max"]]
-    figures.redshift_histogram(paths[0], redshifts, edges=edges, title=title)
+    figures.redshift_histogram(paths[0], redshifts, edges=edges)
     examples, made = _spread_over_redshift(tables["train"], redshifts["train"]), manifest["configs"][first]
     unit = r"flux ($10^{-17}$ erg/s/cm$^2$/Å)" if made["normalisation"] == "none" else "flux / median flux"
-    figures.example_spectra(paths[1], examples, edges=made["edges"], title=_grid(made["edges"]), unit=unit)
+    figures.example_spectra(paths[1], examples, edges=made["edges"], unit=unit)
     if manifest["tokens"]:
         costs = [TokenCost(**cost) for cost in manifest["tokens"]]
-        figures.token_figure(paths[2], costs, title=f"{recipe['name']}: tokens of a sample")
+        figures.token_figure(paths[2], costs)
     return {f"figures/{path.name}": file_sha256(path) for path in paths if path.exists()}
 
 

@@ -2,25 +2,24 @@
 
 import numpy as np
 
-from specdata.canvas import new_figure, save_figure
+from specdata.canvas import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure, save_figure
 from specdata.spectra.lines import LINES, observed
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
+COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
 
 
-def redshift_histogram(path, z_by_split, *, edges, title) -> None:
+def redshift_histogram(path, z_by_split, *, edges) -> None:
     """Draw how many redshifts of each split, `z_by_split`, fall into each redshift bin, which `edges` bound."""
     figure, (axes,) = new_figure(7, 3.2)
     labels = [f"{split} ({len(z):,})" for split, z in z_by_split.items()]
     axes.hist(list(z_by_split.values()), bins=edges, stacked=True, label=labels, color=[COLOURS[s] for s in z_by_split])
-    axes.set(xlabel="redshift z", ylabel="spectra per bin", title=title, xlim=(edges[0], edges[-1]))
+    axes.set(xlabel="redshift z", ylabel="spectra per bin", xlim=(edges[0], edges[-1]))
     figure.legend(loc="outside lower center", ncols=len(labels), frameon=False)  # no bar hides it there
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
 
 
-def example_spectra(path, examples, *, edges, title, unit) -> None:
+def example_spectra(path, examples, *, edges, unit) -> None:
     """Draw rows of a text config as a model gets them: one value a bin, lines marked where the redshift puts them.
 
     `edges` are those of the bins in Angstrom, and `unit` is that of flux / scale.
@@ -30,9 +29,9 @@ def example_spectra(path, examples, *, edges, title, unit) -> None:
         wavelength, flux, ivar, mask = (np.asarray(row[name]) for name in ("wavelength", "flux", "ivar", "mask"))
         value = flux / row["scale"]
         sigma = np.where(mask, np.nan, 1 / np.sqrt(np.where(mask, 1, ivar))) / row["scale"]
-        axes.fill_between(wavelength, value - sigma, value + sigma, step="mid", color="#56B4E9", alpha=0.5, lw=0)
+        axes.fill_between(wavelength, value - sigma, value + sigma, step="mid", color=SKY, alpha=0.5, lw=0)
         axes.stairs(value, edges, color="black", baseline=None, lw=1)
-        axes.plot(wavelength[mask], value[mask], "x", color="#D55E00", ms=5, label="interpolated")
+        axes.plot(wavelength[mask], value[mask], "x", color=VERMILION, ms=5, label="interpolated")
         low, high = np.nanpercentile(value, [0, 100])
         axes.set(xlim=(edges[0], edges[-1]), ylim=(min(low, 0) - 0.05 * (high - low), high + 0.35 * (high - low)))
         _mark_lines(axes, row["z"], edges[0], edges[-1])
@@ -41,7 +40,6 @@ def example_spectra(path, examples, *, edges, title, unit) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         if mask.any():
             axes.legend(frameon=False, fontsize=7, loc="lower left")
-    panels[0].set_title(title)
     panels[-1].set_xlabel("observed wavelength (vacuum Å)")
     figure.supylabel(unit, fontsize=10)
     save_figure(figure, path)
@@ -81,8 +79,8 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     observed = f"observed ({inside.sum()} pixels)"
     axes.plot(wavelength[inside], pixels[inside], color="0.75", lw=0.6, zorder=1, label=observed)
     bins = f"binned ({len(binned)} bins)"
-    axes.stairs(binned, edges, baseline=None, color="#0072B2", lw=2.4, alpha=0.6, zorder=2, label=bins)
-    axes.stairs(decoded, edges, baseline=None, color="#D55E00", lw=0.9, zorder=3, label=label)
+    axes.stairs(binned, edges, baseline=None, color=BLUE, lw=2.4, alpha=0.6, zorder=2, label=bins)
+    axes.stairs(decoded, edges, baseline=None, color=VERMILION, lw=0.9, zorder=3, label=label)
     low, high = np.percentile(pixels[inside], [0.2, 99.8])
     low, high = min(low, 0, np.nanmin(decoded)), max(high, np.nanmax(binned))
     axes.set(xlim=(edges[0], edges[-1]), ylim=(low - 0.03 * (high - low), high + 0.3 * (high - low)), title=title)
@@ -90,7 +88,7 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     axes.legend(frameon=False, ncols=3, fontsize=8, loc="lower left")
     axes.tick_params(labelbottom=False)
     _mark_lines(axes, z, edges[0], edges[-1])
-    below.stairs(decoded - binned, edges, color="#D55E00", baseline=None, lw=0.9)
+    below.stairs(decoded - binned, edges, color=VERMILION, baseline=None, lw=0.9)
     below.axhline(0, color="0.7", lw=0.8, zorder=0)
     below.set(xlim=(edges[0], edges[-1]), xlabel="observed wavelength (vacuum Å)", ylabel="text - bins\n(same unit)")
     for panel in (axes, below):
@@ -98,7 +96,7 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     save_figure(figure, path)
 
 
-def token_figure(path, costs, *, title) -> None:
+def token_figure(path, costs) -> None:
     """Draw the tokens of a sample by scheme, a panel for each tokenizer; `costs` are of `specdata.text.tokens`."""
     from matplotlib.patches import Patch
 
@@ -110,7 +108,7 @@ def token_figure(path, costs, *, title) -> None:
     for axes, tokenizer, group in zip(panels, tokenizers, groups, strict=True):
         rows = range(len(group))
         fits = [cost.over_limit == 0 for cost in group]
-        colours = ["#0072B2" if fit else "#D55E00" for fit in fits]
+        colours = [BLUE if fit else VERMILION for fit in fits]
         axes.barh(rows, [cost.median for cost in group], height=0.56, color=colours, alpha=0.4, label="median")
         low, high = [cost.minimum for cost in group], [cost.maximum for cost in group]
         axes.hlines(rows, low, high, color="0.15", lw=1.2)
@@ -136,12 +134,11 @@ def token_figure(path, costs, *, title) -> None:
     for axes in panels[:-1]:
         axes.tick_params(labelbottom=False)
     panels[-1].set_xlabel("tokens of a sample, chat template included")
-    figure.suptitle(title, fontsize=11)
     handles, labels = panels[0].get_legend_handles_labels()
-    handles[labels.index("median")] = Patch(facecolor="#0072B2", alpha=0.4)
+    handles[labels.index("median")] = Patch(facecolor=BLUE, alpha=0.4)
     labels[labels.index("median")] = "median, all rows fit"
     if any(cost.over_limit for cost in costs):
-        handles.append(Patch(facecolor="#D55E00", alpha=0.4))
+        handles.append(Patch(facecolor=VERMILION, alpha=0.4))
         labels.append("median, some rows do not")
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     save_figure(figure, path)

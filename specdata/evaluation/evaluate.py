@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import specdata
 from specdata import prompts
 from specdata.evaluation import figures, metrics
-from specdata.evaluation.baselines.methods import TemplateFits, check_names, run_baselines
+from specdata.evaluation.baselines.methods import TemplateFits, check_names, read_text, run_baselines
 from specdata.evaluation.predictions import predict_rows
 from specdata.evaluation.split import Split, open_split
 from specdata.extras import need_model
@@ -21,16 +21,7 @@ from specdata.hub import local_folder, public_name, weights_revision
 from specdata.inference.local import MAX_NEW_TOKENS, check_model
 from specdata.inference.trained import find_trained
 from specdata.posterior import STEP, TAIL
-from specdata.results import (
-    CALIBRATION,
-    CONTENTS,
-    FORMAT,
-    PREDICTIONS,
-    RESULTS,
-    SCATTER,
-    evaluation_command,
-    save_results,
-)
+from specdata.results import CONTENTS, FORMAT, PREDICTIONS, RESULTS, evaluation_command, save_results
 
 
 def evaluate(
@@ -97,6 +88,7 @@ def evaluate(
     base_revision = weights_revision(model) if Path(model).is_dir() else None
     adapter_revision = weights_revision(adapter_folder) if adapter else "none"
     identity = {
+        "format": FORMAT,
         "base": str(model),
         "base_revision": base_revision,
         "adapter_revision": adapter_revision,
@@ -133,12 +125,13 @@ def evaluate(
         }
         results["command"] = evaluation_command(results)
         save_results(folder, results)
+        figures.draw_figures(folder)
     journal.unlink()
     return results
 
 
 def score_rows(folder, data: Split, z, rows, z_max, baselines) -> dict:
-    """Score what a model said to the rows of a split; write the table and the figures to a folder.
+    """Score what a model said to the rows of a split, and write the table of them to a folder.
 
     Parameters
     ----------
@@ -171,12 +164,15 @@ def score_rows(folder, data: Split, z, rows, z_max, baselines) -> dict:
     }  # fmt: skip
     table |= {f"z_{name}": z_simple for name, (z_simple, _) in baselines.items()}
     table |= {f"posterior_{name}": [row[name] for row in posteriors] for name in (posteriors[0] if posteriors else ())}
+    # The spectra of a few rows as the model read them, for a figure.
+    x = read_text(data.rows, data.encoding)
+    order = np.argsort(np.abs(metrics.fill_failures(z_pred, z, z_range) - z), kind="stable")
+    shown = {order[-1]: "worst", order[len(order) // 2]: "median", order[0]: "best"}
+    table["example"] = pa.array([shown.get(row) for row in range(len(z))], pa.string())
+    table["spectrum"] = pa.array([x[row] if row in shown else None for row in range(len(z))], pa.list_(pa.float32()))
     pq.write_table(pa.table(table), folder / PREDICTIONS, compression="zstd")
 
     mocks, mocks_train = (int(pc.sum(part["is_mock"]).as_py() or 0) for part in (data.rows, data.train))
-    title = f"{data.name}, {data.split} ({len(z)} {'mocks' if mocks == len(z) else 'spectra'})"
-    shown = baselines.get("nearest_neighbours", baselines["constant"])[0]
-    figures.predicted_redshifts(folder / SCATTER, z, z_pred, baseline=shown, threshold=metrics.OUTLIER, title=title)
     results = {
         "format": FORMAT,
         "task": "redshift",
@@ -217,7 +213,6 @@ def score_rows(folder, data: Split, z, rows, z_max, baselines) -> dict:
     if posteriors is not None:
         results["posterior"] = metrics.score_posteriors(posteriors, z, z_constant)
         results["posterior"] |= {"z_max": z_max, "step": STEP, "tail": TAIL}
-        figures.calibration(folder / CALIBRATION, np.array([row["pit"] for row in posteriors]), title=title)
     for name, (z_simple, facts) in baselines.items():
         results["baselines"][name] = {
             **facts,

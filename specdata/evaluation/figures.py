@@ -1,77 +1,194 @@
-"""Figures of predicted redshifts: against the true ones, how well p(z) is calibrated, and one p(z)."""
+"""Figures of an evaluation, drawn from the files that it wrote; of a sweep; and p(z) of one spectrum."""
+
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
-from specdata.canvas import new_figure, save_figure
+from specdata.canvas import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure, paper_figure, save_figure
+from specdata.evaluation import metrics
+from specdata.posterior import STEP
+from specdata.results import PREDICTIONS, load_results
+
+_GREY = "0.45"
 
 
-def predicted_redshifts(path, z, z_pred, *, baseline, threshold, title) -> None:
-    """Draw predicted against true redshift, and what the nearest neighbours say on the same rows.
+def draw_figures(folder) -> None:
+    """Draw the figures of an evaluation into its folder, as PNG and PDF, from the results and the predictions there.
+
+    `specdata.results.figure_names` says which there are.
+    """
+    folder = Path(folder)
+    results, table = load_results(folder), pq.read_table(folder / PREDICTIONS)
+    column = {name: table[name].to_numpy() for name in table.column_names if table[name].type == "double"}
+    z, z_pred = column["z"], column["z_pred"]
+    names = sorted(results["baselines"], key=lambda name: results["baselines"][name]["metrics"]["mae"]["value"])
+    best = next((name for name in names if name != "constant" and f"z_{name}" in column), None)
+    interval = None
+    if "posterior" in results:
+        interval = column["posterior_low_68"], column["posterior_high_68"]
+        calibration(folder / "calibration", column["posterior_pit"])
+        shown = sorted(table.filter(table["example"].is_valid()).to_pylist(), key=lambda row: row["example"])
+        example_spectra(folder / "examples", shown, results["encoding"]["edges"])
+    threshold, z_range = results["settings"]["outlier_threshold"], results["settings"]["unparsed_scores_as"]
+    predicted_redshifts(folder / "redshift", z, z_pred, interval=interval, threshold=threshold)
+    methods = {"model": z_pred, "constant": column["z_constant"]}
+    methods |= {best.replace("_", " "): column[f"z_{best}"]} if best else {}
+    errors = {name: np.abs(metrics.fill_failures(values, z, z_range) - z) for name, values in methods.items()}
+    errors_by(folder / "errors", {"redshift": z, "S/N per pixel": column["snmedian"]}, errors)
+
+
+def predicted_redshifts(stem, z, z_pred, *, interval, threshold) -> None:
+    """Draw predicted against true redshift with the intervals of p(z), and below it the differences.
 
     Parameters
     ----------
-    path : path-like
+    stem : Path
+        Of the PNG and of the PDF.
     z : ndarray, shape (n,)
         True redshift.
     z_pred : ndarray, shape (n,)
-        Predicted redshift; NaN where there is no answer, which is drawn on the lower edge.
-    baseline : ndarray, shape (n,)
-        Predictions of the nearest-neighbour baseline.
+        Predicted redshift; NaN where there is no answer, which is marked at the lower edge.
+    interval : tuple of ndarray, or None
+        Lower and upper ends of the 68 % intervals of p(z).
     threshold : float
-        An outlier lies further than this from the truth in (z_pred - z) / (1 + z).
-    title : str
+        An outlier lies further than this from the truth in dz = (z_pred - z) / (1 + z).
     """
-    figure, (axes,) = new_figure(5.6, 5.4)
     parsed = np.isfinite(z_pred)
-    high = 1.05 * max(z.max(), baseline.max(), z_pred[parsed].max(initial=0))
-    line = np.array([0, high])
-    axes.plot(line, line, color="0.4", lw=1)
-    for sign in (1, -1):
-        axes.plot(line, line + sign * threshold * (1 + line), color="0.6", lw=0.8, ls="--")
-    axes.plot(z, baseline, ".", color="#E69F00", ms=4, alpha=0.6, label="nearest neighbours")
-    axes.plot(z[parsed], z_pred[parsed], "o", color="#0072B2", ms=4, alpha=0.7, label="language model")
-    if not parsed.all():
-        failed = z[~parsed]
-        at_edge = axes.get_xaxis_transform()
-        label = f"no answer ({len(failed)})"
-        axes.plot(failed, np.full(len(failed), 0.012), "x", color="#D55E00", ms=6, transform=at_edge, label=label)
-    axes.set(xlabel="true redshift", ylabel="predicted redshift", title=title, xlim=(0, high), ylim=(0, high))
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
-    axes.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, path)
+    dz = (z_pred - z) / (1 + z)
+    margin = 0.04 * np.ptp(z) + 1e-3
+    low, high = z.min() - margin, z.max() + margin
+    bottom, top = z_pred[parsed].min(initial=z.min()) - margin, z_pred[parsed].max(initial=z.max()) + margin
+    with paper_figure(stem, 4.1, rows=2, heights=(3, 1)) as (_, (axes, below)):
+        line = np.array([low, high])
+        axes.plot(line, line, color=_GREY, lw=0.8, zorder=1)
+        for sign in (1, -1):
+            label = f"|dz| = {threshold:g}" if sign == 1 else None
+            axes.plot(line, line + sign * threshold * (1 + line), color=_GREY, lw=0.7, ls="--", zorder=1, label=label)
+        if interval is not None:
+            label = "68 % of p(z)"
+            axes.vlines(z[parsed], *(end[parsed] for end in interval), color=SKY, lw=0.7, alpha=0.6, label=label)
+        axes.plot(z[parsed], z_pred[parsed], "o", color=BLUE, ms=2, mew=0, alpha=0.8, label="model")
+        if not parsed.all():
+            at_edge, label = axes.get_xaxis_transform(), f"no answer ({np.sum(~parsed)})"
+            axes.plot(z[~parsed], np.full(np.sum(~parsed), 0.01), "x", color=VERMILION, transform=at_edge, label=label)
+        axes.set(ylabel="predicted redshift", xlim=(low, high), ylim=(bottom, top))
+        _legend_above(axes)
+        axes.tick_params(labelbottom=False)
+        span = np.nanpercentile(np.abs(dz), 98) if parsed.any() else threshold
+        span = 1.3 * min(max(span, 1e-4), 2 * threshold)
+        outside = parsed & (np.abs(dz) > span)
+        below.axhline(0, color=_GREY, lw=0.8)
+        for value in (threshold, -threshold):
+            below.axhline(value, color=_GREY, lw=0.7, ls="--")
+        below.plot(z[parsed], dz[parsed], "o", color=BLUE, ms=2, mew=0, alpha=0.8)
+        for marker, sign in (("^", 1), ("v", -1)):
+            here = outside & (np.sign(dz) == sign)
+            below.plot(z[here], np.full(here.sum(), sign * 0.97 * span), marker, color=VERMILION, ms=2.5, mew=0)
+        below.set(xlabel="true redshift z", ylabel="dz", xlim=(low, high), ylim=(-span, span))
 
 
-def calibration(path, pit, *, title) -> None:
+def errors_by(stem, quantities, errors) -> None:
+    """Draw the mean absolute error of several methods in parts of the rows, a panel for each quantity.
+
+    Parameters
+    ----------
+    stem : Path
+        Of the PNG and of the PDF.
+    quantities : dict of str to ndarray, shape (n,)
+        What the rows are divided by, see `specdata.evaluation.metrics.subsets`.
+    errors : dict of str to ndarray, shape (n,)
+        Absolute error of each row by method, the model first.
+    """
+    parts = {label: (values, rows) for label, values in quantities.items() if (rows := metrics.subsets(values))}
+    parts = parts or {"redshift": (next(iter(quantities.values())), [np.arange(len(next(iter(errors.values()))))])}
+    with paper_figure(stem, 2.1 * len(parts), rows=len(parts)) as (_, panels):
+        for axes, (label, (values, rows)) in zip(panels, parts.items(), strict=True):
+            centre = np.array([np.median(values[part]) for part in rows])
+            reach = np.abs([[values[part].min(), values[part].max()] for part in rows] - centre[:, None]).T
+            for (name, error), colour, marker in zip(errors.items(), (BLUE, _GREY, ORANGE), "osD", strict=False):
+                found = [metrics.interval(np.mean, error[part]) for part in rows]
+                value, least, most = np.array([[score[key] for key in ("value", "low", "high")] for score in found]).T
+                ends = np.maximum([value - least, most - value], 0)
+                axes.errorbar(centre, value, ends, reach, fmt=marker, color=colour, elinewidth=0.8, label=name)
+            axes.set(xlabel=label, ylabel="MAE", yscale="log")
+        _legend_above(panels[0])
+
+
+def _legend_above(axes):
+    """A legend in one line above the axes, where it hides nothing."""
+    axes.legend(ncols=4, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2, columnspacing=1.0)
+
+
+def calibration(stem, pit) -> None:
     """Draw how p(z) is calibrated: the histogram of PIT, and the share of rows inside central intervals.
 
     Parameters
     ----------
-    path : path-like
+    stem : Path
+        Of the PNG and of the PDF.
     pit : ndarray, shape (n,)
         Of each row the probability below its true redshift.
-    title : str
     """
     from scipy.stats import binom
 
-    figure, (axes, below) = new_figure(5.6, 7.4, rows=2)
-    bins = 10
-    low, high = binom.interval(0.95, len(pit), 1 / bins)
-    axes.axhspan(low, high, color="0.88", lw=0, label="95 % of bins, if calibrated")
-    axes.hist(pit, bins=np.linspace(0, 1, bins + 1), color="#0072B2", alpha=0.75)
-    axes.axhline(len(pit) / bins, color="0.4", lw=1, ls="--")
-    axes.set(xlabel="PIT: probability below the true redshift", ylabel="rows", title=title, xlim=(0, 1))
-    axes.legend(frameon=False, fontsize=8)
-    level = np.linspace(0, 1, 101)
-    share = np.array([np.mean(np.abs(pit - 0.5) <= one / 2 + 1e-9) for one in level])
-    chance = np.array(binom.interval(0.95, len(pit), level)) / len(pit)
-    below.fill_between(level, *chance, color="0.88", lw=0, label="95 %, if calibrated")
-    below.plot([0, 1], [0, 1], color="0.4", lw=1, ls="--")
-    below.plot(level, share, color="#0072B2", lw=1.6, label="language model")
-    below.set(xlabel="level of the central interval", ylabel="share of rows inside", xlim=(0, 1), ylim=(0, 1.02))
-    below.legend(frameon=False, fontsize=8, loc="upper left")
-    for panel in (axes, below):
-        panel.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, path)
+    with paper_figure(stem, 4.2, rows=2) as (_, (axes, below)):
+        bins = metrics.PIT_BINS
+        low, high = binom.interval(0.95, len(pit), 1 / bins)
+        axes.axhspan(low, high, color="0.88", lw=0, label="95 % of bins, if calibrated")
+        axes.hist(pit, bins=np.linspace(0, 1, bins + 1), color=BLUE, alpha=0.75)
+        axes.axhline(len(pit) / bins, color=_GREY, ls="--")
+        axes.set(xlabel="PIT: probability below the true redshift", ylabel="rows", xlim=(0, 1))
+        axes.set_ylim(top=1.2 * axes.get_ylim()[1])
+        axes.legend(loc="upper right")
+        level = np.linspace(0, 1, 101)
+        share = np.array([np.mean(np.abs(pit - 0.5) <= one / 2 + 1e-9) for one in level])
+        chance = np.array(binom.interval(0.95, len(pit), level)) / len(pit)
+        below.fill_between(level, *chance, color="0.88", lw=0, label="95 %, if calibrated")
+        below.plot([0, 1], [0, 1], color=_GREY, ls="--")
+        below.plot(level, share, color=BLUE, label="model")
+        below.set(xlabel="level of the central interval", ylabel="share of rows inside", xlim=(0, 1), ylim=(0, 1.02))
+        below.legend(loc="upper left")
+
+
+def example_spectra(stem, examples, edges) -> None:
+    """Draw a few spectra as the model reads them, each with its p(z) beside it.
+
+    Parameters
+    ----------
+    stem : Path
+        Of the PNG and of the PDF.
+    examples : list of dict
+        Rows of the predictions: `example` says which it is, `spectrum` has a value for each bin, and
+        `posterior_quantiles` the redshifts below which equal steps of the probability lie, from none to all of it.
+    edges : sequence of float
+        Edges of the bins, in vacuum Angstrom.
+    """
+    edges = np.asarray(edges) / 1000
+    options = {"rows": len(examples), "columns": 2, "widths": (1.7, 1)}
+    with paper_figure(stem, 1.15 * len(examples) + 0.3, **options) as (figure, panels):
+        for row, axes, beside in zip(examples, panels[::2], panels[1::2], strict=True):
+            quantiles, marks = np.asarray(row["posterior_quantiles"]), {"true z": (row["z"], VERMILION, "--")}
+            if row["z_pred"] is not None:
+                marks = {"estimate": (row["z_pred"], BLUE, "-")} | marks
+            axes.stairs(np.array(row["spectrum"], dtype=float), edges, baseline=None, color="black", lw=0.7)
+            axes.set(xlim=(edges[0], edges[-1]))
+            axes.set_title(f"{row['example']}: z = {row['z']:.4f}", fontsize=7, loc="left", pad=2)
+            shown = [quantiles[1], quantiles[-2], *(z for z, *_ in marks.values())]
+            margin = 0.2 * np.ptp(shown) + 5 * STEP
+            low, high = max(min(shown) - margin, 0), max(shown) + margin
+            cells = np.linspace(low, high, min(60, int((high - low) / STEP)) + 1)
+            below = np.interp(cells, quantiles, np.linspace(0, 1, len(quantiles)))
+            beside.stairs(np.diff(below), cells, color=SKY, fill=True, lw=0, label="p(z)")
+            for label, (z, colour, style) in marks.items():
+                beside.axvline(z, color=colour, ls=style, label=label)
+            beside.set(xlim=(low, high), yticks=[])
+            beside.locator_params(axis="x", nbins=3)
+            beside.spines["left"].set_visible(False)
+        panels[-2].set_xlabel(r"observed wavelength ($10^3$ Å)")
+        panels[-1].set_xlabel("redshift z")
+        figure.supylabel("flux as the model reads it", fontsize=8)
+        figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper right", ncols=3)
 
 
 def redshift_density(path, posterior, *, z_greedy, z_file, title) -> None:
@@ -100,10 +217,10 @@ def redshift_density(path, posterior, *, z_greedy, z_file, title) -> None:
     for (start, stop), colour, name in ((outer, "#DCEFFA", "95 %"), (inner, "#A9D8F3", "68 %")):
         axes.axvspan(start, stop, color=colour, lw=0, label=f"{name}: {start:.4f} to {stop:.4f}")
     axes.stairs(density, edges, color="0.15", lw=1, baseline=None)
-    axes.axvline(posterior.median, color="#0072B2", lw=1.4, label=f"median {posterior.median:.4f}")
+    axes.axvline(posterior.median, color=BLUE, lw=1.4, label=f"median {posterior.median:.4f}")
     if z_greedy is not None:
-        axes.axvline(z_greedy, color="#D55E00", lw=1.4, ls="--", label=f"greedy answer {z_greedy:.4f}")
-    axes.axvline(z_file, color="#009E73", lw=1.4, ls=":", label=f"in the file {z_file:.4f}")
+        axes.axvline(z_greedy, color=VERMILION, lw=1.4, ls="--", label=f"greedy answer {z_greedy:.4f}")
+    axes.axvline(z_file, color=GREEN, lw=1.4, ls=":", label=f"in the file {z_file:.4f}")
     axes.set(xlim=(low, high), xlabel="redshift z", ylabel="p(z)", title=title)
     axes.set_ylim(bottom=0)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)

@@ -17,6 +17,7 @@ PARSED = 0.9  # where fewer rows have an answer, scores over the answers alone w
 LEVELS = (0.68, 0.95)
 PIT_BINS = 10
 SUBSETS = 4
+QUANTILES = np.linspace(0, 1, 101)
 NAMES = {
     "mae": "mean absolute error, mean(abs(z_pred - z)), over all rows",
     "mae_share": "mean absolute error as a share of that of a constant, the median of the training split",
@@ -123,33 +124,39 @@ def compare(z_pred, z_other, z, z_range, *, seed=0) -> dict:
     return {"difference": found, "verdict": ("better" if found["value"] < 0 else "worse") if decided else "undecided"}
 
 
+def subsets(values) -> list[np.ndarray]:
+    """Indices of the rows in a few equally large parts, in order of `values`; none where a part has under 10 rows."""
+    order = np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())]  # NaN comes last
+    count = min(SUBSETS, len(order) // 10)
+    return np.array_split(order, count) if count > 1 else []
+
+
 def score_subsets(values, z_pred, z, z_range, z_constant) -> list[dict]:
-    """Metrics of a few equally large parts of the rows, in order of `values`; none of fewer than 10 rows.
+    """Metrics of the rows in each of `subsets`.
 
     Returns
     -------
     list of dict
         `low` and `high`, the smallest and the largest value of the part, and its `metrics`.
     """
-    order = np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())]  # NaN comes last
-    count = min(SUBSETS, len(order) // 10)
     return [
         {
             "low": float(values[rows[0]]),
             "high": float(values[rows[-1]]),
             "metrics": score(z_pred[rows], z[rows], z_range, z_constant),
         }
-        for rows in (np.array_split(order, count) if count > 1 else ())
+        for rows in subsets(values)
     ]
 
 
-def row_scores(posterior, z) -> dict[str, float]:
-    """What is kept of p(z) of one row with the true redshift `z`."""
+def row_scores(posterior, z) -> dict:
+    """What is kept of p(z) of one row with the true redshift `z`; its `quantiles` are at the shares `QUANTILES`."""
     found = posterior.summary()
     for level in LEVELS:
         name = f"{100 * level:.0f}"
         found[f"low_{name}"], found[f"high_{name}"] = found.pop(f"interval_{name}")
-    return found | {"crps": posterior.crps(z), "pit": posterior.pit(z)}
+    quantiles = [round(posterior.quantile(share), 6) for share in QUANTILES.tolist()]
+    return found | {"crps": posterior.crps(z), "pit": posterior.pit(z), "quantiles": quantiles}
 
 
 def score_posteriors(rows, z, z_constant, *, seed=0) -> dict:
@@ -170,7 +177,7 @@ def score_posteriors(rows, z, z_constant, *, seed=0) -> dict:
         `metrics`, for each of `POSTERIOR_NAMES`; `pit`, the counts of rows in `PIT_BINS` equal steps of the probability
         integral transform, which are equal but for chance where p(z) is calibrated.
     """
-    column = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
+    column = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0] if name != "quantiles"}
     off_centre = np.abs(column["pit"] - 0.5)
     means = ("answered", "beyond", "outside", "begun")
     return {

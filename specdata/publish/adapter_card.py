@@ -13,8 +13,8 @@ from specdata.files import new_folder, read_recipe
 from specdata.hub import check_hub_name, weights_revision
 from specdata.inference.trained import check_config, find_trained
 from specdata.publish.contents import CARD, CONFIG, RECIPE, TOKENIZER, WEIGHTS
-from specdata.results import CALIBRATION, load_results
 from specdata.results import CONTENTS as EVALUATION
+from specdata.results import PREDICTIONS, RESULTS, figure_names, load_results
 
 CARD_DATA = "card.json"  # what no other file of the folder says
 CONTENTS = (WEIGHTS, CONFIG, *TOKENIZER, CARD, CARD_DATA, RECIPE, *EVALUATION, ".gitattributes", ".cache")
@@ -71,7 +71,8 @@ def write_adapter(
     check_hub_name(config["base_model_name_or_path"], "base model", "--base-model")
     with new_folder(output, marker=CONFIG, contents=CONTENTS, overwrite=overwrite) as folder:
         sources = [training / name for name in (WEIGHTS, *TOKENIZER) if name == WEIGHTS or (training / name).exists()]
-        sources += [results_folder / name for name in EVALUATION if name != CALIBRATION or "posterior" in results]
+        figures = [f"{name}.png" for name in figure_names(results)]
+        sources += [results_folder / name for name in (RESULTS, PREDICTIONS, *figures)]
         for source in sources:
             shutil.copyfile(source, folder / source.name)
         shutil.copyfile(recipe, folder / RECIPE)

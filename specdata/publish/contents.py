@@ -9,8 +9,8 @@ import yaml
 from specdata.dataset.manifest import MANIFEST
 from specdata.errors import SpecdataError
 from specdata.inference.adapter import CONFIG, WEIGHTS, read_config
-from specdata.results import CALIBRATION, RESULTS, evaluation_command
 from specdata.results import CONTENTS as EVALUATION
+from specdata.results import PREDICTIONS, RESULTS, evaluation_command, figure_names
 
 RECIPE, CARD = "recipe.yaml", "README.md"
 TOKENIZER = (
@@ -61,9 +61,7 @@ def adapter_files(folder, results, repo, names) -> dict:
     results["command"] = evaluation_command(results)
     made = {name: json.dumps(content, indent=2) + "\n" for name, content in ((CONFIG, config), (RESULTS, results))}
     made[RECIPE] = _with_hub_names(recipe, names["base_model"], names["dataset"], scored)
-    files = (
-        [WEIGHTS, *EVALUATION] if "posterior" in results else [WEIGHTS, *(n for n in EVALUATION if n != CALIBRATION)]
-    )
+    files = [WEIGHTS, PREDICTIONS, *(f"{figure}.png" for figure in figure_names(results))]
     files += [name for name in TOKENIZER if names["tokenizer"] == repo and (folder / name).exists()]
     paths = {name: regular_file(folder, name) for name in files if name not in made}
     return {name: text.encode() for name, text in made.items()} | paths

@@ -1,6 +1,7 @@
 """The folder of an adapter that `trl sft` trained: complete, with an honest card; refused where its parts disagree."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -34,7 +35,10 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
         overrides={"max_steps": "2", "eval_strategy": "no", "lora_target_modules": "q_proj v_proj"},
     )  # fmt: skip
     found = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"README.md", "adapter_config.json", "adapter_model.safetensors", "results.json", "redshift.png"} < found
+    assert {"README.md", "adapter_config.json", "adapter_model.safetensors", "results.json"} < found
+    assert set(re.findall(r"\]\((\w+\.png)\)", (tmp_path / "out" / "README.md").read_text())) == {
+        "redshift.png", "errors.png", "calibration.png", "examples.png"
+    } == {name for name in found if name.endswith(".png")}  # fmt: skip
     assert not any(name.startswith("checkpoint") or name.endswith((".bin", ".pt")) for name in found)
     assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["base_model_name_or_path"] == "org/tiny"
     for file in ("README.md", "results.json", "adapter_config.json", "recipe.yaml"):

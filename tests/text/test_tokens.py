@@ -293,7 +293,7 @@ def test_the_table_and_the_figure(costs, tmp_path):
     assert lines[2] == "| csv | llama-3.1 | 100 | 10 | 1.91 | 78 | 78 | 81 | 87 | 1.06 % of 8,192 | 1 over 81 |"
     assert [line.count("|") for line in lines] == 4 * [12]
     for name in ("a.png", "b.png"):
-        token_figure(tmp_path / name, costs, title="Costs")
+        token_figure(tmp_path / name, costs)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
