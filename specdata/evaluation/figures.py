@@ -191,6 +191,82 @@ def example_spectra(stem, examples, edges) -> None:
         figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper right", ncols=3)
 
 
+def retention_bars(stem, retention) -> None:
+    """Draw what a training kept of the answers to questions, by group and by task.
+
+    On the left the accuracy after the training as a share of that before, on the right the mean change of the natural
+    logarithm of the probability of the right answer. Where the base is at chance there is no share.
+
+    Parameters
+    ----------
+    stem : Path
+        Of the PNG and of the PDF.
+    retention : dict
+        As `specdata.results.Retention` says.
+    """
+    rows = []
+    for group, kept in retention["groups"].items():
+        rows.append((group, kept, BLUE))
+        rows += [(name, task, SKY) for name, task in retention["tasks"].items() if task["group"] == group]
+    places, quantities = range(len(rows)), {"retained": 1, "log_likelihood": 0}
+    with paper_figure(stem, 0.17 * len(rows) + 0.8, columns=2) as (_, panels):
+        for axes, (quantity, unchanged) in zip(panels, quantities.items(), strict=True):
+            for place, (_, kept, colour) in zip(places, rows, strict=True):
+                score = kept[quantity]
+                if score["value"] is None:
+                    axes.text(0.02, place, "at chance", transform=axes.get_yaxis_transform(), va="center", fontsize=6)
+                else:
+                    axes.barh(place, score["value"], color=colour, height=0.7)
+                    axes.hlines(place, score["low"], score["high"], color="0.2", lw=0.8)
+            axes.axvline(unchanged, color=_GREY, ls="--", lw=0.8)
+            axes.set(yticks=places, ylim=(len(rows) - 0.4, -0.6))
+            axes.tick_params(axis="y", length=0, labelleft=False)
+        panels[0].tick_params(labelleft=True)
+        panels[0].set_yticklabels([name.replace("_", " ") for name, *_ in rows], fontsize=6)
+        for label, (*_, colour) in zip(panels[0].get_yticklabels(), rows, strict=True):
+            label.set_fontweight("bold" if colour == BLUE else "normal")
+        panels[0].set_xlabel("accuracy,\nafter / before")
+        panels[1].set_xlabel("log-likelihood,\nafter - before")
+
+
+def tradeoff(stem, runs, published) -> None:
+    """Draw the redshift error of several trainings against what they kept of the answers to questions.
+
+    Parameters
+    ----------
+    stem : Path
+        Of the PNG and of the PDF.
+    runs : dict of str to tuple
+        By name the score of the mean absolute error, and those of the accuracy after / before by group; scores as
+        `specdata.results.Score` says. A group without a value is left out.
+    published : dict of str to dict of str to float
+        What others published, by run: the `mae`, and the share of each group. Drawn with open marks.
+    """
+    groups = list(dict.fromkeys(group for _, kept in runs.values() for group in kept))
+    with paper_figure(stem, 2.4, columns=len(groups)) as (_, panels):
+        for axes, group in zip(panels, groups, strict=True):
+            theirs = [(run[group], run["mae"]) for run in published.values() if group in run and "mae" in run]
+            axes.plot(
+                *zip(*theirs, strict=True) if theirs else ([], []), "s", color=_GREY, mfc="white", label="published"
+            )
+            found = [(kept[group], mae, name) for name, (mae, kept) in runs.items() if group in kept]
+            found = sorted((run for run in found if run[0]["value"] is not None), key=lambda run: run[0]["value"])
+            if found:
+                keys = ("value", "low", "high")
+                x, y = (np.array([[run[part][key] for key in keys] for run in found]).T for part in (0, 1))
+                ends = {"xerr": np.abs(x[1:] - x[0]), "yerr": np.abs(y[1:] - y[0])}
+                axes.errorbar(x[0], y[0], fmt="o-", color=BLUE, elinewidth=0.6, lw=0.6, label="measured", **ends)
+                for (*_, name), *place in zip(found, x[0], y[0], strict=True):
+                    axes.annotate(name, place, xytext=(3, 3), textcoords="offset points", fontsize=5.5)
+            axes.set(xlabel=f"{group},\nafter / before", ylim=(0, None))
+            axes.margins(0.15)
+        panels[0].set_ylabel("redshift MAE")
+        for axes in panels[1:]:
+            axes.sharey(panels[0])
+            axes.tick_params(labelleft=False)
+        _legend_above(panels[0])
+
+
 def redshift_density(path, posterior, *, z_greedy, z_file, title) -> None:
     """Draw p(z) of one spectrum, with the greedy answer and the credible intervals.
 
