@@ -38,7 +38,7 @@ def evaluation(tmp_path):
     results = example_results()
     mae = {"value": 0.1, "low": 0.05, "high": 0.2, "n": 60, "interval": "bca"}
     results["encoding"]["edges"] = [3800.0, 5000.0, 7000.0, 9200.0]
-    baseline = {"difference": mae, "verdict": "worse", "metrics": {"mae": mae}}
+    baseline = results["baselines"]["constant"] | {"metrics": {"mae": mae}}
     results["baselines"] = {"constant": baseline, "nearest_neighbours": baseline}
     results["settings"] = {"outlier_threshold": 0.05, "unparsed_scores_as": [0.01, 0.5]}
     save_results(folder, results)
