@@ -95,6 +95,8 @@ def _questions(at_terminal):
             text = input("\nuser       " if at_terminal else "").strip()
         except (EOFError, KeyboardInterrupt):
             return
+        except UnicodeDecodeError:
+            raise SpecdataError("standard input is not UTF-8; convert it, such as with iconv") from None
         if text == "/exit":
             return
         if at_terminal and text.startswith("/"):

@@ -1,5 +1,7 @@
 """The Parquet files of a data set."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -83,14 +85,28 @@ def split_files(files, config, split) -> list[str]:
 def open_file(folder, name) -> pq.ParquetFile:
     """Open one Parquet file of a data set; SpecdataError if it is missing, damaged or has other columns."""
     try:
-        check_regular(folder / name)
-        file = pq.ParquetFile(folder / name)
+        path = Path(folder, name)
+        check_regular(path)
+        file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
         raise _damaged(name, one_line(error)) from None
     for field in rows.schema(name.partition("/")[0]):
         if field.name not in file.schema_arrow.names or file.schema_arrow.field(field.name).type != field.type:
             raise _damaged(name, f"it has no column {field.name} of the type {field.type}")
     return file
+
+
+def read_columns(folder, names, columns) -> pa.Table:
+    """Read columns of some Parquet files of a data set, one after the other."""
+    if not names:
+        raise SpecdataError("the manifest names no files of a split; build or download the data set again")
+    tables = []
+    for name in names:
+        try:
+            tables.append(open_file(folder, name).read(columns=columns))
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(name, one_line(error)) from None
+    return pa.concat_tables(tables)
 
 
 def read_rows(files, start, stop, columns=None):

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from specdata import canvas, prompts
 from specdata.dataset import figures
 from specdata.dataset.manifest import read_manifest
-from specdata.dataset.parquet import open_file, read_rows, split_files
+from specdata.dataset.parquet import open_file, read_columns, read_rows, split_files
 from specdata.dataset.selection import SPLITS
 from specdata.errors import SpecdataError
 from specdata.files import new_file
@@ -89,8 +88,7 @@ def _find(folder, files, row):
     parts = row.split("-")
     is_observation = len(parts) == 3 and all(map(str.isdecimal, parts))
     for split in splits:
-        tables = [file.read(columns=["specobjid", *_OBSERVATION]) for file in _open(folder, files, "spectra", split)]
-        table = pa.concat_tables(tables)
+        table = read_columns(folder, split_files(files, "spectra", split), ["specobjid", *_OBSERVATION])
         same = np.array(table["specobjid"].to_pylist()) == row
         if is_observation:
             columns = zip(_OBSERVATION, parts, strict=True)

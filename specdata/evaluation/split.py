@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from specdata.dataset.manifest import MANIFEST, files_revision, read_manifest
-from specdata.dataset.parquet import open_file, read_rows, split_files
+from specdata.dataset.parquet import open_file, read_columns, read_rows, split_files
 from specdata.dataset.rows import PIXELS, stored_pixels
 from specdata.errors import SpecdataError
 from specdata.files import file_sha256
@@ -137,7 +137,7 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
                 raise SpecdataError(
                     f"{name}: {path} is not the file that its manifest names; build or download it again"
                 )
-        parts[part] = _read(folder, paths, ["prompt", "z", "object_id", "specobjid", "is_mock"])
+        parts[part] = read_columns(folder, paths, ["prompt", "z", "object_id", "specobjid", "is_mock"])
         if len(parts[part]) != counts[part]:
             raise SpecdataError(f"{name}: its files hold other numbers of rows than {MANIFEST} says; build it again")
     shared = set(parts[split]["object_id"].to_pylist()) & set(parts["train"]["object_id"].to_pylist())
@@ -147,7 +147,7 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
             "build the data set again"
         )
     rows = parts[split].slice(0, limit)
-    signal = _read(folder, split_files(files, "spectra", split), ["specobjid", "snmedian"]).to_pydict()
+    signal = read_columns(folder, split_files(files, "spectra", split), ["specobjid", "snmedian"]).to_pydict()
     signal = dict(zip(signal["specobjid"], signal["snmedian"], strict=True))
     return Split(
         rows=rows,
@@ -162,7 +162,3 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
         folder=folder,
         spectra_files={part: split_files(files, "spectra", part) for part in parts},
     )
-
-
-def _read(folder, paths, columns):
-    return pa.concat_tables([open_file(folder, path).read(columns=columns) for path in paths])

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from specdata.dataset.manifest import MANIFEST, files_revision
-from specdata.dataset.parquet import open_file, split_files
+from specdata.dataset.parquet import read_columns, split_files
 from specdata.errors import SpecdataError, one_line
 from specdata.evaluation import metrics
 from specdata.files import file_sha256
@@ -39,13 +39,12 @@ def check_dataset(folder, manifest, repo) -> None:
     for config in ("spectra", *manifest["configs"]):
         objects = {}
         for split, rows in counts["splits"].items():
-            opened = [open_file(folder, name) for name in split_files(files, config, split)]
-            tables = [file.read(columns=["object_id", "is_mock"]) for file in opened]
-            if sum(map(len, tables)) != rows:
+            table = read_columns(folder, split_files(files, config, split), ["object_id", "is_mock"])
+            if len(table) != rows:
                 raise SpecdataError(f"{folder}: {config}/{split} has other rows than its manifest says; build it again")
-            objects[split] = {name for table in tables for name in table["object_id"].to_pylist()}
+            objects[split] = set(table["object_id"].to_pylist())
             if config == "spectra":
-                mocks += sum(sum(table["is_mock"].to_pylist()) for table in tables)
+                mocks += sum(table["is_mock"].to_pylist())
         for split, held in objects.items():
             if split != "train" and (shared := objects["train"] & held):
                 raise SpecdataError(

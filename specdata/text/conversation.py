@@ -8,6 +8,7 @@ that they cannot be seen: a row that teaches a model to name a number that it ca
 """
 
 import hashlib
+import re
 
 from specdata.spectra.lines import INSTRUMENTS, LINES, TELLURIC, observed
 
@@ -75,7 +76,8 @@ def _type(facts):
         "Which class and subclass would you give this spectrum?",
     ]
     spectype, subclass = facts["spectype"], facts["subclass"]
-    if not subclass:
+    # Whatever else stands in a file there, such as a special token of a tokenizer, stays out of the conversation.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ()+./-]*", subclass):
         return questions, [
             f"The pipeline's class is {spectype}, without a subclass; the catalogue does not say more.",
             f"{spectype}. The catalogue gives no subclass for it, neither star formation nor an active nucleus.",

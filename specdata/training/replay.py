@@ -6,7 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from specdata.errors import SpecdataError, one_line
-from specdata.files import new_folder
+from specdata.files import check_free, new_folder
 
 RECORD = "replay.json"
 _BUFFER = 10_000  # rows that a random one is drawn from, so that a large data set need not be downloaded whole
@@ -51,21 +51,25 @@ def write_replay(
     from datasets import Dataset, load_dataset
 
     from specdata.text.tokenizer import load_tokenizer
-    from specdata.text.tokens import count_chats
+    from specdata.text.tokens import count_chats, special_token_in
 
+    contents = ("train.parquet", RECORD)
+    check_free(output, marker=RECORD, contents=contents, overwrite=overwrite)
     loaded, local = load_tokenizer(tokenizer), Path(dataset).is_dir()
     try:
         found = load_dataset(dataset, config, split=split, streaming=not local)
         found = iter(found.shuffle(seed=seed, **({} if local else {"buffer_size": _BUFFER})))
     except Exception as error:  # of the Hub, of the files, of a wrong config or split
         raise SpecdataError(f"{dataset}: cannot be read ({one_line(error)})") from None
-    taken, counts = [], {"looked_at": 0, "no_answer": 0, "too_long": 0}
+    taken, counts = [], {"looked_at": 0, "no_answer": 0, "special_token": 0, "too_long": 0}
     with tqdm(total=rows, unit=" rows", desc="replay", disable=not progress) as bar:
         while len(taken) < rows and (row := next(found, None)):
             counts["looked_at"] += 1
             turns = _turns(row, dataset)
             if not turns:
                 counts["no_answer"] += 1
+            elif special_token_in(loaded, turns):
+                counts["special_token"] += 1
             elif count_chats(loaded, [turns])[0] > tokens:
                 counts["too_long"] += 1
             else:
@@ -81,7 +85,6 @@ def write_replay(
         "revision": None if local else _commit(dataset), "seed": seed, "tokenizer": tokenizer, "tokens": tokens,
         "rows": rows, **counts,
     }  # fmt: skip
-    contents = ("train.parquet", RECORD)
     with new_folder(output, marker=RECORD, contents=contents, overwrite=overwrite) as folder:
         Dataset.from_list(taken).to_parquet(folder / "train.parquet")
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

