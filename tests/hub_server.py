@@ -23,7 +23,7 @@ import uvicorn
 import yaml
 from hub_storage import HubError, Storage, User
 from starlette.applications import Starlette
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 LARGE = (".parquet", ".safetensors", ".png", ".bin")
@@ -35,8 +35,9 @@ class Fault:
     """What goes wrong with requests whose method and path match, `times` times.
 
     `kind` is a status such as 500 or 429, ``cut`` (the connection is reset after `after` bytes of the request),
-    ``lost`` (the request is carried out and the connection is reset before the answer) or ``held``: a request that has
-    arrived raises the count of `arrived`, and is carried out when `go` is set.
+    ``lost`` (the request is carried out and the connection is reset before the answer), ``page`` (the answer is a web
+    page with status 200, as the login page of a network) or ``held``: a request that has arrived raises the count of
+    `arrived`, and is carried out when `go` is set.
     """
 
     pattern: str
@@ -136,11 +137,13 @@ def _faulty(hub, application):
 
         if fault:
             fault.times -= 1
-            if isinstance(fault.kind, int):
+            if isinstance(fault.kind, int) or fault.kind == "page":
                 while (await receive()).get("more_body"):
                     pass
                 headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-                answer = JSONResponse({"error": "it is broken today"}, fault.kind, headers)
+                answer = HTMLResponse("<html>Log in</html>")
+                if fault.kind != "page":
+                    answer = JSONResponse({"error": "it is broken today"}, fault.kind, headers)
                 await answer(scope, receive, noted_send)
                 return
         if fault and fault.kind == "held":
@@ -325,11 +328,27 @@ def _application(hub):
                 added[value["path"]] = entry
             else:
                 deleted.append(value["path"])
+        onto, pull = request.path_params["revision"], None
+        if request.query_params.get("create_pr") == "1":
+            pull = sum(name.startswith("refs/pr/") for name in repo.branches) + 1
+            onto, repo.branches[f"refs/pr/{pull}"] = f"refs/pr/{pull}", repo.branches[onto]
         made = storage.commit(
-            repo, request.path_params["revision"], added, deleted, header["summary"], header.get("description", ""),
+            repo, onto, added, deleted, header["summary"], header.get("description", ""),
             user_of(request), header.get("parentCommit"),
         )  # fmt: skip
-        return JSONResponse({"commitUrl": f"{hub.url}/{repo.name}/commit/{made.sha}", "commitOid": made.sha})
+        answer = {"commitUrl": f"{hub.url}/{repo.name}/commit/{made.sha}", "commitOid": made.sha}
+        if pull:
+            where = "" if repo.kind == "model" else f"{repo.kind}s/"
+            answer["pullRequestUrl"] = f"{hub.url}/{where}{repo.name}/discussions/{pull}"
+        return JSONResponse(answer)
+
+    async def branch(request):
+        repo, wanted = find(request, write=True), request.path_params["branch"]
+        if wanted in repo.branches:
+            raise HubError(409, f"Branch {wanted} already exists")
+        body = await request.body()
+        repo.branches[wanted] = repo.resolve((json.loads(body) if body else {}).get("startingPoint") or "main").sha
+        return JSONResponse({})
 
     async def tag(request):
         repo, wanted = find(request, write=True), (await request.json())["tag"]
@@ -438,7 +457,8 @@ def _application(hub):
         (f"{REPO}/tree/{{revision}}", tree, reads), (f"{REPO}/tree/{{revision}}/{{path:path}}", tree, reads),
         (f"{REPO}/paths-info/{{revision}}", paths_info, writes), (f"{REPO}/refs", refs, reads),
         (f"{REPO}/preupload/{{revision}}", preupload, writes),
-        (f"{REPO}/commit/{{revision}}", commit, writes), (f"{REPO}/tag/{{revision}}", tag, writes),
+        (f"{REPO}/branch/{{branch}}", branch, writes), (f"{REPO}/commit/{{revision}}", commit, writes),
+        (f"{REPO}/tag/{{revision}}", tag, writes),
         (f"{REPO}/xet-read-token/{{revision}}", xet_token, reads),
         (f"{REPO}/xet-write-token/{{revision}}", xet_token, reads),
         ("/{kind:str}s/{space}/{name}.git/info/lfs/objects/batch", lfs_batch, writes),

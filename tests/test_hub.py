@@ -1,6 +1,8 @@
 """The preflight: token, gated models and the right to publish, asked of the test Hub before any work."""
 
+import errno
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,9 +11,10 @@ from hub_client import use_hub
 from specdata import SpecdataError
 from specdata.cli import main
 from specdata.files import find_recipe
-from specdata.hub import check_access, check_write, local_folder, preflight
+from specdata.hub import check_access, check_there, check_write, local_folder, preflight
 
 LLAMA = "meta/gated-llama"
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,52 @@ def test_a_command_ends_with_code_2_and_one_sentence(gated, monkeypatch, capsys,
         assert (end.value.code, err.count("\n")) == (2, 1)
         assert err.startswith("specdata: ")
         assert printed in err
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("data/of/mine", "data/of/mine: no such folder, and not a name of the Hub, such as ORG/NAME; check the name"),
+        ("mydata", "mydata: no such folder, and not a name of the Hub"),
+        ("../x", "../x: no such folder, and not a name of the Hub"),
+        ("mis/typed", "mis/typed: no such folder, and no download from the Hub"),
+    ],
+)
+def test_a_mistyped_name_is_told_at_once(hub, monkeypatch, name, sentence):
+    use_hub(hub, monkeypatch, None)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waits for another try"))
+    with pytest.raises(SpecdataError, match=sentence):
+        local_folder(name, "dataset")
+    with pytest.raises(
+        SpecdataError, match=r"no such folder here\): (the Hub was not reached|is not a name of the Hub)"
+    ):
+        check_there("mis/typed/x" if name.count("/") > 1 else "mis/typed")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("xet: no space left")]
+)
+def test_a_disk_that_is_full_while_downloading_is_told(gated, monkeypatch, error):
+    use_hub(gated, monkeypatch, gated.tokens["bob"])
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", fail)
+    with pytest.raises(SpecdataError, match=r"org/hidden: .*\((No|xet: no) space left") as found:
+        local_folder("org/hidden", "dataset")
+    assert "\n" not in str(found.value)
+
+
+def test_a_package_that_is_missing_is_told_before_the_hub_is_asked(monkeypatch, command):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asks the Hub"))
+    for line in (
+        "evaluate --model org/m --dataset org/d --output out", "predict x.fits --adapter org/a",
+        f"chat --adapter org/a --spectrum {DATA / 'spec-0468-51912-0523.fits'}",
+    ):  # fmt: skip
+        code, _, said = command(*line.split())
+        assert (code, said.count("\n")) == (2, 1)
+        assert "peft is not installed, which " in said
+        assert said.endswith("needs: pip install 'specdata[eval]'\n")

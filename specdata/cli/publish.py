@@ -55,20 +55,24 @@ _Tag = Annotated[str | None, typer.Option(help="Name of this version, such as v1
 _Message = Annotated[str | None, typer.Option(help="Message of the commit.")]
 _Collection = Annotated[str | None, typer.Option(help="Title of a collection of ORG; made if it does not exist.")]
 _Allow = Annotated[list[str] | None, typer.Option(help="Text that only looks like a secret or a path; repeatable.")]
+_Branch = Annotated[str | None, typer.Option(help="Publish to this branch, made if it does not exist; not to main.")]
+_PullRequest = Annotated[bool, typer.Option("--pull-request", help="Open a pull request, and leave main as it is.")]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and list what would be sent; send nothing.")]
 
 
 @publish.command()
 def dataset(
     folder: _Folder, repo: _Repo, private: _Private = False, tag: _Tag = None, message: _Message = None,
-    collection: _Collection = None, allow: _Allow = None, dry_run: _DryRun = False,
+    collection: _Collection = None, branch: _Branch = None, pull_request: _PullRequest = False, allow: _Allow = None,
+    dry_run: _DryRun = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Publish over a data set of another name.")] = False,
 ) -> None:  # fmt: skip
     """Publish a data set made by specdata build."""
     from specdata.publish.publish import publish_dataset
 
     done = publish_dataset(
-        folder, repo, private=private, tag=tag, message=message, collection=collection, allow=allow, dry_run=dry_run,
-        show=_print_planned,
+        folder, repo, private=private, tag=tag, message=message, collection=collection, branch=branch,
+        as_pull_request=pull_request, allow=allow, dry_run=dry_run, replace_other=replace, show=_print_planned,
     )  # fmt: skip
     _print_published(done)
 
@@ -76,7 +80,8 @@ def dataset(
 @publish.command()
 def adapter(
     folder: _Folder, repo: _Repo, private: _Private = False, tag: _Tag = None, message: _Message = None,
-    collection: _Collection = None, allow: _Allow = None, dry_run: _DryRun = False,
+    collection: _Collection = None, branch: _Branch = None, pull_request: _PullRequest = False, allow: _Allow = None,
+    dry_run: _DryRun = False,
     dataset: Annotated[str | None, typer.Option(help="Hub name of the data set, where a local copy was used.")] = None,
     base_model: Annotated[str | None, typer.Option(help="Hub name of the base, where a local copy was used.")] = None,
 ) -> None:  # fmt: skip
@@ -85,7 +90,8 @@ def adapter(
 
     done = publish_adapter(
         folder, repo, dataset=dataset, base_model=base_model, private=private, tag=tag, message=message,
-        collection=collection, allow=allow, dry_run=dry_run, show=_print_planned,
+        collection=collection, branch=branch, as_pull_request=pull_request, allow=allow, dry_run=dry_run,
+        show=_print_planned,
     )  # fmt: skip
     _print_published(done)
 
@@ -93,7 +99,7 @@ def adapter(
 def _print_planned(planned) -> None:
     """Print the files of a publication, and which of them are on the Hub already."""
     kind = "data set" if planned.kind == "dataset" else "adapter"
-    print(f"{planned.repo} ({kind}), version {', '.join(planned.tags)}")
+    print(f"{planned.repo} ({kind}), version {', '.join(planned.tags) or 'without a tag, as a pull request'}")
     sizes = {path: len(c) if isinstance(c, bytes) else c.stat().st_size for path, c in planned.uploads.items()}
     for path, size in sorted(sizes.items()):
         print(f"  {'on the Hub' if path in planned.present else 'new':<10} {size:>15,}  {path}")
@@ -115,7 +121,14 @@ def _print_published(done) -> None:
         print("nothing was sent: this was a dry run")
         return
     place = f"{constants.ENDPOINT}/{'datasets/' if done.kind == 'dataset' else ''}{done.repo}"
-    tags, what = ", ".join(done.tags), "published" if done.is_new else "no change"
-    print(f"{what}  {place}, commit {done.commit[:7]}, tag {tags}")
+    new = [name for name in done.tags if name not in done.stay]
+    what = "published" if done.is_new else "no change"
+    print(f"{what}  {place}, commit {done.commit[:7]}" + (f", tag {', '.join(new)}" if new else ""))
+    for name, oid in done.stay.items():
+        print(f"tag {name} stays on commit {oid[:7]}, which had the same content first")
+    if done.pull_request:
+        print(
+            f"pull request {done.pull_request}; when it is merged, the same command without --pull-request sets the tag"
+        )
     if done.collection:
         print(f"collection {done.collection}")

@@ -22,7 +22,10 @@ _WAITS = (1, 4, 16, None)  # seconds after each try, None after the last
 
 @dataclass(frozen=True)
 class Repository:
-    """What the Hub holds under a name: its last commit (None if there is no repository), files and tags."""
+    """What the Hub holds under a name and on a branch: its last commit, files, and tags.
+
+    `head` is None if there is no such repository or branch; `exists` tells which.
+    """
 
     name: str
     kind: str  # "model" or "dataset", as the Hub calls it
@@ -30,20 +33,24 @@ class Repository:
     files: frozenset = frozenset()
     tags: dict = field(default_factory=dict)
     private: bool = False
+    branch: str = "main"
+    exists: bool = False
 
 
-def read_repository(name, kind) -> Repository:
-    """Ask the Hub what it holds under a name."""
+def read_repository(name, kind, branch="main") -> Repository:
+    """Ask the Hub what it holds under a name; of a branch that is not there yet, what it would begin with."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
 
     with hub_errors(name):
         try:
-            info = HfApi().repo_info(name, repo_type=kind)
+            refs = HfApi().list_repo_refs(name, repo_type=kind)
         except RepositoryNotFoundError:
-            return Repository(name, kind)
-        tags = {tag.name: tag.target_commit for tag in HfApi().list_repo_refs(name, repo_type=kind).tags}
-    return Repository(name, kind, info.sha, frozenset(file.rfilename for file in info.siblings), tags, info.private)
+            return Repository(name, kind, branch=branch)
+        begun = any(found.name == branch for found in refs.branches)
+        info = HfApi().repo_info(name, repo_type=kind, revision=branch if begun else None)
+    tags, files = {tag.name: tag.target_commit for tag in refs.tags}, frozenset(f.rfilename for f in info.siblings)
+    return Repository(name, kind, info.sha if begun else None, files, tags, info.private, branch, exists=True)
 
 
 def outdated(files, uploads, owned) -> list:
@@ -51,7 +58,7 @@ def outdated(files, uploads, owned) -> list:
     return sorted(path for path in set(files) - set(uploads) if any(fnmatch.fnmatch(path, own) for own in owned))
 
 
-def commit(repository, uploads, message, owned) -> str:
+def commit(repository, uploads, message, owned, *, as_pull_request=False) -> tuple[str, str | None]:
     """Publish files in one commit on top of the state that was looked at.
 
     Parameters
@@ -62,16 +69,20 @@ def commit(repository, uploads, message, owned) -> str:
     message : str
     owned : sequence of str
         Patterns of files that are removed unless `uploads` has them.
+    as_pull_request : bool
+        Open a pull request with the commit, and leave the branch as it is.
 
     Returns
     -------
-    str
+    oid : str
         The commit that holds all uploads; the last one there is, if nothing has changed.
+    pull_request : str or None
+        Address of the pull request, if one was made.
     """
     import httpx2
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-    api, name, kind = HfApi(), repository.name, repository.kind
+    api, name, kind, branch = HfApi(), repository.name, repository.kind, repository.branch
     for wait in _WAITS:
         try:
             with hub_errors(name), warnings.catch_warnings():
@@ -79,10 +90,11 @@ def commit(repository, uploads, message, owned) -> str:
                 warnings.filterwarnings("ignore", "It seems that you are about to commit a data file", UserWarning)
                 # Files are listed anew in each try: where only the answer to a commit was lost, nothing is left to do.
                 operations = [CommitOperationAdd(path, content) for path, content in uploads.items()]
-                present = api.list_repo_files(name, repo_type=kind)
+                present = api.list_repo_files(name, repo_type=kind, revision=branch)
                 operations += [CommitOperationDelete(path) for path in outdated(present, uploads, owned)]
-                options = {"commit_message": message, "parent_commit": repository.head}
-                made = api.create_commit(name, operations, repo_type=kind, **options).oid
+                options = {"commit_message": message, "parent_commit": repository.head, "revision": branch}
+                done = api.create_commit(name, operations, repo_type=kind, create_pr=as_pull_request, **options)
+                made = done.oid
                 missing = sorted(set(uploads) - set(api.list_repo_files(name, repo_type=kind, revision=made)))
             break
         except SpecdataError as error:
@@ -94,7 +106,8 @@ def commit(repository, uploads, message, owned) -> str:
                     "it, and give the same command again to publish on top"
                 ) from None
             broken = isinstance(error.__cause__, (httpx2.TransportError, ConnectionError))
-            if wait is None or not (broken or status in (429, 500, 502, 503, 504)):
+            # A pull request whose answer was lost may be there: another try would open a second one.
+            if wait is None or as_pull_request or not (broken or status in (429, 500, 502, 503, 504)):
                 raise
             if status == 429 and (wait := retry_after(answer.headers, wait)) > LONGEST_WAIT:
                 raise
@@ -107,7 +120,7 @@ def commit(repository, uploads, message, owned) -> str:
         time.sleep(wait)
     if missing:
         raise SpecdataError(f"{name}: commit {made[:7]} lacks {missing[0]}; remove the .gitignore of the repository")
-    return made
+    return made, done.pr_url
 
 
 def add_to_collection(title, owner, items, *, private=False) -> str:

@@ -2,12 +2,15 @@
 
 import json
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
 import yaml
 
 from specdata.dataset.manifest import MANIFEST
 from specdata.errors import SpecdataError
+from specdata.evaluation.figures import draw_figures
 from specdata.inference.adapter import CONFIG, WEIGHTS, read_config
 from specdata.results import CONTENTS as EVALUATION
 from specdata.results import PREDICTIONS, RESULTS, evaluation_command, figure_names
@@ -61,10 +64,23 @@ def adapter_files(folder, results, repo, names) -> dict:
     results["command"] = evaluation_command(results)
     made = {name: json.dumps(content, indent=2) + "\n" for name, content in ((CONFIG, config), (RESULTS, results))}
     made[RECIPE] = _with_hub_names(recipe, names["base_model"], names["dataset"], scored)
-    files = [WEIGHTS, PREDICTIONS, *(f"{figure}.png" for figure in figure_names(results))]
+    files = [WEIGHTS, PREDICTIONS, *_pictures(results)]
     files += [name for name in TOKENIZER if names["tokenizer"] == repo and (folder / name).exists()]
     paths = {name: regular_file(folder, name) for name in files if name not in made}
-    return {name: text.encode() for name, text in made.items()} | paths
+    return {name: text.encode() for name, text in made.items()} | paths | _drawn_again(folder, results)
+
+
+def _drawn_again(folder, results):
+    """The figures of an evaluation, drawn from its predictions: the card shows what the published numbers are."""
+    with tempfile.TemporaryDirectory() as drawn:
+        for name in (RESULTS, PREDICTIONS):
+            shutil.copyfile(folder / name, Path(drawn) / name)
+        draw_figures(drawn)
+        return {name: (Path(drawn) / name).read_bytes() for name in _pictures(results)}
+
+
+def _pictures(results):
+    return [f"{figure}.png" for figure in figure_names(results)]
 
 
 def regular_file(folder, name) -> Path:

@@ -1,14 +1,14 @@
 """Data sets and adapters to the Hub: checked, scanned, and visible in one commit or not at all."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from specdata.cards import licence
 from specdata.dataset.card import dataset_card
 from specdata.dataset.manifest import MANIFEST, read_manifest
 from specdata.errors import SpecdataError
-from specdata.hub import check_access, check_hub_name, check_write, hub_errors
+from specdata.hub import check_access, check_hub_name, check_write, hub_errors, token_user
 from specdata.inference.adapter import read_config
 from specdata.publish.adapter_card import adapter_card
 from specdata.publish.checks import check_adapter, check_dataset, check_not_trained_on
@@ -20,7 +20,7 @@ from specdata.results import load_results
 
 PAPER = "2508.10075"
 _MARKERS = {"dataset": MANIFEST, "model": CONFIG}  # show that a repository was published by specdata
-_TAG = re.compile(r"(?!main$)(?!.*\.\.)(?!.*\.lock$)\w[\w.+-]*")
+_REF = re.compile(r"(?!.*\.\.)(?!.*\.lock$)\w[\w.+-]*")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Publication:
     removed: list = ()  # those of them that are removed
     commit: str | None = None  # holds everything; None after a dry run
     is_new: bool = False  # whether that commit was made now
+    pull_request: str | None = None  # address of the one that holds the commit, if it is no part of a branch yet
+    stay: dict = field(default_factory=dict)  # commits of those of the tags that name an earlier one
     collection: str | None = None  # its address
 
 
@@ -52,6 +54,8 @@ def publish_dataset(folder, repo, *, dry_run=False, **options) -> Publication:
         Check, scan and list everything, and send nothing.
     **options
         `tag`, a further name of this version; `private`, whether a new repository is; `message` of the commit;
+        `branch`, another one than ``main``, made if it does not exist; `as_pull_request`, to open a pull request and
+        change nothing else; `replace_other`, to publish over a data set that has another name;
         `collection` as for `specdata.publish.commit.add_to_collection`; `allow` as for `specdata.publish.scan.scan`;
         `show`, called with the `Publication` before anything is sent.
 
@@ -77,7 +81,7 @@ def publish_dataset(folder, repo, *, dry_run=False, **options) -> Publication:
         notes.append(f"the changes in {CARD} are not published: the card on the Hub is made of {MANIFEST} and the rows")
     planned = Publication(repo, "dataset", uploads, left_out(folder, uploads), notes, [f"data-{revision}"])
     message = f"{name}: {manifest['counts']['sampled']:,} spectra, revision {revision}"
-    return _send(planned, message, [(repo, "dataset")], dry_run, **options)
+    return _send(planned, message, [(repo, "dataset")], dry_run, name=name, **options)
 
 
 def publish_adapter(folder, repo, *, dataset=None, base_model=None, dry_run=False, **options) -> Publication:
@@ -132,48 +136,58 @@ def _check_first(folder, repo, kind, options, dry_run):
     if not folder.is_dir():
         raise SpecdataError(f"{folder}: is not a folder; give one that specdata made")
     check_hub_name(repo, "repository", "--repo")
-    if options.get("tag") and not _TAG.fullmatch(options["tag"]):
-        raise SpecdataError(f"--tag {options['tag']}: cannot be the name of a tag; write one such as v1.0")
-    if not dry_run:
+    tag, branch, as_pull_request = (options.get(name) for name in ("tag", "branch", "as_pull_request"))
+    if tag and (tag in ("main", branch) or not _REF.fullmatch(tag)):
+        raise SpecdataError(f"--tag {tag}: cannot be the name of a tag; write one such as v1.0")
+    if branch and not _REF.fullmatch(branch):
+        raise SpecdataError(f"--branch {branch}: cannot be the name of a branch; write one such as revised")
+    if as_pull_request and (branch or tag):
+        raise SpecdataError("--pull-request: goes to main and gets no tag; leave out --branch and --tag")
+    if as_pull_request and not dry_run:
+        token_user(write=True)
+        check_access(repo, "dataset" if kind == "dataset" else "model")
+    elif not dry_run:
         check_write(repo, kind)
 
 
 def _send(
-    planned, own_message, items, dry_run, *, tag=None, private=False, message=None, collection=None, allow=(), show=None
-):
-    """Scan, list and publish; options as for `publish_dataset`."""
+    planned, own_message, items, dry_run, *, name=None, tag=None, private=False, message=None, collection=None,
+    allow=(), show=None, branch=None, as_pull_request=False, replace_other=False,
+):  # fmt: skip
+    """Scan, list and publish; options as for `publish_dataset`, and the `name` of a data set."""
     from huggingface_hub import HfApi
 
-    repo, kind, owner = planned.repo, planned.kind, planned.repo.partition("/")[0]
+    repo, kind, owner, branch = planned.repo, planned.kind, planned.repo.partition("/")[0], branch or "main"
     scan(planned.uploads, owner=owner, allow=allow or ())
     try:
-        there = read_repository(repo, kind)
+        there = read_repository(repo, kind, branch)
+        _check_there(there, planned, name, replace_other)
     except SpecdataError as error:
-        if not dry_run:
+        if not dry_run or not isinstance(error.__cause__, Exception):  # a dry run works without the Hub
             raise
-        there = Repository(repo, kind)
+        there = Repository(repo, kind, branch=branch)
         planned.notes.append(f"the repository could not be looked at: {error}")
-    others = [path for path in there.files if path not in (".gitattributes", CARD) and not path.startswith("LICENSE")]
-    if others and _MARKERS[kind] not in there.files:
-        raise SpecdataError(
-            f"{repo}: was not published by specdata, for it holds {min(others)} and no {_MARKERS[kind]}; choose another"
-        )
     if there.tags.get(tag, there.head) != there.head:
         raise SpecdataError(f"{repo}: the tag {tag} names an earlier commit and is never moved; choose another --tag")
-    if private and there.head is not None and not there.private:
+    if private and there.exists and not there.private:
         raise SpecdataError(f"{repo}: is public already; make it private on the Hub, or leave out --private")
     removed = outdated(there.files, planned.uploads, OWNED[kind])
-    tags = [*planned.tags, *([tag] if tag else [])]
+    tags = [] if as_pull_request else [*planned.tags, *([tag] if tag else [])]
     planned = replace(planned, present=there.files, removed=removed, tags=tags)
     if show is not None:
         show(planned)
     if dry_run:
         return planned
     with hub_errors(repo):
-        if there.head is None:
+        if not there.exists:
             HfApi().create_repo(repo, repo_type=kind, private=private or None, exist_ok=True)
-            there = read_repository(repo, kind)
-        oid = commit(there, planned.uploads, message or own_message, OWNED[kind])
+        if there.head is None and branch != "main":
+            HfApi().create_branch(repo, branch=branch, repo_type=kind, exist_ok=True)
+        if there.head is None:
+            there = read_repository(repo, kind, branch)
+        oid, request = commit(
+            there, planned.uploads, message or own_message, OWNED[kind], as_pull_request=as_pull_request
+        )
         for name in set(tags) - set(there.tags):
             HfApi().create_tag(repo, tag=name, revision=oid, repo_type=kind)
     if there.tags.get(tag, oid) != oid:
@@ -184,4 +198,31 @@ def _send(
     address = None
     if collection:
         address = add_to_collection(collection, owner, [*items, (PAPER, "paper")], private=private)
-    return replace(planned, commit=oid, is_new=oid != there.head, collection=address)
+    stay = {name: there.tags[name] for name in tags if there.tags.get(name, oid) != oid}
+    done = {"commit": oid, "is_new": oid != there.head, "pull_request": request, "collection": address, "stay": stay}
+    return replace(planned, **done)
+
+
+def _check_there(there, planned, name, replace_other):
+    """Refuse a repository that was not published by specdata, or that holds a data set of another name."""
+    marker, repo = _MARKERS[there.kind], there.name
+    others = [path for path in there.files if path not in (".gitattributes", CARD) and not path.startswith("LICENSE")]
+    if others and marker not in there.files:
+        raise SpecdataError(
+            f"{repo}: was not published by specdata, for it holds {min(others)} and no {marker}; choose another"
+        )
+    if name is None or not others or replace_other:
+        return
+    from huggingface_hub import hf_hub_download
+
+    with hub_errors(repo):
+        path = hf_hub_download(repo, MANIFEST, repo_type=there.kind, revision=there.head)
+    try:
+        found = read_manifest(Path(path).parent, repo)["recipe"]["name"]
+    except SpecdataError:  # of another version of specdata
+        return
+    if found != name:
+        raise SpecdataError(
+            f"{repo}: holds the data set {found!r}, and this one is {name!r}; choose another --repo, or add --replace "
+            "to publish it as the next version"
+        )

@@ -105,6 +105,18 @@ def test_a_tokenizer_that_changed_goes_along(alice, adapter):
         publish_adapter(adapter, "org/mock-tokens", **NAMES)
 
 
+def test_numbers_and_figures_on_the_hub_are_those_of_the_predictions(alice, adapter):
+    card = (adapter / "README.md").read_text()
+    mae = f"{json.loads((adapter / 'results.json').read_text())['metrics']['mae']['value']:.4f}"
+    (adapter / "README.md").write_text(card.replace(mae, "0.0353"))
+    (adapter / "redshift.png").write_bytes(b"a picture of something else")
+    publish_adapter(adapter, "org/mock-numbers", **NAMES)
+    published = alice.bytes_of("model", "org/mock-numbers", "README.md").decode()
+    assert mae in published
+    assert "0.0353" not in published
+    assert alice.bytes_of("model", "org/mock-numbers", "redshift.png").startswith(b"\x89PNG")
+
+
 def test_names_of_the_hub_replace_those_of_this_disk(alice, adapter):
     from huggingface_hub import ModelCard
 
@@ -179,7 +191,11 @@ def config(**keys):
         (results(lambda r: r["metrics"]["mae"].update(low=None)), "metrics: mae: low has no value; evaluate again"),
         (results(lambda r: r["dataset"].update(split="train")), "was scored on the training split"),
         (results(lambda r: r["dataset"].update(config="packed")), "the adapter was trained on 'paper' and 'chat'"),
-        (results(lambda r: r["metrics"]["mae"].update(value=0.001)), "says mae = 0.001, and its predictions give 0."),
+        (results(lambda r: r["metrics"]["mae"].update(value=0.001)), "mae: value = 0.001, and its predictions give 0."),
+        (results(lambda r: r["metrics"]["mae"].update(high=0.001)), "says metrics: mae: high = 0.001, and"),
+        (results(lambda r: r["greedy"].update(distinct_answers=99)), "says greedy: distinct_answers = 99, and its"),
+        (results(lambda r: r["baselines"]["constant"]["difference"].update(low=-9)), "says baselines: constant"),
+        (results(lambda r: r["subsets"]["z"][0]["metrics"]["mae"].update(value=9)), "says subsets: z: 0"),
         (results(lambda r: r["dataset"].update(revision="0" * 64)), "does not hold the revision 000000000000 that the"),
         (without_answers, r"none of its 24 rows has an answer; train and evaluate again"),
         (lambda a: predictions(a, lambda t: t.slice(1)), "holds predictions of 23 of 24 rows; evaluate again"),
@@ -188,7 +204,6 @@ def config(**keys):
         (other_weights, "its results are those of other weights; evaluate this adapter"),
         (lambda a: (a / "adapter_config.json").unlink(), "its results are those of other weights; evaluate"),
         (config(base_model_name_or_path="llama"), "base model 'llama' is not a name of the Hub: give --base-model ORG"),
-        (lambda a: (a / "redshift.png").write_bytes(b"PK"), r"redshift.png: is not what its name says \(not a PNG"),
     ],
 )  # fmt: skip
 def test_an_adapter_that_does_not_agree_with_itself_is_refused(alice, mock_data, adapter, spoil, sentence):

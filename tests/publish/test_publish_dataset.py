@@ -61,6 +61,7 @@ def test_the_same_again_makes_no_commit_and_a_change_is_one_file(alice, data):
         publish_dataset(data, "org/mock-again", tag="v1.0")
     third = publish_dataset(data, "org/mock-again", tag="v1.1", message="For the referee")
     assert repo.tags == {first.tags[0]: first.commit, "v1.0": first.commit, "v1.1": third.commit}
+    assert third.stay == {first.tags[0]: first.commit}
     before, after = (repo.resolve(commit).files for commit in (first.commit, third.commit))
     assert {path for path in after if after[path] != before.get(path)} == {"rejected.csv"}
     with pytest.raises(SpecdataError, match=r"the tag v1.0 names an earlier commit and is never moved"):
@@ -99,6 +100,36 @@ def test_a_dry_run_lists_and_scans_and_sends_nothing(alice, data, monkeypatch):
     (data / "rejected.csv").write_text("see /home/alice/notes.txt\n")
     with pytest.raises(SpecdataError, match=r"rejected.csv, line 1: holds a local path, /home/alice/notes.txt"):
         publish_dataset(data, "org/mock-dry", dry_run=True)
+
+
+def test_a_branch_and_a_pull_request_leave_main_as_it_is(alice, data):
+    first = publish_dataset(data, "org/mock-branched")
+    repo = alice.repo("dataset", "org/mock-branched")
+    (data / "rejected.csv").write_text((data / "rejected.csv").read_text() + "x\n")
+    for _ in range(2):
+        done = publish_dataset(data, "org/mock-branched", branch="revised", tag="v2")
+        assert repo.branches == {"main": first.commit, "revised": done.commit}
+        assert repo.tags == {first.tags[0]: first.commit, "v2": done.commit}
+    asked = publish_dataset(data, "org/mock-branched", as_pull_request=True)
+    assert asked.pull_request == f"{alice.url}/datasets/org/mock-branched/discussions/1"
+    assert (repo.branches["main"], repo.branches["refs/pr/1"]) == (first.commit, asked.commit)
+    assert set(repo.tags) == {first.tags[0], "v2"}
+    for options, sentence in (
+        ({"branch": "a b"}, "--branch a b: cannot be the name of a branch"),
+        ({"as_pull_request": True, "tag": "v3"}, "--pull-request: goes to main and gets no tag"),
+        ({"branch": "revised", "tag": "revised"}, "--tag revised: cannot be the name of a tag"),
+    ):
+        with pytest.raises(SpecdataError, match=sentence):
+            publish_dataset(data, "org/mock-branched", **options)
+
+
+def test_a_data_set_of_another_name_is_not_published_over(alice, data):
+    publish_dataset(data, "org/mock-named")
+    change_manifest(data, lambda m: m["recipe"].update(name="mock-other"))
+    for dry_run in (True, False):
+        with pytest.raises(SpecdataError, match="holds the data set 'mock-tiny', and this one is 'mock-other'; choose"):
+            publish_dataset(data, "org/mock-named", dry_run=dry_run)
+    assert publish_dataset(data, "org/mock-named", replace_other=True).is_new
 
 
 def test_a_private_repository(alice, data, monkeypatch):

@@ -150,6 +150,20 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(alice, mock_data, monkeypa
         assert set(alice.repo("dataset", "org/mock-silent").resolve("main").files) == EMPTY
 
 
+@pytest.mark.parametrize(
+    "request_",
+    ["GET .*/whoami-v2", "GET .*/auth-check/write", "GET .*/refs", "POST .*/preupload/", "POST .*/commit/main"],
+)
+def test_a_page_in_place_of_an_answer_is_no_answer(alice, mock_data, waited, request_):
+    """As of a network that wants a login first: everything has the status 200."""
+    alice.faults.append(Fault(request_, "page", times=100))
+    sentence = r"what answers is not the Hub \(a web page came in place of the answer\); log in to your network"
+    with pytest.raises(SpecdataError, match=sentence) as found:
+        publish_dataset(mock_data, "org/mock-page")
+    assert "\n" not in str(found.value)
+    assert waited == []
+
+
 def test_a_commit_that_leaves_something_out_is_told_and_gets_no_tag(alice, mock_data):
     alice.put("dataset", "org/mock-ignored", {".gitattributes": b"", ".gitignore": b"*.csv", "manifest.json": b"{}"})
     with pytest.raises(SpecdataError, match=r"commit \w{7} lacks rejected.csv; remove the .gitignore"):
