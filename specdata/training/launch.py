@@ -46,12 +46,12 @@ def train(recipe, settings=(), *, adapter=None) -> Path:
         raise SpecdataError(f"{parsed.path}: {failed[0]}{more}")
     output = Path(parsed.training.output_dir)
     if adapter is not None:
-        start_from(adapter, output)
+        start_from(adapter, output, parsed.training.per_device_train_batch_size)
     run_training(parsed.path, [*parsed.settings, "--output_dir", str(output)], cwd=Path.cwd())
     return output
 
 
-def start_from(adapter, output) -> None:
+def start_from(adapter, output, batch_size) -> None:
     """Let a training begin with the weights of an adapter: they become the checkpoint of its step 0.
 
     Nothing is done where the training has checkpoints already.
@@ -63,6 +63,8 @@ def start_from(adapter, output) -> None:
         the recipe says.
     output : path-like
         The training's `output_dir`.
+    batch_size : int
+        Its `per_device_train_batch_size`, which the Trainer wants to find in a checkpoint.
     """
     from transformers import TrainerState
 
@@ -72,7 +74,7 @@ def start_from(adapter, output) -> None:
     with new_folder(output / "checkpoint-0", marker=_STATE, overwrite=True) as first:
         for name in ("adapter_config.json", "adapter_model.safetensors"):
             shutil.copyfile(folder / name, first / name)
-        TrainerState().save_to_json(str(first / _STATE))
+        TrainerState(train_batch_size=batch_size).save_to_json(str(first / _STATE))
 
 
 def run_training(recipe, settings, *, cwd, offline=False) -> None:
