@@ -66,7 +66,7 @@ def start_from(adapter, output, batch_size) -> None:
     batch_size : int
         Its `per_device_train_batch_size`, which the Trainer wants to find in a checkpoint.
     """
-    from transformers import TrainerState
+    from transformers import TrainerControl, TrainerState
 
     output, folder = Path(output), local_folder(adapter, "model")
     if checkpoints(output):
@@ -74,7 +74,8 @@ def start_from(adapter, output, batch_size) -> None:
     with new_folder(output / "checkpoint-0", marker=_STATE, overwrite=True) as first:
         for name in ("adapter_config.json", "adapter_model.safetensors"):
             shutil.copyfile(folder / name, first / name)
-        TrainerState(train_batch_size=batch_size).save_to_json(str(first / _STATE))
+        state = TrainerState(train_batch_size=batch_size, stateful_callbacks=[TrainerControl()])
+        state.save_to_json(str(first / _STATE))
 
 
 def run_training(recipe, settings, *, cwd, offline=False) -> None:
