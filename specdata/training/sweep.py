@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from specdata.errors import SpecdataError
 from specdata.files import find_recipe, new_file
 from specdata.inputs import read_yaml
-from specdata.results import RESULTS, load_results
+from specdata.results import RESULTS, RETENTION, load_results, load_retention
 from specdata.training.launch import run_training
 from specdata.training.recipe import checkpoints, parse_training
 
@@ -25,12 +27,14 @@ class Grid(BaseModel, extra="forbid"):
     """Settings of `trl sft` for every run, and those of each run, which win; all as they stand on a command line.
 
     With `choose_by`, the checkpoint of a run that counts is the one with the least error on so many validation rows.
+    With `retention`, options of ``specdata retention``, the table has what each run kept of each group of questions.
     `published` has scores of the same runs by others, who are named by `published_by`.
     """
 
     base: dict[str, str] = {}
     runs: dict[Name, dict[str, str]] = Field(min_length=1)
     choose_by: int | None = Field(None, ge=1)
+    retention: str | None = None
     published: dict[Name, dict[str, float]] = {}
     published_by: str = ""
 
@@ -87,6 +91,8 @@ def sweep(recipe, output, *, grid="sweeps/paper", settings=(), rows=None) -> str
         if word.startswith("--") and word[2:].split("=")[0].replace("-", "_") in varied:
             raise SpecdataError(f"{word}: is set by the sweep for each run; change the grid instead")
     runs = {name: parse_training(recipe, grid.settings(name) + settings) for name in grid.runs}
+    if grid.retention and find_spec("lm_eval") is None:
+        raise SpecdataError("lm-eval is not installed, for the grid's retention: pip install 'specdata[retention]'")
     _check_folder(output, runs, rows)
     failed = {}
     try:
@@ -94,7 +100,7 @@ def sweep(recipe, output, *, grid="sweeps/paper", settings=(), rows=None) -> str
             for number, (name, run) in enumerate(runs.items(), start=1):
                 print(f"[{number}/{len(runs)}] {name}", end="", flush=True)
                 try:
-                    _run(output / name, run, grid.choose_by, rows)
+                    _run(output / name, run, grid, rows)
                 except SpecdataError as error:
                     failed[name] = str(error)
                     print(f"specdata: {name}: {error}", file=sys.stderr, flush=True)
@@ -133,9 +139,11 @@ def _check_folder(output, runs, rows):
         _write(state, made_by)
 
 
-def _run(folder, run, choose_by, rows):
-    """Train, choose and evaluate, as far as it is not done."""
-    if (folder / "evaluation" / RESULTS).is_file():
+def _run(folder, run, grid, rows):
+    """Train, choose, evaluate and ask questions, as far as it is not done."""
+    evaluated = (folder / "evaluation" / RESULTS).is_file()
+    asked = grid.retention is None or (folder / "retention" / RETENTION).is_file()
+    if evaluated and asked:
         print(": done before", flush=True)
         return
     print(flush=True)
@@ -143,8 +151,11 @@ def _run(folder, run, choose_by, rows):
     if not finished.exists():
         run_training(run.path, [*run.settings, "--output_dir", str(training)], cwd=Path.cwd())
         finished.touch()
-    adapter = _choose(folder, run, choose_by) if choose_by else training
-    _evaluate(run, adapter, folder / "evaluation", "test", rows)
+    adapter = _choose(folder, run, grid.choose_by) if grid.choose_by else training
+    if not evaluated:
+        _evaluate(run, adapter, folder / "evaluation", "test", rows)
+    if not asked:
+        _retain(run, adapter, folder / "retention", grid.retention)
 
 
 def _choose(folder, run, rows):
@@ -164,16 +175,26 @@ def _choose(folder, run, rows):
 
 
 def _evaluate(run, adapter, output, split, rows):
-    """Evaluate in a process of its own, which gives the GPU back at its end."""
     source = run.sources[0]
-    command = [sys.executable, "-m", "specdata", "evaluate", "--model", run.model.model_name_or_path]
-    command += ["--adapter", str(adapter), "--dataset", source.path, "--output", str(output), "--split", split]
-    command += ["--config", source.name] if source.name else []
-    command += ["--limit", str(rows)] if rows else []
+    options = ["--dataset", source.path, "--split", split, *(["--config", source.name] if source.name else [])]
+    options += ["--limit", str(rows)] if rows else []
+    _command("evaluate", run, adapter, output, options)
+
+
+def _retain(run, adapter, output, options):
+    # All runs share the answers of the base model.
+    options = ["--answers", str(output.parents[1] / "answers"), *shlex.split(options)]
+    _command("retention", run, adapter, output, options)
+
+
+def _command(name, run, adapter, output, options):
+    """Run a command of specdata in a process of its own, which gives the GPU back at its end."""
+    command = [sys.executable, "-m", "specdata", name, "--model", run.model.model_name_or_path]
+    command += ["--adapter", str(adapter), "--output", str(output), *options]
     command += ["--device", "cpu"] if run.on_cpu else []
     code = subprocess.run(command, check=False).returncode
     if code != 0:
-        raise SpecdataError(f"specdata evaluate ended with code {code}, see above")
+        raise SpecdataError(f"specdata {name} ended with code {code}, see above")
 
 
 def _table(output, grid, runs, failed):
@@ -182,19 +203,27 @@ def _table(output, grid, runs, failed):
     results = {name: load_results(folder) for name, folder in folders.items() if (folder / RESULTS).is_file()}
     keys = list(dict.fromkeys(key for run in ({}, *grid.runs.values()) for key in grid.base | run))
     others = list(dict.fromkeys(key for values in grid.published.values() for key in values))
-    head = ["run", *keys, *_SCORES.values(), *(f"{key}, published" for key in others)]
+    places = {name: output / name / "retention" for name in runs if grid.retention}
+    kept = {name: load_retention(place)["groups"] for name, place in places.items() if (place / RETENTION).is_file()}
+    groups = next(iter(kept.values()), {})
+    ours = [*_SCORES.values(), *(f"{group} kept" for group in groups)]
+    head = ["run", *keys, *ours, *(f"{key}, published" for key in others)]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for name in runs:
         chosen, settings = output / name / "chosen.json", grid.base | grid.runs[name]
         label = f"{name} ({json.loads(chosen.read_text())['checkpoint']})" if chosen.is_file() else name
-        state = ["failed" if name in failed else "not done", *[""] * (len(_SCORES) - 1)]
-        scores = _scores(results[name]["metrics"]) if name in results else state
+        state = ["failed" if name in failed else "not done", *[""] * (len(ours) - 1)]
+        scores = state
+        if name in results:
+            scores = _scores(results[name]["metrics"]) + [_kept(kept.get(name, {}).get(group)) for group in groups]
         printed = [f"{value:.3f}" if (value := grid.published.get(name, {}).get(key)) else "" for key in others]
         lines.append([label, *(settings.get(key, "") for key in keys), *scores, *printed])
     first, run = next(iter(results.values()), {}), next(iter(runs.values()))
     for name, found in first.get("baselines", {}).items():
         label = f"*{name.replace('_', ' ')}, no training*"
-        lines.append([label, *[""] * len(keys), *_scores(found["metrics"]), *[""] * len(others)])
+        lines.append(
+            [label, *[""] * len(keys), *_scores(found["metrics"]), *[""] * (len(head) - 1 - len(keys) - len(_SCORES))]
+        )
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     if first:
         data, steps = first["dataset"], run.training.max_steps
@@ -202,6 +231,11 @@ def _table(output, grid, runs, failed):
             f"\n{run.model.model_name_or_path}, {run.path.name}{f', {steps} steps only' * (steps > 0)}, {data['name']} "
             f"{data['config']}, {data['split']} split, n = {data['n']}{', mocks' * (data['n_mock'] > 0)}, revision "
             f"{data['revision'][:12]}; in brackets 95 % intervals.\n"
+        )
+    if kept:
+        text += (
+            "\nKept is accuracy after / before, on the same questions of lm-evaluation-harness; at chance means that "
+            "the base model itself answers no better than by guessing.\n"
         )
     if grid.published:
         text += f"\nPublished by {grid.published_by}: on other data, without intervals, and not measured here.\n"
@@ -212,3 +246,12 @@ def _scores(metrics):
     """Scores with their intervals; one that was not measured, or would flatter, is left out."""
     found = [metrics.get(key, {"value": None}) for key in _SCORES]
     return ["" if x["value"] is None else f"{x['value']:.4f} [{x['low']:.4f}, {x['high']:.4f}]" for x in found]
+
+
+def _kept(group):
+    """What a run kept of a group of questions, with its interval; nothing where that is not known."""
+    if group is not None and group["at_chance"]:
+        return "at chance"
+    if group is None or group["retained"]["value"] is None:
+        return ""
+    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**group["retained"])

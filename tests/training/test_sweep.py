@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from questions import write_questions
 
 from specdata import SpecdataError
 from specdata.training import sweep as module
@@ -24,6 +25,7 @@ runs:
   reference: {}
   rank-4: {lora_r: 4}
 choose_by: 4
+retention: --limit 5
 published: {reference: {mae: 0.043, science: 0.852}}
 published_by: arXiv 0000
 """
@@ -58,8 +60,17 @@ def place(tmp_path, monkeypatch):
         mae = 0.02 if adapter.name == "checkpoint-1" else 0.03
         (output / "results.json").write_text(json.dumps(results(split, mae)))
 
+    def retain(run, adapter, output, options):
+        done.append((adapter.name, "questions", options))
+        output.mkdir(parents=True)
+        groups = {"science": {"at_chance": False, "retained": score(0.9)}, "general": {"at_chance": True}}
+        (output / "retention.json").write_text(json.dumps({"groups": groups}))
+
     monkeypatch.setattr(module, "run_training", train)
     monkeypatch.setattr(module, "_evaluate", evaluate)
+    monkeypatch.setattr(module, "_retain", retain)
+    monkeypatch.setattr(module, "find_spec", lambda name: name)
+    monkeypatch.setattr(module, "load_retention", lambda folder: json.loads((folder / "retention.json").read_text()))
     monkeypatch.setattr(module, "load_results", lambda folder: json.loads((folder / "results.json").read_text()))
     monkeypatch.chdir(tmp_path)
     Path("grid.yaml").write_text(GRID)
@@ -78,20 +89,21 @@ def test_every_run_is_trained_chosen_evaluated_and_tabled(place):
     # The grid's values reach trl as they are written: YAML would make False of `no`, which trl refuses.
     assert all(settings[settings.index("--eval_strategy") + 1] == "no" for settings in trained)
     scored = [("checkpoint-1", "validation", 4), ("checkpoint-2", "validation", 4), ("checkpoint-1", "test", 6)]
+    scored.append(("checkpoint-1", "questions", "--limit 5"))
     assert done == [trained[0], *scored, trained[1], *scored]
     chosen = json.loads((folder / "swept" / "rank-4" / "chosen.json").read_text())
     assert chosen["mae"] == {"checkpoint-1": 0.02, "checkpoint-2": 0.03}
     assert text == (folder / "swept" / "table.md").read_text()
     lines = text.splitlines()
-    assert lines[0].startswith(
-        "| run | learning_rate | lora_r | eval_strategy | MAE | outliers | answers that parse | mae,"
-    )
+    ours = "MAE | outliers | answers that parse | science kept | general kept"
+    assert lines[0].startswith(f"| run | learning_rate | lora_r | eval_strategy | {ours} | mae, published |")
     assert lines[2].startswith("| reference (checkpoint-1) | 1e-2 | 8 | no | 0.0200 [0.0100, 0.0400] |  | 0.25")
-    assert lines[2].endswith(" | 0.043 | 0.852 |")
+    assert lines[2].endswith(" | 0.900 [0.450, 1.800] | at chance | 0.043 | 0.852 |")
     assert (
-        lines[4] == "| *constant, no training* |  |  |  | 0.1260 [0.0630, 0.2520] | 0.9000 [0.4500, 1.8000] |  |  |  |"
+        lines[4]
+        == "| *constant, no training* |  |  |  | 0.1260 [0.0630, 0.2520] | 0.9000 [0.4500, 1.8000] |  |  |  |  |  |"
     )
-    assert {line.count("|") for line in lines[:5]} == {10}
+    assert {line.count("|") for line in lines[:5]} == {12}
     assert "2 steps only, mocks packed, test split, n = 6, mocks, revision 0123456789ab; in brackets 95 %" in text
     assert "Published by arXiv 0000: on other data, without intervals, and not measured here" in text
 
@@ -136,12 +148,13 @@ def test_another_sweep_in_the_same_folder_is_refused(place):
     [
         ("run: {}", "run: Extra inputs are not permitted; the keys of a grid are base, runs, choose_by"),
         ("runs: {../x: {}}", "String should match pattern"),
-        ("choose_by: 0", "choose_by: Input should be greater than or equal to 1"),
+        ("choose_by: 0\nruns: {reference: {}}", "choose_by: Input should be greater than or equal to 1"),
         ("runs: [", "not valid YAML"),
     ],
 )
 def test_a_wrong_grid_is_one_sentence(line, sentence, tmp_path):
-    (tmp_path / "grid.yaml").write_text(f"{GRID}{line}\n")
+    rest = GRID if line == "run: {}" else "base: {}\n" if line.startswith("choose") else ""
+    (tmp_path / "grid.yaml").write_text(f"{rest}{line}\n")
     with pytest.raises(SpecdataError) as error:
         load_grid(tmp_path / "grid.yaml")
     assert sentence in str(error.value)
@@ -181,7 +194,8 @@ def test_the_paper_grid_has_the_figures_of_the_paper():
 
 @pytest.mark.slow
 def test_the_command_trains_and_evaluates_and_goes_on_from_a_checkpoint(workplace):
-    (workplace / "grid.yaml").write_text(GRID)
+    questions = write_questions(workplace / "questions")
+    (workplace / "grid.yaml").write_text(GRID.replace("--limit 5", f"--limit 5 --questions {questions}"))
     command = [Path(sys.executable).with_name("specdata"), "sweep", RECIPE, "--grid", "grid.yaml", "--output", "swept"]
 
     def start():
@@ -195,10 +209,11 @@ def test_the_command_trains_and_evaluates_and_goes_on_from_a_checkpoint(workplac
     start()
     table, stopped = (workplace / "swept" / "table.md").read_text(), workplace / "swept" / "rank-4"
     assert "| reference (checkpoint-" in table
+    assert "| science kept | general kept |" in table
     assert json.loads((stopped / "training" / "adapter_config.json").read_text())["r"] == 4
     weights = (stopped / "training" / "adapter_model.safetensors").read_bytes()
     # As it is left by a kill between the first and the second checkpoint of a run.
-    for name in ("evaluation", "validation/checkpoint-2", "training/checkpoint-2"):
+    for name in ("evaluation", "retention", "validation/checkpoint-2", "training/checkpoint-2"):
         shutil.rmtree(stopped / name)
     for name in ("finished", "chosen.json", "training/adapter_model.safetensors"):
         (stopped / name).unlink()
