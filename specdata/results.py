@@ -228,6 +228,14 @@ class Retention(Part):
     versions: dict[str, str]
 
 
+def format_score(score, empty="–") -> str:
+    """A score with its interval for a table, such as ``0.0430 [0.0391, 0.0472]``; six decimals if it is below 0.001."""
+    if score["value"] is None:
+        return empty
+    decimals = 4 if abs(score["value"]) >= 0.001 or score["value"] == 0 else 6
+    return "{value:.{d}f} [{low:.{d}f}, {high:.{d}f}]".format(d=decimals, **score)
+
+
 def evaluation_command(results) -> str:
     """The command that makes results again, from what they say of themselves; a str."""
     data, model, settings = (results[name] for name in ("dataset", "model", "settings"))

@@ -13,6 +13,7 @@ from specdata.results import (
     Results,
     Retention,
     check_results,
+    format_score,
     load_results,
     load_retention,
     save_results,
@@ -144,3 +145,12 @@ def test_a_folder_without_results_of_this_version(text, said, tmp_path):
         (tmp_path / "results.json").write_text(text)
     with pytest.raises(SpecdataError, match=said):
         load_results(tmp_path, "evaluate it")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.04301, "0.0430 [0.0301, 0.0602]"), (1.43e-5, "0.000014 [0.000010, 0.000020]"), (0, "0.0000 [0.0000, 0.0000]")],
+)
+def test_scores_are_written_with_as_many_decimals_as_they_need(value, said):
+    assert format_score({"value": value, "low": 0.7 * value, "high": 1.4 * value}) == said
+    assert format_score({"value": None, "low": None, "high": None}, empty="-") == "-"

@@ -97,26 +97,29 @@ def print_retention(found: dict) -> None:
 
 def print_results(results: dict) -> None:
     """Print the scores of a model and of the baselines, a line for each, and then those of p(z)."""
+    from specdata.results import format_score
 
-    def cell(score):
-        if score["value"] is None:
-            return "-"
-        return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
+    def line(title, found, said=""):
+        share, outliers, answers = (found[name]["value"] for name in ("mae_share", "outlier_fraction", "parse_rate"))
+        share = "-" if share is None else f"{100 * share:.3g} %"
+        cells = (format_score(found["mae"], "-"), share, format_score(found["nmad"], "-"))
+        return title, *cells, f"{100 * outliers:.1f} %", f"{100 * answers:.0f} %", said
 
-    data, speed, names = results["dataset"], results["speed"], list(results["metrics"])
-    lines = [["", *names, "the model's MAE is"], [results["estimate"], *map(cell, results["metrics"].values()), ""]]
+    data, speed = results["dataset"], results["speed"]
+    lines = [("", "MAE", "of constant's", "NMAD", "outliers", "answers", "MAE of the model, by comparison")]
+    lines.append(line(results["estimate"], results["metrics"]))
     if results["estimate"] != "greedy answer":
-        lines.append(["greedy answer", *map(cell, results["greedy"]["metrics"].values()), ""])
+        lines.append(line("greedy answer", results["greedy"]["metrics"]))
     for found in results["baselines"].values():
-        said = f"{found['verdict']} by {cell(found['difference'])}"
-        lines.append([found["title"], *map(cell, found["metrics"].values()), said])
-    width = max(len(line[0]) for line in lines)
+        said = f"{found['verdict']}, by {format_score(found['difference'])}"
+        lines.append(line(found["title"], found["metrics"], said))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print(f"\n{data['name']} {data['config']} {data['split']}, n = {data['n']}, revision {data['revision'][:12]}")
-    for title, *cells in lines:
-        print(f"{title:<{width}}  " + "  ".join(f"{text:<24}" for text in cells).rstrip())
+    for cells in lines:
+        print("  ".join(f"{text:<{width}}" for text, width in zip(cells, widths, strict=True)).rstrip())
     for note in dict.fromkeys(found["note"] for found in results["baselines"].values() if found["note"]):
         print(note)
     for name, score in results.get("posterior", {}).get("metrics", {}).items():
-        print(f"{name:<{width}}  {cell(score)}")
+        print(f"{name:<{widths[0]}}  {format_score(score, '-')}")
     if speed["tokens_per_second"]:
         print(f"{speed['seconds']:.0f} s, {speed['tokens_per_second']:.0f} tokens of prompts a second")

@@ -14,7 +14,7 @@ from specdata.hub import check_hub_name, weights_revision
 from specdata.inference.trained import check_config, find_trained
 from specdata.publish.contents import CARD, CONFIG, RECIPE, TOKENIZER, WEIGHTS
 from specdata.results import CONTENTS as EVALUATION
-from specdata.results import PREDICTIONS, RESULTS, figure_names, load_results
+from specdata.results import PREDICTIONS, RESULTS, figure_names, format_score, load_results
 
 CARD_DATA = "card.json"  # what no other file of the folder says
 CONTENTS = (WEIGHTS, CONFIG, *TOKENIZER, CARD, CARD_DATA, RECIPE, *EVALUATION, ".gitattributes", ".cache")
@@ -112,6 +112,7 @@ def adapter_card(folder, name, *, hub=None) -> str:
         scored=results["dataset"],
         metrics=NAMES,
         posterior_metrics=POSTERIOR_NAMES,
+        format_score=format_score,
         settings={key: settings[key] for key in _SHOWN if settings.get(key) is not None},
         project=project_url(),
         **{key: card_data.get(key) for key in ("note", "overrides", "checked")},

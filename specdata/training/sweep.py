@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from specdata.errors import SpecdataError
 from specdata.files import find_recipe, new_file
 from specdata.inputs import read_yaml
-from specdata.results import RESULTS, RETENTION, load_results, load_retention
+from specdata.results import RESULTS, RETENTION, format_score, load_results, load_retention
 from specdata.training.launch import run_training
 from specdata.training.recipe import checkpoints, parse_training
 
@@ -178,6 +178,7 @@ def _evaluate(run, adapter, output, split, rows):
     source = run.sources[0]
     options = ["--dataset", source.path, "--split", split, *(["--config", source.name] if source.name else [])]
     options += ["--limit", str(rows)] if rows else []
+    options += ["--baselines", "constant"] if split == "validation" else []
     _command("evaluate", run, adapter, output, options)
 
 
@@ -245,7 +246,7 @@ def _table(output, grid, runs, failed):
 def _scores(metrics):
     """Scores with their intervals; one that was not measured, or would flatter, is left out."""
     found = [metrics.get(key, {"value": None}) for key in _SCORES]
-    return ["" if x["value"] is None else f"{x['value']:.4f} [{x['low']:.4f}, {x['high']:.4f}]" for x in found]
+    return [format_score(score, empty="") for score in found]
 
 
 def _kept(group):

@@ -253,7 +253,7 @@ def test_the_config_is_that_of_the_training(taught_model, taught_adapter, mock_d
         run(recipe=recipe(dataset_config="csv"), overwrite=True)
     with pytest.raises(SpecdataError, match=r"names no text config; give dataset_config, or the name of one of"):
         run(recipe=recipe(dataset_name="x"), overwrite=True)
-    with pytest.raises(SpecdataError, match=r"is not a recipe of trl sft"):
+    with pytest.raises(SpecdataError, match=r"README.md: not valid YAML"):
         run(recipe=mock_data / "README.md", overwrite=True)
     # A folder with results knows how its prompts are written, whatever the config is called.
     finished = tmp_path / "adapter"

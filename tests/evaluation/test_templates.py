@@ -64,8 +64,8 @@ def test_correlations_give_the_chi_square_of_each_shift(known):
         start = FIRST - shift - known.first
         functions = np.vstack([known.flux[:, start : start + PIXELS], smooth]) * np.sqrt(ivar)
         chi2.append(np.linalg.lstsq(functions.T, flux[0] * np.sqrt(ivar[0]))[1][0])
-    expected = templates._minimum(np.array([chi2]), np.arange(low, high + 1) * STEP)
-    found = fit_pixels(known, FIRST, flux, ivar, tuple(10 ** (n * STEP) - 1 for n in (low, high)))
+    expected = templates._best_redshift(-np.array([chi2]), np.arange(low, high + 1) * STEP)
+    found = fit_pixels(known, FIRST, flux, ivar, tuple(10 ** (n * STEP) - 1 for n in (low, high)))[0]
     assert found == pytest.approx(expected, abs=1e-7)
 
 
@@ -73,9 +73,9 @@ def test_redshifts_are_found_between_pixels_and_follow_a_shift(known):
     rng = np.random.default_rng(1)
     z = rng.uniform(0.01, 0.29, 20)
     flux, ivar = spectra(z, rng, noise=1e-3)
-    found = fit_pixels(known, FIRST, flux, ivar, RANGE)
+    found = fit_pixels(known, FIRST, flux, ivar, RANGE)[0]
     assert np.abs(found - z).max() < 1e-5  # a pixel is 2.3e-4
-    shifted = fit_pixels(known, FIRST + 7, flux[z < 0.2], ivar[z < 0.2], RANGE)
+    shifted = fit_pixels(known, FIRST + 7, flux[z < 0.2], ivar[z < 0.2], RANGE)[0]
     assert (1 + shifted) == pytest.approx((1 + found[z < 0.2]) * 10 ** (7 * STEP), abs=1e-5)
 
 
@@ -85,8 +85,22 @@ def test_bins_of_any_kind_give_redshifts_much_finer_than_a_bin(known, edges):
     z = rng.uniform(0.01, 0.29, 20)
     wavelength = np.linspace(3840, 5560, 20_000)
     flux = np.array([average(wavelength, np.array([[1, 0.5]]) @ galaxy(wavelength / (1 + one)), edges)[0] for one in z])
-    found = fit_bins(known, edges, 3.0 * flux + rng.normal(0, 0.003, flux.shape), RANGE)
+    found = fit_bins(known, edges, 3.0 * flux + rng.normal(0, 0.003, flux.shape), RANGE)[0]
     assert np.abs(found - z).max() < 5e-4  # a bin is 0.005
+
+
+def test_fits_with_fewer_templates_come_along(known):
+    rng = np.random.default_rng(4)
+    flux, ivar = spectra(rng.uniform(0.02, 0.28, 8), rng)
+    one = known._replace(flux=known.flux[:1])
+    together = fit_pixels(known, FIRST, flux, ivar, RANGE, [1, 2])
+    for alone, found in zip((one, known), together, strict=True):
+        assert found == pytest.approx(fit_pixels(alone, FIRST, flux, ivar, RANGE)[0], abs=1e-7)
+    edges = log_edges(3850, 5550, 90)
+    binned = average(10 ** ((FIRST + np.arange(PIXELS)) * STEP), np.where(ivar > 0, flux, 1), edges)
+    together = fit_bins(known, edges, binned, RANGE, [1, 2])
+    for alone, found in zip((one, known), together, strict=True):
+        assert found == pytest.approx(fit_bins(alone, edges, binned, RANGE)[0], abs=1e-7)
 
 
 def test_templates_of_spectra_fill_in_for_missing_pixels(known):
@@ -98,7 +112,7 @@ def test_templates_of_spectra_fill_in_for_missing_pixels(known):
     left = np.linalg.lstsq(made.flux[:, covered].T, known.flux[:, covered].T)[1]
     assert np.sqrt(left / known.flux[:, covered].shape[1]).max() < 0.02  # as the noise of one spectrum
     new = rng.uniform(0.02, 0.28, 20)
-    assert np.abs(fit_pixels(made, FIRST, *spectra(new, rng), RANGE) - new).max() < 5e-4
+    assert np.abs(fit_pixels(made, FIRST, *spectra(new, rng), RANGE)[0] - new).max() < 5e-4
 
 
 def test_averages_are_exact_for_straight_lines():

@@ -123,26 +123,25 @@ class TemplateFits:
         count = counts[-1]
         if len(counts) > 1 and self.judged.any():
             made, judged = self._made_of(~self.judged, counts[-1]), np.flatnonzero(self.judged)[: JUDGED[name]]
-            errors = [
-                np.abs(self._fit(name, made.first_ones(count), x_train, "train", judged) - self.z_train[judged]).mean()
-                for count in counts
-            ]
-            count = counts[int(np.argmin(errors))]
+            z = self._fit(name, made, x_train, "train", judged, counts)
+            count = counts[int(np.argmin(np.abs(z - self.z_train[judged]).mean(axis=1)))]
         if templates is None:
-            templates = self._made_of(np.full(len(self.judged), True), counts[-1]).first_ones(count)
+            templates = self._made_of(np.full(len(self.judged), True), counts[-1])
+            templates = templates._replace(flux=templates.flux[:count])
         chosen = {"templates": count, "legendre_terms": fits.TERMS, "source": self.source}
         chosen |= dict(zip(("z_low", "z_high"), self.z_range, strict=True))
-        return self._fit(name, templates, x, "rows"), chosen
+        return self._fit(name, templates, x, "rows")[0], chosen
 
-    def _fit(self, name, templates, x, part, some=slice(None)):
+    def _fit(self, name, templates, x, part, some=slice(None), counts=None):
         if name == "template_fit":
             # Flux in units of each spectrum's scale: templates add up in flux, not in its asinh.
             flux = restore(x[some], 1, self.data.encoding.normalisation)
-            return fits.fit_bins(templates, self.edges, flux, self.z_range)
+            return fits.fit_bins(templates, self.edges, flux, self.z_range, counts)
         if part == "train":
             first, flux, ivar = self._training
-            return fits.fit_pixels(templates, first, flux[some], ivar[some], self.z_range)
-        return np.concatenate([fits.fit_pixels(templates, *batch, self.z_range) for batch in self.data.pixels(part)])
+            return fits.fit_pixels(templates, first, flux[some], ivar[some], self.z_range, counts)
+        batches = [fits.fit_pixels(templates, *batch, self.z_range) for batch in self.data.pixels(part)]
+        return np.concatenate(batches, axis=1)
 
     def _made_of(self, some, count):
         first, flux, ivar = self._training

@@ -34,6 +34,8 @@ def cnn(x_train, z_train, objects_train, x, *, seed=0) -> tuple[np.ndarray, dict
     target = torch.tensor(z_train, dtype=torch.float32)
     batch, steps = BATCHES[len(x_train) >= 1000]
     batch = min(batch, len(x_train))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more of them wait for each other, since each product is small
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _network(x.shape[1], low - 0.1 * width, high + 0.1 * width)
@@ -53,6 +55,7 @@ def cnn(x_train, z_train, objects_train, x, *, seed=0) -> tuple[np.ndarray, dict
     model.eval()
     with torch.no_grad():
         z_pred = torch.cat([model(part) for part in x.split(250)]).double().numpy()
+    torch.set_num_threads(threads)
     return z_pred, {"steps": steps, "batch": batch, "seed": seed}
 
 

@@ -39,10 +39,6 @@ class Templates(NamedTuple):
     first: int
     flux: np.ndarray
 
-    def first_ones(self, count) -> "Templates":
-        """The first `count` of them."""
-        return self._replace(flux=self.flux[:count])
-
 
 def trial_range(z_train) -> tuple[float, float]:
     """Lowest and highest redshift to try: those of the training rows, and `MARGIN` of their range beyond."""
@@ -137,7 +133,7 @@ def pca_templates(loglam, flux, ivar, z, count, first, last) -> Templates:
     return Templates(first, _unit(np.array([np.interp(at, at[known], row) for row in flux])))
 
 
-def fit_bins(templates, edges, flux, z_range) -> np.ndarray:
+def fit_bins(templates, edges, flux, z_range, counts=None) -> np.ndarray:
     """Redshifts of spectra in bins, all of the same weight.
 
     Parameters
@@ -147,29 +143,30 @@ def fit_bins(templates, edges, flux, z_range) -> np.ndarray:
         Of the bins, Angstrom, observed frame.
     flux : ndarray, shape (n, m)
     z_range : tuple of float
+    counts : sequence of int, optional
+        Fit with the first so many templates, for each of these numbers; by default with all of them.
 
     Returns
     -------
-    ndarray, shape (n,)
+    ndarray, shape (counts, n)
     """
     step = max(STEP, np.diff(np.log10(edges)).min() / PER_BIN)
     shifts = np.arange(np.log10(1 + z_range[0]), np.log10(1 + z_range[1]) + step, step)
-    numbers = templates.first + np.arange(templates.flux.shape[1])
+    wavelength = 10 ** ((templates.first + np.arange(templates.flux.shape[1])) * STEP)
     smooth = _legendre(0.5 * (edges[1:] + edges[:-1]))
-    fitted = np.empty((len(flux), len(shifts)))
+    counts = np.array(counts or [len(templates.flux)])
+    explained = np.empty((len(counts), len(flux), len(shifts)))
     for start in range(0, len(shifts), 64):
         some = slice(start, start + 64)
-        basis = [
-            np.vstack([average(10 ** (numbers * STEP), templates.flux, edges / 10**shift), smooth]).T
-            for shift in shifts[some]
-        ]
-        basis = np.linalg.qr(np.array(basis))[0]  # shape (shifts, bins, functions)
+        means = (average(wavelength, templates.flux, edges / 10**shift) for shift in shifts[some])
+        # An orthogonal basis, of which the first columns are one for the first functions
+        basis = np.linalg.qr(np.array([np.vstack([smooth, mean]).T for mean in means]))[0]
         found = np.tensordot(flux, basis, axes=(1, 1))  # shape (spectra, shifts, functions)
-        fitted[:, some] = np.einsum("nsf,nsf->ns", found, found)
-    return _minimum(-fitted, shifts)
+        explained[..., some] = np.moveaxis(np.cumsum(found**2, axis=2)[..., TERMS - 1 + counts], 2, 0)
+    return _best_redshift(explained, shifts)
 
 
-def fit_pixels(templates, first, flux, ivar, z_range) -> np.ndarray:
+def fit_pixels(templates, first, flux, ivar, z_range, counts=None) -> np.ndarray:
     """Redshifts of spectra in pixels of `STEP` dex.
 
     Parameters
@@ -180,10 +177,12 @@ def fit_pixels(templates, first, flux, ivar, z_range) -> np.ndarray:
     flux, ivar : ndarray, shape (n, m)
         `ivar` is 0 where a pixel is missing.
     z_range : tuple of float
+    counts : sequence of int, optional
+        See `fit_bins`.
 
     Returns
     -------
-    ndarray, shape (n,)
+    ndarray, shape (counts, n)
     """
     from scipy.fft import irfft, next_fast_len, rfft
 
@@ -191,30 +190,32 @@ def fit_pixels(templates, first, flux, ivar, z_range) -> np.ndarray:
     low, high = (round(math.log10(1 + z) / STEP) for z in z_range)
     rest = templates.flux[:, first - high - templates.first : first - low - templates.first + bins]
     size, trials = next_fast_len(rest.shape[1], real=True), high - low + 1
-    smooth, count = _legendre(10 ** ((first + np.arange(bins)) * STEP)), len(rest)
-    pairs = np.triu_indices(count)
+    smooth, pairs = _legendre(10 ** ((first + np.arange(bins)) * STEP)), np.tril_indices(len(rest))
     of_templates, of_pairs = rfft(rest, size), rfft(rest[pairs[0]] * rest[pairs[1]], size)
 
     def correlate(values, spectrum):
         """Sum over pixels of values x template, at each shift; shape (..., trials)."""
         return irfft(np.conj(rfft(values, size)) * spectrum, size)[..., :trials]
 
-    found = np.empty((len(flux), trials))
-    matrix, vector = np.zeros((trials, count + TERMS, count + TERMS)), np.zeros((trials, count + TERMS))
+    counts = np.array(counts or [len(rest)])
+    explained = np.empty((len(counts), len(flux), trials))
+    ends = TERMS, TERMS + len(rest)  # of the rows of the normal equations: polynomials, templates, and the spectrum
+    matrix = np.zeros((trials, ends[1] + 1, ends[1] + 1))  # the lower triangle, which is all that is read
     for row, (values, weight) in enumerate(zip(flux, ivar, strict=True)):
-        matrix[:, *pairs] = correlate(weight, of_pairs).T
-        matrix[:, pairs[1], pairs[0]] = matrix[:, *pairs]
-        mixed = correlate((weight * smooth)[:, None], of_templates)  # shape (polynomials, templates, trials)
-        matrix[:, :count, count:] = mixed.T
-        matrix[:, count:, :count] = mixed.transpose(2, 0, 1)
-        matrix[:, count:, count:] = (weight * smooth) @ smooth.T
-        vector[:, :count] = correlate(weight * values, of_templates).T
-        vector[:, count:] = smooth @ (weight * values)
+        weighted = weight * smooth
+        matrix[:, :TERMS, :TERMS] = weighted @ smooth.T
+        matrix[:, TERMS : ends[1], :TERMS] = correlate(weighted[:, None], of_templates).T
+        matrix[:, TERMS + pairs[0], TERMS + pairs[1]] = correlate(weight, of_pairs).T
+        matrix[:, ends[1], :TERMS] = weighted @ values
+        matrix[:, ends[1], TERMS : ends[1]] = correlate(weight * values, of_templates).T
+        matrix[:, ends[1], ends[1]] = 2 * np.sum(weight * values**2)
         diagonal = np.einsum("tff->tf", matrix)
-        diagonal *= 1 + 1e-9  # so that no combination of templates is singular
-        found[row] = -np.einsum("tf,tf->t", vector, np.linalg.solve(matrix, vector[..., None])[..., 0])
+        diagonal += 1e-9 * diagonal.max(axis=1, keepdims=True)  # so that no matrix is singular
+        # The last row of the Cholesky factor holds what each function explains beyond those before it.
+        factor = np.linalg.cholesky(matrix)[:, -1, :-1]
+        explained[:, row] = np.cumsum(factor**2, axis=1)[:, TERMS - 1 + counts].T
     # Index 0 is the largest shift: the first pixel then falls on the bluest one of the templates.
-    return _minimum(found[:, ::-1], np.arange(low, high + 1) * STEP)
+    return _best_redshift(explained[..., ::-1], np.arange(low, high + 1) * STEP)
 
 
 def average(wavelength, flux, edges) -> np.ndarray:
@@ -261,10 +262,10 @@ def _legendre(wavelength):
     return np.polynomial.legendre.legvander(x, TERMS - 1).T
 
 
-def _minimum(chi2, shifts):
-    """Redshift of the least chi-square of each row, by a parabola through it and its neighbours; shape (n,)."""
-    best = np.clip(np.argmin(chi2, axis=1), 1, len(shifts) - 2)
-    left, middle, right = (np.take_along_axis(chi2, (best + side)[:, None], axis=1)[:, 0] for side in (-1, 0, 1))
-    bend = left - 2 * middle + right
-    offset = np.divide(0.5 * (left - right), bend, out=np.zeros_like(bend), where=bend > 0)
-    return 10 ** (shifts[best] + np.clip(offset, -1, 1) * (shifts[1] - shifts[0])) - 1
+def _best_redshift(explained, shifts):
+    """Redshift at which most of chi-square is explained, by a parabola through its neighbours; shape (..., n)."""
+    best = np.clip(np.argmax(explained, axis=-1), 1, len(shifts) - 2)[..., None]
+    left, middle, right = (np.take_along_axis(explained, best + side, axis=-1)[..., 0] for side in (-1, 0, 1))
+    bend = 2 * middle - left - right
+    offset = np.divide(0.5 * (right - left), bend, out=np.zeros_like(bend), where=bend > 0)
+    return 10 ** (shifts[best[..., 0]] + np.clip(offset, -1, 1) * (shifts[1] - shifts[0])) - 1
