@@ -116,6 +116,8 @@ def _dataset_files(folder, *, check=False):
     """Files of the config `spectra` by their names in a data set, split by split; with `check`, their hashes, too."""
     files = read_manifest(Path(folder), folder)["files"]
     names = sorted(name for name in files if name.startswith("spectra/"))
+    if not names:
+        raise SpecdataError(f"{folder}: its {MANIFEST} lists no spectra/*.parquet; build or download it again")
     for name in names if check else ():
         if file_sha256(Path(folder, name)) != files[name]:
             raise SpecdataError(

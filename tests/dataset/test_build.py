@@ -313,7 +313,7 @@ def test_the_code_of_the_card_gives_the_flux_back(tmp_path, monkeypatch):
         ({"configs": {"few": {"grid": GRID | {"tokens": 40}}}}, r"^configs.few.grid.tokens = 40: .*with only 1 bin"),
         ({"cuts": {"z_min": 0.49, "z_max": 0.4901}}, r"^0 of 60 spectra pass the cuts \(z_range 60\)"),
         ({"name": "sdss", "source": {"kind": "folder", "path": "."}}, "40 mock spectra.*never pass as SDSS data"),
-        ({"source": {"kind": "dataset", "path": "."}}, r"holds no spectra/\*\.parquet; give the folder of a data set"),
+        ({"source": {"kind": "dataset", "path": "."}}, r"has no readable manifest\.json"),
     ],
 )
 def test_what_cannot_be_built_is_one_sentence_and_leaves_nothing(

@@ -78,6 +78,7 @@ def cut_flux(folder, manifest, name):
         (leave_out_flux, "it has no column flux of the type list"),
         (cut_flux, "is damaged; build or download the data set again"),
         (lambda folder, manifest, name: manifest["files"].update({"spectra/../../x.parquet": "0"}), "is no file of a"),
+        (lambda folder, manifest, name: manifest.update(files={name.replace("spectra", "a"): ""}), "lists no spectra"),
         (lambda folder, manifest, name: manifest.update(files=["a"]), "has no readable manifest.json \\(files: input"),
         (lambda folder, manifest, name: manifest["counts"].update(splits={"train": "5"}), "no readable manifest.json"),
         (lambda folder, manifest, name: manifest["configs"]["paper"].update(edges="x"), "no readable manifest.json"),
