@@ -9,11 +9,12 @@ from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
 from specdata.files import file_sha256, find_recipe, read_recipe, shipped
+from specdata.inputs import read_json
 from specdata.retries import retry_after
 
 ANSWER, CONNECT = 60.0, 10.0  # s that the Hub may take for a piece of an answer, and for a connection
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_HUB_NAME = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
 
 def check_hub_name(name, what, option) -> None:
@@ -218,12 +219,13 @@ def check_there(name, repo_type="model") -> None:
     """
     from huggingface_hub import try_to_load_from_cache
 
-    file = "config.json" if repo_type == "model" else "manifest.json"
-    known = Path(name).is_dir() or (
-        _HUB_NAME.fullmatch(str(name)) and isinstance(try_to_load_from_cache(name, file, repo_type=repo_type), str)
-    )
-    if not known:
-        check_access(str(name), repo_type, what=f"{name} (no such folder here)")
+    file, what = "config.json" if repo_type == "model" else "manifest.json", f"{name} (no such folder here)"
+    if Path(name).is_dir():
+        return
+    with hub_errors(what):
+        known = try_to_load_from_cache(str(name), file, repo_type=repo_type)
+    if not isinstance(known, str):
+        check_access(str(name), repo_type, what=what)
 
 
 def local_folder(name, repo_type) -> Path:
@@ -288,9 +290,9 @@ def weights_revision(folder) -> str:
     config = Path(folder) / "adapter_config.json"
     if config.is_file():
         try:
-            content = dict(json.loads(config.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError):
-            raise SpecdataError(f"{config}: is not the JSON of an adapter's config; train again") from None
+            content = dict(read_json(config))
+        except (OSError, ValueError, TypeError) as error:
+            raise SpecdataError(f"{folder}: its {config.name} is not that of an adapter ({one_line(error)})") from None
         content.pop("base_model_name_or_path", None)
         parts.append(json.dumps(content, sort_keys=True))
     return hashlib.sha256("".join(parts).encode()).hexdigest()

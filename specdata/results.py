@@ -12,6 +12,7 @@ from typing import Literal
 import pydantic
 
 from specdata.errors import SpecdataError
+from specdata.inputs import read_json
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.parquet"  # what the results were computed from, a row for each spectrum
@@ -293,7 +294,7 @@ def save_retention(folder, retention) -> None:
 
 def _load(folder, name, schema, number, hint):
     try:
-        results = json.loads((Path(folder) / name).read_text(encoding="utf-8"))
+        results = read_json(Path(folder) / name)
         found = results["format"]
     except (OSError, ValueError, KeyError, TypeError):
         raise SpecdataError(f"{folder}: has no {name} of specdata; {hint}") from None

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import wrong_models
 import yaml
 
 DATA = Path(__file__).parent / "data"
@@ -274,18 +275,25 @@ ROWS += [
     *((f"{command} {folder} {rest}", f"{folder}: has no readable manifest.json")
       for command, rest in (("tokens", ""), ("preview", "test:0")) for folder in ("empty", "deep", "taken")),
 ]  # fmt: skip
-NEEDS = {"check": "trl", "slurm": "trl", "sweep": "trl"}  # commands that need a package of an extra
+INPUTS |= wrong_models.INPUTS
+ROWS += [
+    (line.replace("{spectrum}", str(DATA / "spec-0468-51912-0523.fits")), said) for line, said in wrong_models.ROWS
+]
+NEEDS = {  # commands that need a package of an extra
+    "check": "trl", "slurm": "trl", "sweep": "trl", "evaluate": "torch", "predict": "torch", "chat": "torch",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder that holds `INPUTS`, and what is no plain file."""
+def place(tmp_path_factory, mock_data):
+    """A folder that holds `INPUTS`, what is no plain file, and a data set `data`."""
     folder = tmp_path_factory.mktemp("place")
     for name, content in INPUTS.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     (folder / "empty" / ".keep").unlink()
     os.mkfifo(folder / "pipe")
+    (folder / "data").symlink_to(mock_data)
     (folder / "not-utf-8").mkdir()
     shutil.copy(DATA / "spec-0468-51912-0523.fits", os.fsencode(folder / "not-utf-8") + b"/spec-\xff.fits")
     return folder
@@ -299,6 +307,7 @@ def test_wrong_input_is_one_sentence(place, line, sentence, monkeypatch, capsys)
     if words[0] in NEEDS and importlib.util.find_spec(NEEDS[words[0]]) is None:
         pytest.skip(f"needs {NEEDS[words[0]]}")
     monkeypatch.chdir(place)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
     before = sorted(place.rglob("*"))
     monkeypatch.setattr("sys.argv", ["specdata", *words])
     with pytest.raises(SystemExit) as end:
@@ -315,5 +324,5 @@ def test_wrong_input_is_one_sentence(place, line, sentence, monkeypatch, capsys)
 
 
 def test_the_table_is_long_enough():
-    assert len(ROWS) > 150
+    assert len(ROWS) > 400
     assert len({line for line, _ in ROWS}) == len(ROWS)

@@ -79,14 +79,14 @@ def _find(folder, files, row):
     splits = [split for split in SPLITS if split_files(files, "spectra", split)]
     before, colon, after = row.partition(":")
     if colon:
-        if before not in splits or not after.isdecimal():
-            raise SpecdataError(f"row {row!r}: write SPLIT:NUMBER with one of {', '.join(splits)}, such as test:0")
+        if before not in splits or not _is_number(after):
+            raise SpecdataError(f"row {row[:60]!r}: write SPLIT:NUMBER with one of {', '.join(splits)}, such as test:0")
         size = sum(file.metadata.num_rows for file in _open(folder, files, "spectra", before))
         if int(after) >= size:
             raise SpecdataError(f"row {row!r}: {before} has {size} rows, 0 to {size - 1}")
         return before, int(after)
     parts = row.split("-")
-    is_observation = len(parts) == 3 and all(map(str.isdecimal, parts))
+    is_observation = len(parts) == 3 and all(map(_is_number, parts))
     for split in splits:
         table = read_columns(folder, split_files(files, "spectra", split), ["specobjid", *_OBSERVATION])
         same = np.array(table["specobjid"].to_pylist()) == row
@@ -95,7 +95,13 @@ def _find(folder, files, row):
             same = np.all([table[name].to_numpy() == int(part) for name, part in columns], axis=0)
         if same.any():
             return split, int(np.argmax(same))
-    raise SpecdataError(f"row {row!r}: is not in the data set; write SPLIT:NUMBER, PLATE-MJD-FIBERID or a specobjid")
+    raise SpecdataError(
+        f"row {row[:60]!r}: is not in the data set; write SPLIT:NUMBER, PLATE-MJD-FIBERID or a specobjid"
+    )
+
+
+def _is_number(text):
+    return text.isdecimal() and len(text) < 10
 
 
 def _open(folder, files, config, split):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
 from specdata.hub import weight_files
+from specdata.inputs import read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LARGEST_HEAD = 100_000_000  # bytes, the limit of the format itself
@@ -29,13 +30,13 @@ def read_config(folder, name=None) -> dict:
     if not path.is_file():
         raise SpecdataError(f"{name}: has no {CONFIG}; give the folder of a LoRA adapter")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         wrong = [key for key in ("r", "lora_alpha", "target_modules", "base_model_name_or_path") if key not in config]
         if wrong or not isinstance(config, dict) or not isinstance(config["base_model_name_or_path"], str):
             raise ValueError(f"no {wrong[0]}" if wrong else "no names and values")
         if type(config["r"]) is not int or config["r"] < 1:
             raise ValueError(f"r is {str(config['r'])[:40]}")
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise SpecdataError(f"{name}: its {CONFIG} is not that of a LoRA adapter ({one_line(error)})") from None
     return config
 

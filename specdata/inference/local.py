@@ -48,6 +48,8 @@ class Generator:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         check_model(model)
+        if adapter is not None:  # before the model is loaded, which takes longer
+            check_rank(adapter, read_config(adapter))
         self.name = model
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:

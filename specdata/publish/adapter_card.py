@@ -12,6 +12,7 @@ from specdata.evaluation.metrics import NAMES, POSTERIOR_NAMES
 from specdata.files import new_folder, read_recipe
 from specdata.hub import check_hub_name, weights_revision
 from specdata.inference.trained import check_config, find_trained
+from specdata.inputs import read_json
 from specdata.publish.contents import CARD, CONFIG, RECIPE, TOKENIZER, WEIGHTS
 from specdata.results import CONTENTS as EVALUATION
 from specdata.results import PREDICTIONS, RESULTS, figure_names, format_score, load_results
@@ -122,8 +123,8 @@ def adapter_card(folder, name, *, hub=None) -> str:
 
 def _json(path):
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return dict(read_json(path))
+    except (OSError, ValueError, TypeError):
         raise SpecdataError(f"{path}: is missing or not JSON; train or evaluate again") from None
 
 

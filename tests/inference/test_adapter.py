@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_not_left_out_in_silence(adapter, tiny_model, spoil
     ("content", "sentence"),
     [
         ("[]", "no r"), ("[1, 2]", "no r"), ('"x"', "no r"), ("3", "not iterable"), ("{", "Expecting"), ("{}", "no r"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"r": "8", "lora_alpha": 1, "target_modules": 1, "base_model_name_or_path": ""}', "r is 8"),
         ('{"r": 8, "lora_alpha": 1, "target_modules": 1, "base_model_name_or_path": [1]}', "no names and values"),
     ],
@@ -106,7 +106,7 @@ def test_the_revision_of_an_adapter_covers_its_config_but_for_the_base_model(ada
     config(lora_alpha=800)(adapter)
     assert weights_revision(adapter) != before
     text("[" * 100_000)(adapter)
-    with pytest.raises(SpecdataError, match="is not the JSON of an adapter's config"):
+    with pytest.raises(SpecdataError, match=r"its adapter_config.json is not that of an adapter"):
         weights_revision(adapter)
 
 
