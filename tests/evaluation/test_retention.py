@@ -212,6 +212,26 @@ def test_without_the_harness_it_says_what_to_install(monkeypatch):
 
 
 @needs_harness
+def test_the_shipped_groups_name_tasks_that_the_harness_has():
+    import lm_eval.tasks
+
+    path = find_recipe(module.QUESTIONS)
+    questions, root = load_questions(path), Path(lm_eval.tasks.__file__).parent
+    folders = [root / name for name in questions.folders]
+    index = lm_eval.tasks.TaskManager(include_defaults=False, include_path=folders).task_index
+    for groups in (questions.groups, questions.small):
+        found = {
+            group: [leaf for name in names for leaf in module._leaves(index, name, path)]
+            for group, names in groups.items()
+        }
+        counts = {group: len(names) for group, names in found.items()}
+        assert counts["science"] == 9
+        assert counts["general"] == (30 if groups is questions.groups else 29)
+    assert {len(names) for names in map(questions.groups.get, ("quick-science", "quick-general"))} == {4}
+    assert len([leaf for name in questions.groups["bbh"] for leaf in module._leaves(index, name, path)]) > 20
+
+
+@needs_harness
 @needs_data
 @pytest.mark.parametrize("small", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_shipped_groups_are_stock_tasks_and_name_their_split(small):
