@@ -56,10 +56,11 @@ def render(template, **values) -> str:
 def project_url() -> str | None:
     """Address of this project as the metadata of the installed package states it, None if it states none."""
     try:
-        urls = importlib.metadata.metadata("specdata").get_all("Project-URL") or []
+        stated = importlib.metadata.metadata("specdata").get_all("Project-URL") or []
     except importlib.metadata.PackageNotFoundError:
         return None
-    return next((url.partition(",")[2].strip() for url in urls), None)
+    urls = {label.strip().lower(): url.strip() for label, _, url in (entry.partition(",") for entry in stated)}
+    return urls.get("repository") or urls.get("homepage")
 
 
 def licence(base_model) -> dict | None:

@@ -16,14 +16,16 @@ from specdata.inputs import read_json
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.parquet"  # what the results were computed from, a row for each spectrum
-_FIGURES, _POSTERIOR_FIGURES = ("redshift", "errors"), ("calibration", "examples")
-CONTENTS = (  # of the folder that an evaluation writes
-    RESULTS, PREDICTIONS, *(f"{name}.{end}" for name in _FIGURES + _POSTERIOR_FIGURES for end in ("png", "pdf")),
-)  # fmt: skip
 FORMAT = 3
 RETENTION = "retention.json"
+RETENTION_FIGURE = "retention"
 SAMPLES = "samples.parquet"  # what the retention was computed from, a row for each question
 RETENTION_FORMAT = 1
+_FIGURES, _POSTERIOR_FIGURES = ("redshift", "errors"), ("calibration", "examples")
+CONTENTS = (  # of the folder that an evaluation writes, into which a retention may be put
+    RESULTS, PREDICTIONS, RETENTION,
+    *(f"{name}.{end}" for name in (*_FIGURES, *_POSTERIOR_FIGURES, RETENTION_FIGURE) for end in ("png", "pdf")),
+)  # fmt: skip
 
 
 class Part(pydantic.BaseModel):
@@ -248,6 +250,15 @@ def evaluation_command(results) -> str:
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
     words += ["--greedy-only"] if results["estimate"] == "greedy answer" else []
     return shlex.join(["specdata", "evaluate", *words, "--output", "evaluation"])
+
+
+def rename(results, *, dataset, base, adapter) -> dict:
+    """The results with other names for the data set, the base model and the adapter, in their command, too."""
+    results = results | {
+        "dataset": results["dataset"] | {"name": dataset},
+        "model": results["model"] | {"base": base, "adapter": adapter},
+    }
+    return results | {"command": evaluation_command(results)}
 
 
 def figure_names(results) -> tuple[str, ...]:

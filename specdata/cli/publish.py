@@ -17,6 +17,9 @@ def card(
     recipe: Annotated[Path, typer.Option(help="Recipe that it was trained with.")],
     output: Output,
     base_model: Annotated[str | None, typer.Option(help="Hub name of the base, where a local copy was used.")] = None,
+    retention: Annotated[
+        Path | None, typer.Option(help="Output folder of specdata retention for that adapter.")
+    ] = None,
     override: Annotated[list[str] | None, typer.Option(help="KEY=VALUE that changed the recipe; repeatable.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -26,8 +29,8 @@ def card(
 
     overrides = key_values("--override", override, "learning_rate=1e-5")
     write_adapter(
-        training, evaluation, find_recipe(recipe), output, base_model=base_model, overrides=overrides,
-        overwrite=overwrite,
+        training, evaluation, find_recipe(recipe), output, base_model=base_model, retention=retention,
+        overrides=overrides, overwrite=overwrite,
     )  # fmt: skip
     print(f"adapter and card in {output}")
 
@@ -66,13 +69,15 @@ def dataset(
     collection: _Collection = None, branch: _Branch = None, pull_request: _PullRequest = False, allow: _Allow = None,
     dry_run: _DryRun = False,
     replace: Annotated[bool, typer.Option("--replace", help="Publish over a data set of another name.")] = False,
+    benchmark: Annotated[bool, typer.Option("--benchmark", help="Add the eval.yaml of a Hub benchmark.")] = False,
 ) -> None:  # fmt: skip
     """Publish a data set made by specdata build."""
     from specdata.publish.publish import publish_dataset
 
     done = publish_dataset(
         folder, repo, private=private, tag=tag, message=message, collection=collection, branch=branch,
-        as_pull_request=pull_request, allow=allow, dry_run=dry_run, replace_other=replace, show=_print_planned,
+        as_pull_request=pull_request, allow=allow, dry_run=dry_run, replace_other=replace,
+        benchmark=benchmark, show=_print_planned,
     )  # fmt: skip
     _print_published(done)
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from specdata.canvas import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure, paper_figure, save_figure
 from specdata.evaluation import metrics
 from specdata.posterior import STEP
-from specdata.results import PREDICTIONS, load_results
+from specdata.results import PREDICTIONS, RETENTION, RETENTION_FIGURE, load_results, load_retention
 
 _GREY = "0.45"
 
@@ -16,14 +16,14 @@ _GREY = "0.45"
 def draw_figures(folder) -> None:
     """Draw the figures of an evaluation into its folder, as PNG and PDF, from the results and the predictions there.
 
-    `specdata.results.figure_names` says which there are.
+    `specdata.results.figure_names` says which there are. Where the folder has a retention, that is drawn too.
     """
     folder = Path(folder)
     results, table = load_results(folder), pq.read_table(folder / PREDICTIONS)
     column = {name: table[name].to_numpy() for name in table.column_names if table[name].type == "double"}
     z, z_pred = column["z"], column["z_pred"]
-    names = sorted(results["baselines"], key=lambda name: results["baselines"][name]["metrics"]["mae"]["value"])
-    best = next((name for name in names if name != "constant" and f"z_{name}" in column), None)
+    read_text = {name: baseline for name, baseline in results["baselines"].items() if baseline["reads"] == "text"}
+    best = min(read_text, key=lambda name: read_text[name]["metrics"]["mae"]["value"], default=None)
     interval = None
     if "posterior" in results:
         interval = column["posterior_low_68"], column["posterior_high_68"]
@@ -36,6 +36,8 @@ def draw_figures(folder) -> None:
     methods |= {best.replace("_", " "): column[f"z_{best}"]} if best else {}
     errors = {name: np.abs(metrics.fill_failures(values, z, z_range) - z) for name, values in methods.items()}
     errors_by(folder / "errors", {"redshift": z, "S/N per pixel": column["snmedian"]}, errors)
+    if (folder / RETENTION).exists():
+        retention_bars(folder / RETENTION_FIGURE, load_retention(folder))
 
 
 def predicted_redshifts(stem, z, z_pred, *, interval, threshold) -> None:
@@ -183,7 +185,7 @@ def example_spectra(stem, examples, edges) -> None:
             for label, (z, colour, style) in marks.items():
                 beside.axvline(z, color=colour, ls=style, label=label)
             beside.set(xlim=(low, high), yticks=[])
-            beside.locator_params(axis="x", nbins=3)
+            beside.locator_params(axis="x", nbins=2)
             beside.spines["left"].set_visible(False)
         panels[-2].set_xlabel(r"observed wavelength ($10^3$ Å)")
         panels[-1].set_xlabel("redshift z")

@@ -1,6 +1,7 @@
 """The folder of an adapter: weights, results and figures, what its card is made of, and nothing else of a training."""
 
 import contextlib
+import csv
 import json
 import math
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from specdata.cards import licence, project_url, render
 from specdata.errors import SpecdataError
+from specdata.evaluation.figures import retention_bars
 from specdata.evaluation.metrics import NAMES, POSTERIOR_NAMES
 from specdata.files import new_folder, read_recipe
 from specdata.hub import check_hub_name, weights_revision
@@ -15,7 +17,17 @@ from specdata.inference.trained import check_config, find_trained
 from specdata.inputs import read_json
 from specdata.publish.contents import CARD, CONFIG, RECIPE, TOKENIZER, WEIGHTS
 from specdata.results import CONTENTS as EVALUATION
-from specdata.results import PREDICTIONS, RESULTS, figure_names, format_score, load_results
+from specdata.results import (
+    PREDICTIONS,
+    RESULTS,
+    RETENTION,
+    RETENTION_FIGURE,
+    figure_names,
+    format_score,
+    load_results,
+    load_retention,
+    rename,
+)
 
 CARD_DATA = "card.json"  # what no other file of the folder says
 CONTENTS = (WEIGHTS, CONFIG, *TOKENIZER, CARD, CARD_DATA, RECIPE, *EVALUATION, ".gitattributes", ".cache")
@@ -30,8 +42,9 @@ _SHOWN = (
 
 
 def write_adapter(
-    training, results_folder, recipe, output, *, base_model=None, note="", overrides=None, overwrite=False
-) -> None:
+    training, results_folder, recipe, output, *, base_model=None, retention=None, note="", overrides=None,
+    overwrite=False,
+) -> None:  # fmt: skip
     """Gather a trained adapter, its results and its card in one folder, ready for the Hub.
 
     Parameters
@@ -44,6 +57,8 @@ def write_adapter(
         Folder to make.
     base_model : str, optional
         Hub name of the base model; needed where a local copy of it was used.
+    retention : path-like, optional
+        Output folder of ``specdata retention`` for this very adapter; by default a retention in the results' folder.
     note : str
         A paragraph that the card begins with.
     overrides : dict of str to str, optional
@@ -60,12 +75,20 @@ def write_adapter(
     config, results = _json(training / CONFIG), load_results(results_folder)
     if results["model"]["adapter_revision"] != weights_revision(training):
         raise SpecdataError(f"{results_folder}: holds results of another adapter than {training}; evaluate again")
+    kept = None
+    if retention or (results_folder / RETENTION).exists():
+        kept = load_retention(retention or results_folder)
+        if kept["model"]["adapter_revision"] != results["model"]["adapter_revision"]:
+            raise SpecdataError(
+                f"{retention or results_folder}: holds the retention of another adapter; measure it again"
+            )
     settings = _settings(recipe, overrides or {})
     card_data = {
         "note": note,
         "overrides": overrides or {},
         "checked": _check_settings(settings, recipe, config, training, results["dataset"]["n_train"]),
-        "licence": licence(base) if (base := Path(config["base_model_name_or_path"])).is_dir() else None,
+        "licence": _licence(config["base_model_name_or_path"], base_model),
+        "cost": _cost(training),
     }
     # `trl sft` wrote where the base model lay on its disk; others need its name.
     config["base_model_name_or_path"] = base_model or results["model"]["base"]
@@ -77,6 +100,10 @@ def write_adapter(
         for source in sources:
             shutil.copyfile(source, folder / source.name)
         shutil.copyfile(recipe, folder / RECIPE)
+        if kept:
+            (folder / RETENTION).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+            retention_bars(folder / RETENTION_FIGURE, kept)
+            (folder / f"{RETENTION_FIGURE}.pdf").unlink()
         for name, content in ((CONFIG, config), (CARD_DATA, card_data)):
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         (folder / CARD).write_text(adapter_card(folder, Path(output).name), encoding="utf-8")
@@ -103,14 +130,19 @@ def adapter_card(folder, name, *, hub=None) -> str:
         "dataset": results["dataset"]["name"], "base_model": config["base_model_name_or_path"], "tokenizer": name,
         "licence": card_data.get("licence"),
     }  # fmt: skip
+    ranked = sorted(results["baselines"].values(), key=lambda baseline: baseline["metrics"]["mae"]["value"])
     names = local | {key: value for key, value in (hub or {}).items() if value is not None}
     return render(
         "adapter.md",
         name=name,
         on_hub=hub is not None,
         config=config,
-        results=results,
+        results=rename(results, dataset=names["dataset"], base=names["base_model"], adapter=name),
         scored=results["dataset"],
+        best=ranked[0],
+        best_on_text=next(baseline for baseline in ranked if baseline["reads"] != "pixels"),
+        retention=load_retention(folder) if (folder / RETENTION).exists() else None,
+        cost=card_data.get("cost") or {},
         metrics=NAMES,
         posterior_metrics=POSTERIOR_NAMES,
         format_score=format_score,
@@ -126,6 +158,43 @@ def _json(path):
         return dict(read_json(path))
     except (OSError, ValueError, TypeError):
         raise SpecdataError(f"{path}: is missing or not JSON; train or evaluate again") from None
+
+
+def _licence(*bases):
+    """The licence that the first of some names or folders of a base model states, None if that cannot be found."""
+    for base in filter(None, bases):
+        with contextlib.suppress(SpecdataError):  # no network, or no such model on the Hub
+            if found := licence(base):
+                return found
+    return None
+
+
+def _states(training):
+    """What the trainer wrote at its checkpoints, the last one at the end."""
+    return sorted(training.glob("checkpoint-*/trainer_state.json"), key=lambda path: int(path.parent.name[11:]))
+
+
+def _cost(training) -> dict:
+    """What a training took, as far as its folder says: the trainer's last state, and codecarbon's `emissions.csv`."""
+    cost = {}
+    for path in [*_states(training)[-1:], training / "trainer_state.json"]:
+        if path.exists():
+            state = _json(path)
+            cost["flops"] = state.get("total_flos") or cost.get("flops")
+            for entry in state["log_history"]:
+                cost["tokens"] = entry.get("num_tokens", cost.get("tokens"))
+                cost["hours"] = entry["train_runtime"] / 3600 if "train_runtime" in entry else cost.get("hours")
+    emissions = training / "emissions.csv"
+    if emissions.exists():
+        try:
+            with emissions.open(newline="", encoding="utf-8") as stream:
+                last = list(csv.DictReader(stream))[-1]
+            cost["hours"], cost["kwh"] = float(last["duration"]) / 3600, float(last["energy_consumed"])
+            cost["grams"] = 1000 * float(last["emissions"])
+            cost["hardware"] = last.get("gpu_model") or last.get("cpu_model")
+        except (OSError, ValueError, LookupError, TypeError):
+            raise SpecdataError(f"{emissions}: is not what codecarbon writes; remove it, or train again") from None
+    return {key: value for key, value in cost.items() if value}
 
 
 def _settings(path, overrides):
@@ -149,8 +218,7 @@ def _check_settings(settings, path, config, training, rows):
     modules = [modules] if isinstance(modules, str) else modules
     if modules != ["all-linear"]:  # which peft has replaced by the names that it found
         said["lora_target_modules"], found["lora_target_modules"] = sorted(modules), sorted(config["target_modules"])
-    states = sorted(training.glob("checkpoint-*/trainer_state.json"), key=lambda p: int(p.parent.name[11:]))
-    if states:  # a recipe may save no checkpoint
+    if states := _states(training):  # a recipe may save no checkpoint
         state = _json(states[-1])
         found["per_device_train_batch_size"] = state["train_batch_size"]
         if said.get("max_steps", -1) > 0:

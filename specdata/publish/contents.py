@@ -13,16 +13,25 @@ from specdata.errors import SpecdataError
 from specdata.evaluation.figures import draw_figures
 from specdata.inference.adapter import CONFIG, WEIGHTS, read_config
 from specdata.results import CONTENTS as EVALUATION
-from specdata.results import PREDICTIONS, RESULTS, evaluation_command, figure_names
+from specdata.results import (
+    PREDICTIONS,
+    RESULTS,
+    RETENTION,
+    RETENTION_FIGURE,
+    figure_names,
+    load_retention,
+    rename,
+)
 
 RECIPE, CARD = "recipe.yaml", "README.md"
+EVAL_YAML, EVAL_RESULTS = "eval.yaml", ".eval_results/redshift.yaml"  # see `specdata.publish.benchmark`
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
 )  # fmt: skip
 # What an earlier publication may have put into a repository; a later one replaces or removes it, and nothing else.
 OWNED = {
-    "dataset": ("*.parquet", "figures/*.png", "rejected.csv", MANIFEST, CARD),
-    "model": (WEIGHTS, CONFIG, *TOKENIZER, CARD, RECIPE, *EVALUATION),
+    "dataset": ("*.parquet", "figures/*.png", "rejected.csv", MANIFEST, CARD, EVAL_YAML),
+    "model": (WEIGHTS, CONFIG, *TOKENIZER, CARD, RECIPE, *EVALUATION, EVAL_RESULTS),
 }
 
 
@@ -57,14 +66,14 @@ def adapter_files(folder, results, repo, names) -> dict:
     config = read_config(folder)
     config["base_model_name_or_path"] = names["base_model"]
     scored, recipe = results["dataset"]["name"], regular_file(folder, RECIPE).read_text(encoding="utf-8")
-    results = results | {
-        "dataset": results["dataset"] | {"name": names["dataset"]},
-        "model": results["model"] | {"base": names["base_model"], "adapter": repo},
-    }
-    results["command"] = evaluation_command(results)
+    results = rename(results, dataset=names["dataset"], base=names["base_model"], adapter=repo)
     made = {name: json.dumps(content, indent=2) + "\n" for name, content in ((CONFIG, config), (RESULTS, results))}
+    if (folder / RETENTION).exists():
+        model = {"base": names["base_model"], "adapter": repo}
+        retention = load_retention(folder)
+        made[RETENTION] = json.dumps(retention | {"model": retention["model"] | model}, indent=2) + "\n"
     made[RECIPE] = _with_hub_names(recipe, names["base_model"], names["dataset"], scored)
-    files = [WEIGHTS, PREDICTIONS, *_pictures(results)]
+    files = [WEIGHTS, PREDICTIONS, *_pictures(folder, results)]
     files += [name for name in TOKENIZER if names["tokenizer"] == repo and (folder / name).exists()]
     paths = {name: regular_file(folder, name) for name in files if name not in made}
     return {name: text.encode() for name, text in made.items()} | paths | _drawn_again(folder, results)
@@ -73,14 +82,15 @@ def adapter_files(folder, results, repo, names) -> dict:
 def _drawn_again(folder, results):
     """The figures of an evaluation, drawn from its predictions: the card shows what the published numbers are."""
     with tempfile.TemporaryDirectory() as drawn:
-        for name in (RESULTS, PREDICTIONS):
+        for name in (RESULTS, PREDICTIONS, *([RETENTION] if (folder / RETENTION).exists() else [])):
             shutil.copyfile(folder / name, Path(drawn) / name)
         draw_figures(drawn)
-        return {name: (Path(drawn) / name).read_bytes() for name in _pictures(results)}
+        return {name: (Path(drawn) / name).read_bytes() for name in _pictures(folder, results)}
 
 
-def _pictures(results):
-    return [f"{figure}.png" for figure in figure_names(results)]
+def _pictures(folder, results):
+    names = [*figure_names(results), *([RETENTION_FIGURE] if (folder / RETENTION).exists() else [])]
+    return [f"{name}.png" for name in names]
 
 
 def regular_file(folder, name) -> Path:

@@ -11,10 +11,20 @@ from specdata.errors import SpecdataError
 from specdata.hub import check_access, check_hub_name, check_write, hub_errors, token_user
 from specdata.inference.adapter import read_config
 from specdata.publish.adapter_card import adapter_card
+from specdata.publish.benchmark import eval_results, eval_yaml
 from specdata.publish.checks import check_adapter, check_dataset, check_not_trained_on
 from specdata.publish.commit import Repository, add_to_collection, commit, outdated, read_repository
 from specdata.publish.compatible import check_base, check_lora, same_tokenizer
-from specdata.publish.contents import CARD, CONFIG, OWNED, adapter_files, dataset_files, left_out, regular_file
+from specdata.publish.contents import (
+    CARD,
+    CONFIG,
+    EVAL_YAML,
+    OWNED,
+    adapter_files,
+    dataset_files,
+    left_out,
+    regular_file,
+)
 from specdata.publish.scan import scan
 from specdata.results import load_results
 
@@ -42,7 +52,7 @@ class Publication:
     collection: str | None = None  # its address
 
 
-def publish_dataset(folder, repo, *, dry_run=False, **options) -> Publication:
+def publish_dataset(folder, repo, *, benchmark=False, dry_run=False, **options) -> Publication:
     """Publish a data set of `specdata.dataset.build.build`.
 
     Parameters
@@ -50,6 +60,8 @@ def publish_dataset(folder, repo, *, dry_run=False, **options) -> Publication:
     folder : path-like
     repo : str
         ``ORG/NAME``.
+    benchmark : bool
+        Add an `eval.yaml`, see `specdata.publish.benchmark`.
     dry_run : bool
         Check, scan and list everything, and send nothing.
     **options
@@ -77,6 +89,8 @@ def publish_dataset(folder, repo, *, dry_run=False, **options) -> Publication:
     except (KeyError, TypeError, AttributeError) as error:
         raise SpecdataError(f"{folder}: its {MANIFEST} is not of this version ({error!r}); build it again") from None
     uploads, notes = {CARD: card, **files}, []
+    if benchmark:
+        uploads[EVAL_YAML] = eval_yaml(manifest).encode()
     if changed:
         notes.append(f"the changes in {CARD} are not published: the card on the Hub is made of {MANIFEST} and the rows")
     planned = Publication(repo, "dataset", uploads, left_out(folder, uploads), notes, [f"data-{revision}"])
@@ -120,6 +134,7 @@ def publish_adapter(folder, repo, *, dataset=None, base_model=None, dry_run=Fals
     names = {"dataset": dataset, "base_model": base_model, "tokenizer": base_model if same else repo}
     card = adapter_card(folder, repo, hub=names | {"rank": rank, "licence": licence(base_model)})
     uploads = {CARD: card.encode(), **adapter_files(folder, results, repo, names)}
+    uploads |= eval_results(results, dataset, repo)
     notes = [f"vLLM: --enable-lora --max-lora-rank {rank}"]
     if same:
         notes.append(f"the tokenizer is that of {base_model} and is not published again")

@@ -70,6 +70,11 @@ def convert_gguf(output) -> None:
     output : path-like
         Folder to make.
     """
+    from gguf import GGUFReader
+
     with new_folder(output, marker="config.json") as folder:
         for part in load_gguf():
             part.save_pretrained(folder)
+        # The card of an adapter states the licence that the card of its base states.
+        licence = GGUFReader(gguf_folder() / GGUF).fields["general.license"].contents()
+        (folder / "README.md").write_text(f"---\nlicense: {licence}\n---\n\n{MODEL} in float32\n", encoding="utf-8")

@@ -5,11 +5,13 @@ import re
 
 import pytest
 import yaml
+from test_results import SCORE, example_results, example_retention
 
 from specdata import SpecdataError
+from specdata.evaluation import metrics
 from specdata.evaluation.evaluate import evaluate
 from specdata.files import find_recipe
-from specdata.publish.adapter_card import write_adapter
+from specdata.publish.adapter_card import _cost, adapter_card, write_adapter
 
 RECIPE = find_recipe("smollm2-135m/redshift-paper")
 
@@ -36,7 +38,7 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
     )  # fmt: skip
     found = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"README.md", "adapter_config.json", "adapter_model.safetensors", "results.json"} < found
-    assert set(re.findall(r"\]\((\w+\.png)\)", (tmp_path / "out" / "README.md").read_text())) == {
+    assert set(re.findall(r'src="(\w+\.png)"', (tmp_path / "out" / "README.md").read_text())) == {
         "redshift.png", "errors.png", "calibration.png", "examples.png"
     } == {name for name in found if name.endswith(".png")}  # fmt: skip
     assert not any(name.startswith("checkpoint") or name.endswith((".bin", ".pt")) for name in found)
@@ -61,6 +63,104 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
     assert f"{results['metrics']['mae']['value']:.4f}" in card.text
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
     assert PeftModel.from_pretrained(base, tmp_path / "out").peft_config["default"].r == 8
+
+
+@pytest.fixture
+def made_up(tmp_path):
+    """A folder with what a card is made of, and a function that changes its files and renders the card."""
+    score = SCORE | {"n": 160}
+    results = example_results()
+    results["dataset"] |= {"n": 160, "n_in_split": 160, "n_mock": 0, "n_mock_train": 0}
+    results["metrics"] = results["greedy"]["metrics"] = dict.fromkeys(metrics.NAMES, score)
+    results["posterior"]["metrics"] = dict.fromkeys(metrics.POSTERIOR_NAMES, score)
+    results["subsets"] = {"z": [], "snmedian": []}
+    results["settings"] = {
+        "confidence": 0.95, "bootstrap_resamples": 2000, "unparsed_scores_as": [0.0, 0.5], "decoding": "greedy",
+        "max_new_tokens": 24,
+    }  # fmt: skip
+    folder = tmp_path / "made-up"
+    folder.mkdir()
+    config = {"r": 8, "target_modules": ["q_proj"], "base_model_name_or_path": "org/base"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "recipe.yaml").write_text(RECIPE.read_text())
+
+    def card(verdicts, retention=None, **card_data):
+        results["baselines"] = {
+            name: {
+                "title": f"the {name}", "reads": reads, "chosen": {}, "note": f"Of {name}." if name == "fit" else "",
+                "seconds": 1.0, "metrics": results["metrics"] | {"mae": score | {"value": mae}}, "difference": score,
+                "verdict": verdict,
+            }
+            for name, (reads, mae, verdict) in verdicts.items()
+        }  # fmt: skip
+        (folder / "results.json").write_text(json.dumps(results))
+        if retention:
+            (folder / "retention.json").write_text(json.dumps(retention))
+        (folder / "card.json").write_text(json.dumps({"note": "", "overrides": {}, "checked": ["lora_r"]} | card_data))
+        return adapter_card(folder, "adapter")
+
+    return card
+
+
+BEATEN = {"constant": ("nothing", 0.2, "better")}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        (BEATEN, None),
+        (BEATEN | {"ridge": ("text", 0.01, "worse")}, r'"the ridge" is lower: 0\.0100'),
+        (BEATEN | {"ridge": ("text", 0.09, "undecided")}, r'"the ridge" does not clearly differ: 0\.0900'),
+        (
+            BEATEN | {"ridge": ("text", 0.15, "better"), "fit": ("pixels", 0.001, "worse")},
+            r'"the fit" is lower: 0\.0010(?s:.*)best is "the ridge":\n> 0\.1500.*, which is higher than the adapter',
+        ),
+    ],
+)  # fmt: skip
+def test_a_card_begins_with_the_baseline_that_is_not_beaten(made_up, verdicts, said):
+    card = made_up(verdicts)
+    top = card.split("## Evaluation")[0]
+    assert ("This adapter has not beaten its baselines" in top) == (said is not None)
+    assert said is None or re.search(said, top)
+    for title, (reads, _, _) in ((f"the {name}", verdict) for name, verdict in verdicts.items()):
+        assert f"| {title} | {reads} | 160 |" in card
+    assert ("**Of fit.**" in card) == ("fit" in verdicts)  # what has to stand beside a score, once
+    assert "licence is not known here" in card
+    assert "How long it took was not recorded. Its emissions were not recorded." in card
+    assert "language ability is left was not measured" in card
+
+
+def test_a_card_says_what_the_training_cost(made_up):
+    retention = example_retention()
+    chance = {"value": None, "low": None, "high": None, "n": 40, "interval": "none"}
+    retention["tasks"]["sciq"] |= {"at_chance": True, "retained": chance, "retained_above_chance": chance}
+    cost = {"hours": 0.4, "grams": 12.5, "kwh": 0.05, "hardware": "1 x NVIDIA H100", "flops": 2e15, "tokens": 1.5e6}
+    card = made_up(BEATEN, retention, cost=cost, licence={"license": "apache-2.0"})
+    assert "| **science** | 40 | 0.900 [0.800, 1.000] |" in card
+    assert re.search(r"\| `sciq`, validation \| 40 \|.*\| at chance \| at chance \| 0\.90 \[", card)
+    assert '<img src="retention.png"' in card
+    assert "was not measured" not in card
+    assert "| training time | 0.4 h on 1 x NVIDIA H100 |" in card
+    assert "0.05 kWh, 12.5 g of CO2 equivalent" in card
+    head = yaml.safe_load(card.split("---\n")[1])
+    assert head["co2_eq_emissions"] == {
+        "emissions": 12.5, "source": "codecarbon", "training_type": "fine-tuning", "hardware_used": "1 x NVIDIA H100"
+    }  # fmt: skip
+    assert head["license"] == "apache-2.0"
+
+
+def test_what_a_training_left_behind_tells_its_cost(tmp_path):
+    assert _cost(tmp_path) == {}
+    (tmp_path / "checkpoint-2").mkdir()
+    log = [{"num_tokens": 5e5}, {"num_tokens": 1e6}, {"train_runtime": 7200.0}]
+    (tmp_path / "checkpoint-2" / "trainer_state.json").write_text(json.dumps({"total_flos": 1e12, "log_history": log}))
+    assert _cost(tmp_path) == {"flops": 1e12, "tokens": 1e6, "hours": 2}
+    emissions = tmp_path / "emissions.csv"
+    emissions.write_text("duration,emissions,energy_consumed,cpu_model,gpu_model\n3600,0.0125,0.05,Xeon,1 x A100\n")
+    assert _cost(tmp_path) | {"hours": 1, "grams": 12.5, "kwh": 0.05, "hardware": "1 x A100"} == _cost(tmp_path)
+    emissions.write_text("something\nelse\n")
+    with pytest.raises(SpecdataError, match=r"emissions.csv: is not what codecarbon writes"):
+        _cost(tmp_path)
 
 
 def test_a_card_with_a_missing_value_is_not_written(evaluated, tmp_path):

@@ -140,16 +140,16 @@ def test_names_of_the_hub_replace_those_of_this_disk(alice, adapter):
     for line in (
         "whose card states the licence\n[llama9](https://example.org/licence)",
         "[`org/mock-rows`](https://huggingface.co/datasets/org/mock-rows)",
-        "specdata predict spec-0468-51912-0523.fits --model org/small-llama --adapter org/mock-names",
+        "specdata predict spec-0468-51912-0523.fits \\\n  --model org/small-llama --adapter org/mock-names",
         'PeftModel.from_pretrained(base, "org/mock-names")',
         'AutoTokenizer.from_pretrained("org/small-llama")',
-        "vllm serve org/small-llama --enable-lora --max-lora-rank 8 --lora-modules redshift=org/mock-names",
+        "vllm serve org/small-llama --enable-lora --max-lora-rank 8 \\\n  --lora-modules redshift=org/mock-names",
     ):
         assert line in card.text
     assert not any("taught-llama" in text or "mock-tiny" in text for text in content.values())
     local = (adapter / "README.md").read_text()
     assert 'license: "unknown"' in local
-    assert "whose licence is unknown here" in local
+    assert "whose licence is not known here" in local
 
 
 def predictions(adapter, change_table):
