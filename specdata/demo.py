@@ -8,10 +8,11 @@ from pathlib import Path
 import specdata
 from specdata.errors import SpecdataError
 from specdata.extras import need
-from specdata.files import find_recipe, read_recipe, shipped
+from specdata.files import find_recipe, shipped
 from specdata.results import RESULTS, load_results
 from specdata.text.smollm2 import MODEL, convert_gguf, gguf_folder
 from specdata.training.launch import run_training, start_from
+from specdata.training.recipe import parse_training
 
 ADAPTER = "smollm2-135m-redshift"
 NOTE = (
@@ -107,7 +108,7 @@ def train(output, recipe) -> None:
     shutil.copyfile(shipped("adapters") / ADAPTER / _TEMPLATE, output / _TEMPLATE)
     settings = ["--model_name_or_path", "base", "--chat_template_path", _TEMPLATE]
     settings += ["--dataset_name", "data", "--output_dir", "training"]
-    start_from(ADAPTER, output / "training", read_recipe(recipe)["per_device_train_batch_size"])
+    start_from(ADAPTER, output / "training", parse_training(recipe).training)
     run_training(recipe, settings, cwd=output, offline=True)
     (output / "training" / _TRAINED).touch()
 

@@ -46,12 +46,12 @@ def train(recipe, settings=(), *, adapter=None) -> Path:
         raise SpecdataError(f"{parsed.path}: {failed[0]}{more}")
     output = Path(parsed.training.output_dir)
     if adapter is not None:
-        start_from(adapter, output, parsed.training.per_device_train_batch_size)
+        start_from(adapter, output, parsed.training)
     run_training(parsed.path, [*parsed.settings, "--output_dir", str(output)], cwd=Path.cwd())
     return output
 
 
-def start_from(adapter, output, batch_size) -> None:
+def start_from(adapter, output, training) -> None:
     """Let a training begin with the weights of an adapter: they become the checkpoint of its step 0.
 
     Nothing is done where the training has checkpoints already.
@@ -63,18 +63,34 @@ def start_from(adapter, output, batch_size) -> None:
         the recipe says.
     output : path-like
         The training's `output_dir`.
-    batch_size : int
-        Its `per_device_train_batch_size`, which the Trainer wants to find in a checkpoint.
+    training : trl.SFTConfig
+        Its batch size, and how often it writes, which the Trainer takes from a checkpoint rather than from its recipe.
+
+    Raises
+    ------
+    SpecdataError
+        If the recipe gives those as shares of a number of steps that is not known yet.
     """
     from transformers import TrainerControl, TrainerState
 
     output, folder = Path(output), local_folder(adapter, "model")
     if checkpoints(output):
         return
+    every = {key: getattr(training, key) for key in ("logging_steps", "save_steps", "eval_steps")}
+    every = {key: steps for key, steps in every.items() if steps is not None}
+    for key, steps in every.items():
+        if steps < 1:
+            raise SpecdataError(
+                f"{key} = {steps:g}: a training that begins with an adapter needs whole steps; add --{key} 50"
+            )
+    files = [folder / name for name in ("adapter_config.json", "adapter_model.safetensors")]
+    if not all(path.is_file() for path in files):
+        raise SpecdataError(f"{adapter}: is no LoRA adapter, for it lacks {files[0].name} or {files[1].name}")
     with new_folder(output / "checkpoint-0", marker=_STATE, overwrite=True) as first:
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            shutil.copyfile(folder / name, first / name)
-        state = TrainerState(train_batch_size=batch_size, stateful_callbacks=[TrainerControl()])
+        for path in files:
+            shutil.copyfile(path, first / path.name)
+        state = TrainerState(stateful_callbacks=[TrainerControl()], **every)
+        state.train_batch_size = training.per_device_train_batch_size
         state.save_to_json(str(first / _STATE))
 
 

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from specdata.errors import SpecdataError
 from specdata.files import find_recipe
 from specdata.training import launch
-from specdata.training.launch import run_training, train
+from specdata.training.launch import run_training, start_from, train
+from specdata.training.recipe import parse_training
 
 PAPER = "llama-3.1-8b/redshift-paper"
 TINY = ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--dataset_config", "paper"]
@@ -52,6 +53,22 @@ def test_train_launches_nothing_that_would_fail(workplace, monkeypatch):
         train("smollm2-135m/redshift-paper", settings)
 
 
+@pytest.mark.parametrize(
+    ("adapter", "settings", "said"),
+    [
+        ("here", [], "here: is no LoRA adapter, for it lacks adapter_config.json or adapter_model.safetensors"),
+        ("here", ["--save_steps", "0.1"], "save_steps = 0.1: .* needs whole steps; add --save_steps 50"),
+    ],
+)
+def test_what_a_training_cannot_begin_with(adapter, settings, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    recipe = parse_training("smollm2-135m/redshift-paper", settings)
+    with pytest.raises(SpecdataError, match=said):
+        start_from(adapter, tmp_path / "out", recipe.training)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_train_trains_and_goes_on_from_its_last_checkpoint(workplace, monkeypatch):
     monkeypatch.chdir(workplace)
@@ -62,8 +79,10 @@ def test_train_trains_and_goes_on_from_its_last_checkpoint(workplace, monkeypatc
     assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [1, 2]
     assert (folder / "adapter_model.safetensors").is_file()
     # Another training goes on with what this one has learned: at a rate of 0, nothing of it changes.
-    settings = [*settings[:-1], "continued", "--max_steps", "1", "--learning_rate", "0"]
+    settings = [*settings[:-1], "continued", "--max_steps", "2", "--learning_rate", "0"]
     again = train("smollm2-135m/redshift-paper", settings, adapter=str(folder))
+    state = json.loads((again / "checkpoint-2" / "trainer_state.json").read_text())
+    assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [1, 2]  # as the settings say
     learned, kept = (load_file(path / "adapter_model.safetensors") for path in (folder, again))
     assert learned.keys() == kept.keys()
     for name, weight in learned.items():
