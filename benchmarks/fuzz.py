@@ -162,15 +162,15 @@ class Kinds:
             path.write_bytes(self.files[name])
 
 
-def main(kinds, count, seed) -> int:
-    """Try so many files of each kind, or the one with that seed; how many were neither read nor refused."""
+def main(kinds, numbers) -> int:
+    """Try the files of these numbers, which are their seeds, of each kind; how many were neither read nor refused."""
     wrong = 0
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         made = Kinds(Path(folder))
         for kind in kinds or ("fits", "parquet", "json", "yaml"):
             read = refused = 0
-            for number in [seed] if seed is not None else range(count):
+            for number in numbers:
                 begin = time.monotonic()
                 try:
                     getattr(made, kind)(random.Random(f"{kind} {number}"))
@@ -197,4 +197,5 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, help="only the file with this number")
     options = parser.parse_args()
-    sys.exit(main(options.kinds, options.count, options.seed) > 0)
+    numbers = range(options.count) if options.seed is None else [options.seed]
+    sys.exit(main(options.kinds, numbers) > 0)

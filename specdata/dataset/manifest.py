@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import AfterValidator, Field, NonNegativeInt
+from pydantic import AfterValidator, Field
 
 import specdata
 from specdata.errors import SpecdataError, one_line
@@ -62,6 +62,9 @@ def files_revision(hashes) -> str:
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
+_Rows = Annotated[int, Field(ge=0, le=2**31)]
+
+
 class _Loose(pydantic.BaseModel, extra="allow", strict=True):
     """A part of a manifest; what is not listed may be there."""
 
@@ -84,9 +87,9 @@ class _Config(_Loose):
 
 
 class _Counts(_Loose):
-    splits: Annotated[dict[Literal["train", "validation", "test"], NonNegativeInt], Field(min_length=1)]
-    mock: NonNegativeInt = 0
-    sampled: NonNegativeInt = 0
+    splits: Annotated[dict[Literal["train", "validation", "test"], _Rows], Field(min_length=1)]
+    mock: _Rows = 0
+    sampled: _Rows = 0
 
 
 class _Manifest(_Loose):

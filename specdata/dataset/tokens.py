@@ -109,8 +109,9 @@ def token_costs(
         text = [row for table in first_rows(config, ["prompt", "completion"]) for row in table.to_pylist()]
         series = [prompts.read_series(row["prompt"]) for row in text]
         allowed = limit or (made.get("limit") or made.get("fit") or {}).get("tokens", PAPER_LIMIT)
-        samples.append((f"config `{config}`", len(made["edges"]) - 1, series, _chats(text), allowed))
-        written.append((made["scheme"], made["normalisation"], made["edges"]))
+        encoding = Encoding.from_dict(made, config)
+        samples.append((f"config `{config}`", len(encoding.wavelength), series, _chats(text), allowed))
+        written.append((encoding.scheme, encoding.normalisation, encoding.edges.tolist()))
     first = next(iter(manifest["configs"]))
     base = Encoding.from_dict(manifest["configs"][first], first)
     edges = base.edges if bins is None else np.linspace(base.edges[0], base.edges[-1], bins + 1)
@@ -138,8 +139,12 @@ def _chats(messages):
 
 def _first_rows(folder, manifest, most_rows, config, columns):
     """Yield tables of the first rows of each split, in proportion to its size."""
-    sizes = np.array([manifest["counts"]["splits"][split] for split in SPLITS])
-    ends = np.rint(np.cumsum(sizes) * min(1, most_rows / sizes.sum())).astype(int)
+    sizes = np.array([manifest["counts"]["splits"].get(split, 0) for split in SPLITS])
+    ends = np.rint(np.cumsum(sizes) * min(1, most_rows / max(sizes.sum(), 1))).astype(int)
     for split, wanted in zip(SPLITS, np.diff(ends, prepend=0).tolist(), strict=True):
         files = [open_file(folder, name) for name in split_files(manifest["files"], config, split)]
-        yield from read_rows(files, 0, wanted, columns)
+        for table in read_rows(files, 0, wanted, columns):
+            wanted -= len(table)
+            yield table
+        if wanted:
+            raise SpecdataError(f"{config}/{split} has fewer rows than the manifest says; build or download it again")
