@@ -40,7 +40,7 @@ def measure(args):
                     f"{score}{end}": scores[score][key]
                     for end, key in (("", "value"), ("_low", "low"), ("_high", "high"))
                 }
-            yield line | {"seconds": facts["seconds"]}
+            yield line
 
 
 def main():
