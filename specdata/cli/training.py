@@ -98,8 +98,11 @@ def sweep(
     grid: Annotated[str, typer.Option(help="Grid of settings: a YAML file or a shipped one.")] = "sweeps/paper",
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only the first rows, a fair sample.")] = None,
 ) -> None:
-    """Train and evaluate every run of a grid, and write one table. Run again, it goes on where it stopped."""
+    """Train and evaluate every run of a grid. Run again, it goes on where it stopped."""
+    from specdata.evaluation.figures import draw_sweep
+    from specdata.training.sweep import load_grid
     from specdata.training.sweep import sweep as run
 
     print(f"\n{run(recipe, output, grid=grid, settings=context.args, rows=limit)}")
-    print(f"written    {output}/table.md")
+    drawn = draw_sweep(output, load_grid(grid).published)
+    print(f"written    {output}/table.md{' and tradeoff.png, tradeoff.pdf' if drawn else ''}")

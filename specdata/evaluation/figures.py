@@ -8,7 +8,14 @@ import pyarrow.parquet as pq
 from specdata.canvas import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure, paper_figure, save_figure
 from specdata.evaluation import metrics
 from specdata.posterior import STEP
-from specdata.results import PREDICTIONS, RETENTION, RETENTION_FIGURE, load_results, load_retention
+from specdata.results import (
+    PREDICTIONS,
+    RESULTS,
+    RETENTION,
+    RETENTION_FIGURE,
+    load_results,
+    load_retention,
+)
 
 _GREY = "0.45"
 
@@ -38,6 +45,31 @@ def draw_figures(folder) -> None:
     errors_by(folder / "errors", {"redshift": z, "S/N per pixel": column["snmedian"]}, errors)
     if (folder / RETENTION).exists():
         retention_bars(folder / RETENTION_FIGURE, load_retention(folder))
+
+
+def draw_sweep(folder, published) -> bool:
+    """Draw what the runs of a sweep cost in language against their error, as `tradeoff` in the sweep's folder.
+
+    Parameters
+    ----------
+    folder : path-like
+    published : dict of str to dict of str to float
+        See `tradeoff`.
+
+    Returns
+    -------
+    bool
+        Whether there is such a figure: it takes two runs that measured their retention.
+    """
+    folder, runs = Path(folder), {}
+    for path in sorted(folder.glob(f"*/retention/{RETENTION}")):
+        run = path.parents[1]
+        if (run / "evaluation" / RESULTS).exists():
+            kept = {group: found["retained"] for group, found in load_retention(path.parent)["groups"].items()}
+            runs[run.name] = load_results(run / "evaluation")["metrics"]["mae"], kept
+    if len(runs) > 1:
+        tradeoff(folder / "tradeoff", runs, published)
+    return len(runs) > 1
 
 
 def predicted_redshifts(stem, z, z_pred, *, interval, threshold) -> None:

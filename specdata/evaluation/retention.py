@@ -24,10 +24,11 @@ import pydantic
 import specdata
 from specdata.errors import SpecdataError, one_line
 from specdata.evaluation import metrics
+from specdata.evaluation.figures import retention_bars
 from specdata.files import find_recipe, new_file, new_folder
 from specdata.hub import local_folder, public_name, weights_revision
 from specdata.inputs import read_yaml
-from specdata.results import RETENTION, RETENTION_FORMAT, SAMPLES, save_retention
+from specdata.results import RETENTION, RETENTION_FIGURE, RETENTION_FORMAT, SAMPLES, save_retention
 
 QUESTIONS = "retention/questions"  # the shipped file of groups
 GROUPS = ("science", "general")
@@ -123,7 +124,8 @@ def measure_retention(
     adapter_revision = weights_revision(adapter_folder)
     output = Path(output).resolve()
     store = output.with_name(f"{output.name}.answers.partial") if answers is None else Path(answers)
-    with new_folder(output, marker=RETENTION, contents=(RETENTION, SAMPLES), overwrite=overwrite) as folder:
+    contents = (RETENTION, SAMPLES, f"{RETENTION_FIGURE}.png", f"{RETENTION_FIGURE}.pdf")
+    with new_folder(output, marker=RETENTION, contents=contents, overwrite=overwrite) as folder:
         lm, commit, made_by = _load(model, adapter_folder, batch_size, device)
         if chat_template and lm.tokenizer.chat_template is None:
             raise SpecdataError(f"model {model}: its tokenizer has no chat template; leave --chat-template out")
@@ -182,6 +184,7 @@ def measure_retention(
             | {"specdata": specdata.__version__},
         }
         save_retention(folder, results)
+        retention_bars(folder / RETENTION_FIGURE, results)
     if answers is None:
         shutil.rmtree(store)
     return results

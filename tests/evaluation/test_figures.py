@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from test_results import example_results
+from test_results import example_results, example_retention
 
 from specdata.canvas import COLUMN
 from specdata.evaluation import figures
-from specdata.results import PREDICTIONS, figure_names, save_results
+from specdata.results import PREDICTIONS, figure_names, save_results, save_retention
 
 
 @pytest.fixture
@@ -83,3 +83,29 @@ def test_one_row_or_no_answer_at_all_is_drawn(tmp_path):
     figures.predicted_redshifts(tmp_path / "none", np.array([0.2]), np.array([np.nan]), interval=None, threshold=0.05)
     figures.errors_by(tmp_path / "one", {"redshift": np.array([0.2])}, {"model": np.array([0.1])})
     assert {path.name for path in tmp_path.iterdir()} == {"none.png", "none.pdf", "one.png", "one.pdf"}
+
+
+def test_a_retention_beside_the_results_is_drawn(evaluation):
+    retention = example_retention()
+    empty = {"value": None, "low": None, "high": None, "n": 40, "interval": "none"}
+    retention["tasks"]["mmlu_astronomy"] = retention["tasks"]["sciq"] | {"at_chance": True, "retained": empty}
+    save_retention(evaluation, retention)
+    figures.draw_figures(evaluation)
+    assert (evaluation / "retention.pdf").read_bytes().startswith(b"%PDF")
+    with Image.open(evaluation / "retention.png") as image:
+        assert image.height > 250
+
+
+def test_a_sweep_is_drawn_once_two_runs_have_measured_what_they_cost(tmp_path):
+    published = {"one": {"mae": 0.04, "science": 0.85}, "without": {"mae": 0.05}}
+    for name in ("one", "two"):
+        assert not figures.draw_sweep(tmp_path, published)
+        for part in ("evaluation", "retention"):
+            (tmp_path / name / part).mkdir(parents=True)
+        results = example_results()
+        results["metrics"]["mae"] = {"value": 0.1, "low": 0.05, "high": 0.2, "n": 60, "interval": "bca"}
+        save_results(tmp_path / name / "evaluation", results)
+        assert not figures.draw_sweep(tmp_path, published)
+        save_retention(tmp_path / name / "retention", example_retention())
+    assert figures.draw_sweep(tmp_path, published)
+    assert {path.name for path in tmp_path.glob("*.p*")} == {"tradeoff.png", "tradeoff.pdf"}
