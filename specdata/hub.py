@@ -26,10 +26,15 @@ def check_hub_name(name, what, option) -> None:
 def limit_waits() -> None:
     """Let the Hub's client give up after `ANSWER` and `CONNECT` seconds, and refuse web pages in place of answers.
 
-    By default it waits for ever, and takes the login page of a network for an answer of the Hub.
+    By default it waits for ever, and takes the login page of a network for an answer of the Hub. A token that no header
+    may hold is refused, too.
     """
     import httpx2
-    from huggingface_hub import get_session, set_client_factory
+    from huggingface_hub import get_session, get_token, set_client_factory
+
+    token = get_token() or ""
+    if not (token.isascii() and token.isprintable()):
+        raise SpecdataError(f"the token for the Hub holds a character that no token has: {LOG_IN}")
 
     def refuse_page(response):
         if "/api/" in str(response.url) and "text/html" in response.headers.get("Content-Type", ""):

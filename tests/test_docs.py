@@ -25,7 +25,17 @@ from specdata.dataset.recipe import load_data_recipe, recipe_reference
 from specdata.files import find_recipe
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("data", "text", "training", "learning", "evaluation", "publishing", "architecture", "recipe-reference")
+NAMES = (
+    "data",
+    "text",
+    "training",
+    "learning",
+    "evaluation",
+    "publishing",
+    "architecture",
+    "robustness",
+    "recipe-reference",
+)
 PAGES = [*(f"docs/{name}.md" for name in NAMES), "benchmarks/README.md"]
 LLAMA, QWEN, GEMMA = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-7B-Instruct", "google/gemma-2-9b-it"
 TINY = (

@@ -164,3 +164,10 @@ def test_a_package_that_is_missing_is_told_before_the_hub_is_asked(monkeypatch, 
         assert (code, said.count("\n")) == (2, 1)
         assert "peft is not installed, which " in said
         assert said.endswith("needs: pip install 'specdata[eval]'\n")
+
+
+@pytest.mark.parametrize("token", ["hf_é", "hf_a\nb"])
+def test_a_token_that_no_header_may_hold_is_told(monkeypatch, token):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: token)
+    with pytest.raises(SpecdataError, match="the token for the Hub holds a character that no token has: log in with"):
+        preflight(["org/model"])

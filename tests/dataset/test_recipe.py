@@ -185,6 +185,14 @@ def test_only_the_word_mock_says_mock(load):
     assert [load({"name": name}).says_mock for name in names] == [True, True, False, False]
 
 
+def test_sections_may_be_merged(tmp_path):
+    content = {key: value for key, value in FOLDER.items() if key not in ("sample", "splits")}
+    text = yaml.safe_dump(content) + "splits: {train: 10, validation: 10}\nsample: {<<: {size: 40, seed: 3}, seed: 5}\n"
+    (tmp_path / "r.yaml").write_text(text)
+    recipe = load_data_recipe(tmp_path / "r.yaml")
+    assert (recipe.sample.size, recipe.sample.seed) == (40, 5)
+
+
 @pytest.mark.parametrize(
     ("content", "part"),
     [
