@@ -10,6 +10,7 @@ import yaml
 from datasets import load_dataset
 
 from specdata import SpecdataError, prompts
+from specdata.cli.evaluation import print_results
 from specdata.dataset.manifest import files_revision
 from specdata.evaluation import metrics
 from specdata.evaluation.baselines import simple
@@ -86,6 +87,18 @@ def test_results_are_those_of_the_predictions(scored, mock_data):
     assert subsets["z"][0]["low"] == pytest.approx(z.min())
     spectra = load_dataset(str(mock_data), "spectra", split="test")
     assert table["snmedian"] == pytest.approx(spectra["snmedian"])
+
+
+def test_the_table_has_a_line_for_each_method(scored, capsys):
+    found = json.loads(json.dumps(scored[0]))
+    found["baselines"]["template_fit"]["note"] = "Not on Mondays."
+    print_results(found)
+    lines = capsys.readouterr().out.splitlines()
+    begins = [found["estimate"], "greedy answer", *(b["title"] for b in found["baselines"].values()), "Not on Mondays."]
+    for line, begin in zip(lines[3:], begins, strict=False):
+        assert line.startswith(begin)
+    assert f"{found['metrics']['mae']['value']:.4f} [" in lines[3]
+    assert any(line.endswith("tokens of prompts a second") for line in lines)
 
 
 def test_p_of_z_of_every_row_is_kept_and_scored(scored):

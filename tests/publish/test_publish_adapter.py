@@ -128,6 +128,7 @@ def test_names_of_the_hub_replace_those_of_this_disk(alice, adapter):
     results = json.loads(content["results.json"])
     assert (results["dataset"]["name"], results["model"]["base"]) == ("org/mock-rows", "org/small-llama")
     assert results["model"]["adapter"] == "org/mock-names"
+    assert "--model org/small-llama --adapter org/mock-names --dataset org/mock-rows" in results["command"]
     assert json.loads(content["adapter_config.json"])["base_model_name_or_path"] == "org/small-llama"
     assert content["recipe.yaml"].startswith("model_name_or_path: org/small-llama  # the base\n")
     recipe = yaml.safe_load(content["recipe.yaml"])
