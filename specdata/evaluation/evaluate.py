@@ -28,7 +28,7 @@ def evaluate(
     model, dataset, output, *, adapter=None, config=None, recipe=None, split="test", limit=None, batch_size=16,
     device=None, greedy_only=False, baselines=None, templates=None, overwrite=False, progress=True,
 ) -> dict:  # fmt: skip
-    """Score a model on a split of a data set and write what `specdata.results.CONTENTS` lists.
+    """Score a model on a split of a data set; write results, predictions and figures to a folder.
 
     The estimate that is scored is the median of p(z), for which the absolute error is the loss; a row where the model
     most probably answers no redshift has no estimate. The greedy answer stands beside it. What is found is kept beside

@@ -17,7 +17,7 @@ from specdata.evaluation.baselines import simple
 from specdata.evaluation.baselines.methods import TITLES
 from specdata.evaluation.evaluate import evaluate
 from specdata.inference.local import Generator
-from specdata.results import CONTENTS, load_results
+from specdata.results import PREDICTIONS, RESULTS, figure_names, load_results
 from specdata.serialize import PACKED
 
 QUIET = {"progress": False, "batch_size": 5, "config": "paper", "baselines": ("nearest_neighbours",)}
@@ -111,7 +111,8 @@ def test_p_of_z_of_every_row_is_kept_and_scored(scored):
     assert posterior["metrics"]["coverage_95"]["value"] == pytest.approx(np.mean(inside))
     assert posterior["metrics"]["answered"]["value"] == pytest.approx(np.mean(table["posterior_answered"]))
     assert (posterior["z_max"], sum(posterior["pit"])) == (1, 24)
-    assert {path.name for path in folder.iterdir()} == set(CONTENTS)
+    figures = [f"{name}.{end}" for name in figure_names(found) for end in ("png", "pdf")]
+    assert {path.name for path in folder.iterdir()} == {RESULTS, PREDICTIONS, *figures}
     # The error of an answer of 0.2468 is smallest where the example says so, and p(z) is steep there.
     rows = [row for row in pq.read_table(folder / "predictions.parquet").to_pylist() if row["example"]]
     error = {row["example"]: abs(row["z_pred"] - row["z"]) for row in rows}
