@@ -1,7 +1,10 @@
 """The command line: each command is a few lines that call the module of its name, and what it prints."""
 
+import errno
 import os
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -69,10 +72,16 @@ def main() -> None:
     # Advice and deprecation warnings of other libraries are for developers, not for who runs a command.
     warnings.simplefilter("ignore", FutureWarning)
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    # A batch system's signal ends a command as Ctrl-C does, so that it can clean up.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         check_words(sys.argv[1:])
         app(prog_name="specdata")
     except (SpecdataError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f"{error.filename}: " if error.filename else ""
+            _refuse(f"{where}the disk is full; make room and give the same command again, which goes on where it can")
         if isinstance(error, OSError) and error.filename is None:
             raise  # not of a file or folder
         _refuse(str(error) if isinstance(error, SpecdataError) else f"{error.filename}: {one_line(error)}")

@@ -1,5 +1,10 @@
 """Commands that check what the Hub allows, write the card of an adapter, and publish."""
 
+import contextlib
+import os
+import signal
+import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +53,30 @@ def preflight(
         print(f"{what:<11}{found}")
 
 
+@contextlib.contextmanager
+def _ended_at_once():
+    """Let Ctrl-C and SIGTERM end a publication without waiting for the uploads, which try again for minutes.
+
+    Nothing is lost by it: the Hub shows a commit or none, and what has arrived is not sent again.
+    """
+
+    def end(*_):
+        print(
+            "\nspecdata: interrupted; nothing is half written, give the same command again", file=sys.stderr, flush=True
+        )
+        os._exit(130)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 publish = typer.Typer(no_args_is_help=True, help="Check a data set or an adapter and publish it in one commit.")
 app.add_typer(publish, name="publish")
 
@@ -74,11 +103,12 @@ def dataset(
     """Publish a data set made by specdata build."""
     from specdata.publish.publish import publish_dataset
 
-    done = publish_dataset(
-        folder, repo, private=private, tag=tag, message=message, collection=collection, branch=branch,
-        as_pull_request=pull_request, allow=allow, dry_run=dry_run, replace_other=replace,
-        benchmark=benchmark, show=_print_planned,
-    )  # fmt: skip
+    with _ended_at_once():
+        done = publish_dataset(
+            folder, repo, private=private, tag=tag, message=message, collection=collection, branch=branch,
+            as_pull_request=pull_request, allow=allow, dry_run=dry_run, replace_other=replace,
+            benchmark=benchmark, show=_print_planned,
+        )  # fmt: skip
     _print_published(done)
 
 
@@ -93,11 +123,12 @@ def adapter(
     """Publish an adapter made by specdata card."""
     from specdata.publish.publish import publish_adapter
 
-    done = publish_adapter(
-        folder, repo, dataset=dataset, base_model=base_model, private=private, tag=tag, message=message,
-        collection=collection, branch=branch, as_pull_request=pull_request, allow=allow, dry_run=dry_run,
-        show=_print_planned,
-    )  # fmt: skip
+    with _ended_at_once():
+        done = publish_adapter(
+            folder, repo, dataset=dataset, base_model=base_model, private=private, tag=tag, message=message,
+            collection=collection, branch=branch, as_pull_request=pull_request, allow=allow, dry_run=dry_run,
+            show=_print_planned,
+        )  # fmt: skip
     _print_published(done)
 
 

@@ -102,6 +102,8 @@ def evaluate(
     asked = [prompt[:1] for prompt in data.rows["prompt"].to_pylist()]  # later turns may hold the redshift
     output = Path(output).resolve()
     journal = output.with_name(f"{output.name}.answers.partial.jsonl")
+    if _is_older(journal, output / RESULTS):  # a run that was complete was killed before it could remove this
+        journal.unlink()
     with new_folder(output, marker=RESULTS, contents=CONTENTS, overwrite=overwrite) as folder:
         rows, made_by = predict_rows(
             model, adapter_folder, asked, z, journal, identity, z_max=z_max, batch_size=batch_size, device=device,
@@ -128,6 +130,10 @@ def evaluate(
         figures.draw_figures(folder)
     journal.unlink()
     return results
+
+
+def _is_older(path, other):
+    return path.is_file() and other.is_file() and path.stat().st_mtime <= other.stat().st_mtime
 
 
 def score_rows(folder, data: Split, z, rows, z_max, baselines) -> dict:

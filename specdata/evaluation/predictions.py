@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 
 from tqdm import tqdm
@@ -51,10 +52,13 @@ def predict_rows(
     generator = Generator(model, adapter, device=device)
     made_by = {"commit": generator.revision, "prompt_tokens": generator.count_tokens(prompts)}
     made_by |= {name: getattr(generator, name) for name in ("device", "hardware", "dtype")}
-    if head != {"key": key, "made_by": made_by}:  # another run, or the base model's branch moved on
+    goes_on = head == {"key": key, "made_by": made_by}
+    if not goes_on:  # of another run, or the base model's branch moved on
         found = [{} for _ in prompts]
+    else:  # a line that was cut short goes; what an earlier run found stays where it is, should this one be killed, too
+        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
     with (
-        journal.open("w", encoding="utf-8") as stream,
+        journal.open("a" if goes_on else "w", encoding="utf-8") as stream,
         tqdm(total=len(wanted) * len(prompts), unit=" rows", desc="evaluate", disable=not progress) as bar,
     ):
         clock = time.perf_counter()
@@ -69,11 +73,9 @@ def predict_rows(
             stream.flush()
             bar.update(len(values.keys() & {*wanted}))
 
-        stream.write(json.dumps({"key": key, "made_by": made_by}) + "\n")
-        for number, row in enumerate(found):  # of the earlier run, without a line that was cut short
-            if row:
-                keep(number, **row)
-        clock = time.perf_counter()
+        if not goes_on:
+            stream.write(json.dumps({"key": key, "made_by": made_by}) + "\n")
+        bar.update(sum(name in row for row in found for name in wanted))
         left = {name: [number for number, row in enumerate(found) if name not in row] for name in wanted}
         if "posterior" in left:
             asked = [prompts[number] for number in left["posterior"]]

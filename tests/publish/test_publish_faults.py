@@ -1,6 +1,8 @@
 """Publishing over a bad line, twice at once, and killed in the middle: all of it is there in the end, or none."""
 
+import importlib.util
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -231,6 +233,32 @@ def test_two_processes_that_publish_different_things(hub, mock_data, tmp_path):
     assert hub.repo("dataset", "org/mock-both").tags.keys() >= {f"by-{won}"}
     assert f"by-{lost}" not in hub.repo("dataset", "org/mock-both").tags
     assert hub.bytes_of("dataset", "org/mock-both", "rejected.csv").decode() == f"by {won}\n"
+
+
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 9], ids=["all", "few"])
+def test_killed_before_any_request_it_goes_on(alice, mock_data, every):
+    spec = importlib.util.spec_from_file_location("kills", Path(__file__).parents[2] / "benchmarks" / "kills.py")
+    kills = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(kills)
+    assert kills.try_requests(mock_data, alice, every=every) > 12 / every
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("request_", ["GET .*/auth-check", "PUT /lfs/", "POST .*/commit/main"])
+def test_a_signal_ends_it_in_a_sentence(hub, mock_data, tmp_path, stop, request_):
+    """Also where it waits for the Hub, which never answers."""
+    forget(hub)
+    environment = hub_environment(hub, hub.tokens["alice"], tmp_path / "home", xet=False)
+    command = [SPECDATA, "publish", "dataset", mock_data, "--repo", f"org/mock-signal-{stop}"]
+    hub.faults.append(held := Fault(request_, "held", times=1000))
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=environment, **options)
+    assert held.arrived.acquire(timeout=300)
+    process.send_signal(stop)
+    said = process.communicate(timeout=300)[1]
+    assert (process.returncode, "Traceback" in said) == (130, False)
+    assert said.splitlines()[-1] == "specdata: interrupted; nothing is half written, give the same command again"
 
 
 @pytest.mark.slow
