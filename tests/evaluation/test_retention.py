@@ -191,6 +191,7 @@ def test_a_run_that_was_stopped_goes_on_and_a_chat_template_is_for_both(
         ({"groups": {"general": ["ten"]}}, r"--groups science: .*yaml has no such group, but general"),
         ({"group": {}}, "group: Extra inputs are not permitted; the keys of such a file are folders, groups, small"),
         ({"folders": ["sciq"], "groups": {"science": ["sciq"]}}, "task sciq: its questions cannot be loaded"),
+        ({"groups": {"science": ["ten", "letters", "ten"]}}, "--groups science: task ten stands there twice"),
         ({"groups": {"science": ["generated"]}}, "task generated: is not multiple choice with one right answer"),
     ],
 )
