@@ -191,8 +191,6 @@ def run_command(line, hub, patch):
             sft.main(*sft.make_parser().parse_args_and_config(arguments + SMALL))
         case "python", _:
             parse_only(ROOT / command, arguments, patch)
-        case "specdata", "train" if "--start-from" in arguments:  # of weights that only the real base model fits
-            parse_training(arguments[0])
         case "specdata", "sweep":
             for settings in load_grid(arguments[arguments.index("--grid") + 1]).runs.values():
                 parse_training(arguments[0], [f"--{key}={value}" for key, value in settings.items()])

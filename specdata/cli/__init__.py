@@ -44,8 +44,8 @@ def demo(
 
     evaluation.print_results(run(output))
     print(f"""
-What the model knows, it learned before: it began with the adapter smollm2-135m-redshift, which comes with specdata and
-was trained for two hours on other mocks. The demo added a few steps on new ones. All are mocks in 16 wide bins.
+This shows that every stage works. It says nothing about accuracy: the model is small, and it saw a few hundred mock
+spectra in a few wide bins for a few steps.
 
 data set     {output}/data
 adapter      {output}/adapter, with its card README.md and its figure redshift.png

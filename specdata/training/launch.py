@@ -59,8 +59,7 @@ def start_from(adapter, output, training) -> None:
     Parameters
     ----------
     adapter : str
-        A folder, a Hub name, or the name of an adapter that comes with specdata; of the rank, alpha and modules that
-        the recipe says.
+        A folder or a Hub name; of the rank, alpha and modules that the recipe says.
     output : path-like
         The training's `output_dir`.
     training : trl.SFTConfig

@@ -85,7 +85,6 @@ def test_the_paper_recipe_states_the_paper():
         ("smollm2-135m/redshift-paper", 460_800, 0.3414),
         ("smollm2-135m/redshift-chat", 460_800, 0.3414),
         ("smollm2-135m/redshift-small", 4_884_480, 3.5039),
-        ("smollm2-135m/redshift-continue", 4_884_480, 3.5039),
         ("llama-3.1-8b/redshift-upper-layers", 3_407_872, 0.0424),
     ],
 )
