@@ -261,6 +261,16 @@ def rename(results, *, dataset, base, adapter) -> dict:
     return results | {"command": evaluation_command(results)}
 
 
+def rename_retention(retention, *, base, adapter) -> dict:
+    """The retention with other names for the base model and the adapter, in its command, too."""
+    words = shlex.split(retention["command"])
+    for option, name in (("--model", base), ("--adapter", adapter)):
+        if option in words:
+            words[words.index(option) + 1] = name
+    model = retention["model"] | {"base": base, "adapter": adapter}
+    return retention | {"model": model, "command": shlex.join(words)}
+
+
 def figure_names(results) -> tuple[str, ...]:
     """Names, without .png or .pdf, of the figures that belong to results; some need p(z)."""
     return _FIGURES + (_POSTERIOR_FIGURES if "posterior" in results else ())

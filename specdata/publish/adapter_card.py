@@ -27,6 +27,7 @@ from specdata.results import (
     load_results,
     load_retention,
     rename,
+    rename_retention,
 )
 
 CARD_DATA = "card.json"  # what no other file of the folder says
@@ -130,6 +131,7 @@ def adapter_card(folder, name, *, hub=None) -> str:
         "dataset": results["dataset"]["name"], "base_model": config["base_model_name_or_path"], "tokenizer": name,
         "licence": card_data.get("licence"),
     }  # fmt: skip
+    retention = load_retention(folder) if (folder / RETENTION).exists() else None
     ranked = sorted(results["baselines"].values(), key=lambda baseline: baseline["metrics"]["mae"]["value"])
     names = local | {key: value for key, value in (hub or {}).items() if value is not None}
     return render(
@@ -141,7 +143,7 @@ def adapter_card(folder, name, *, hub=None) -> str:
         scored=results["dataset"],
         best=ranked[0],
         best_on_text=next(baseline for baseline in ranked if baseline["reads"] != "pixels"),
-        retention=load_retention(folder) if (folder / RETENTION).exists() else None,
+        retention=retention and rename_retention(retention, base=names["base_model"], adapter=name),
         cost=card_data.get("cost") or {},
         metrics=NAMES,
         posterior_metrics=POSTERIOR_NAMES,

@@ -21,6 +21,7 @@ from specdata.results import (
     figure_names,
     load_retention,
     rename,
+    rename_retention,
 )
 
 RECIPE, CARD = "recipe.yaml", "README.md"
@@ -69,9 +70,8 @@ def adapter_files(folder, results, repo, names) -> dict:
     results = rename(results, dataset=names["dataset"], base=names["base_model"], adapter=repo)
     made = {name: json.dumps(content, indent=2) + "\n" for name, content in ((CONFIG, config), (RESULTS, results))}
     if (folder / RETENTION).exists():
-        model = {"base": names["base_model"], "adapter": repo}
-        retention = load_retention(folder)
-        made[RETENTION] = json.dumps(retention | {"model": retention["model"] | model}, indent=2) + "\n"
+        retention = rename_retention(load_retention(folder), base=names["base_model"], adapter=repo)
+        made[RETENTION] = json.dumps(retention, indent=2) + "\n"
     made[RECIPE] = _with_hub_names(recipe, names["base_model"], names["dataset"], scored)
     files = [WEIGHTS, PREDICTIONS, *_pictures(folder, results)]
     files += [name for name in TOKENIZER if names["tokenizer"] == repo and (folder / name).exists()]

@@ -131,13 +131,14 @@ def test_a_card_begins_with_the_baseline_that_is_not_beaten(made_up, verdicts, s
 
 
 def test_a_card_says_what_the_training_cost(made_up):
-    retention = example_retention()
+    retention = example_retention() | {"command": "specdata retention --model /there/base --adapter out --limit 40"}
     chance = {"value": None, "low": None, "high": None, "n": 40, "interval": "none"}
     retention["tasks"]["sciq"] |= {"at_chance": True, "retained": chance, "retained_above_chance": chance}
     cost = {"hours": 0.4, "grams": 12.5, "kwh": 0.05, "hardware": "1 x NVIDIA H100", "flops": 2e15, "tokens": 1.5e6}
     card = made_up(BEATEN, retention, cost=cost, licence={"license": "apache-2.0"})
     assert "| **science** | 40 | 0.900 [0.800, 1.000] |" in card
     assert re.search(r"\| `sciq`, validation \| 40 \|.*\| at chance \| at chance \| 0\.90 \[", card)
+    assert "specdata retention --model org/base --adapter adapter --limit 40" in card
     assert '<img src="retention.png"' in card
     assert "was not measured" not in card
     assert "| training time | 0.4 h on 1 x NVIDIA H100 |" in card

@@ -8,6 +8,7 @@ import yaml
 from test_results import REVISION, SCORE, example_results
 
 from specdata.publish import benchmark
+from specdata.publish.publish import publish_dataset
 
 
 def test_a_data_set_names_a_leaderboard_for_each_score():
@@ -16,6 +17,12 @@ def test_a_data_set_names_a_leaderboard_for_each_score():
     assert content["name"] == "Galaxies: spectra"
     assert [task["id"] for task in content["tasks"]] == ["mae", "nmad", "outliers", "crps"]
     assert all((task["config"], task["split"]) == ("spectra", "test") for task in content["tasks"])
+
+
+def test_a_data_set_gets_an_eval_yaml_only_where_that_is_asked_for(alice, mock_data):
+    for asked in (True, False):
+        planned = publish_dataset(mock_data, "org/mock-benchmark", benchmark=asked, dry_run=True)
+        assert ("eval.yaml" in planned.uploads) == asked
 
 
 @pytest.mark.parametrize(
