@@ -13,7 +13,7 @@ from specdata.errors import SpecdataError, one_line
 from specdata.evaluation import metrics
 from specdata.files import file_sha256
 from specdata.hub import hub_errors, weights_revision
-from specdata.results import PREDICTIONS, RESULTS
+from specdata.results import PREDICTIONS, RESULTS, RETENTION, load_retention
 
 _SURVEYS = re.compile(r"sdss|boss|desi", re.IGNORECASE)
 
@@ -66,8 +66,13 @@ def check_adapter(folder, results, repo) -> set:
     Parameters as for `check_dataset`. Returns the objects that it was scored on.
     """
     data = results["dataset"]
-    if results["model"]["adapter_revision"] != weights_revision(folder):
+    revision = weights_revision(folder)
+    if results["model"]["adapter_revision"] != revision:
         raise SpecdataError(f"{folder}: its results are those of other weights; evaluate this adapter again")
+    if (folder / RETENTION).exists() and load_retention(folder)["model"]["adapter_revision"] != revision:
+        raise SpecdataError(
+            f"{folder}: its retention is that of other weights; measure it again, or remove {RETENTION}"
+        )
     if data["split"] == "train":
         raise SpecdataError(f"{folder}: was scored on the training split; evaluate it on validation or test")
     try:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hub_client import use_hub
 from safetensors.numpy import load_file, save, save_file
+from test_results import example_retention
 
 from specdata import SpecdataError
 from specdata.evaluation.evaluate import evaluate
@@ -17,6 +18,7 @@ from specdata.hub import weights_revision
 from specdata.publish.adapter_card import write_adapter
 from specdata.publish.compatible import check_lora
 from specdata.publish.publish import publish_adapter, publish_dataset
+from specdata.results import save_retention
 
 NAMES = {"dataset": "org/mock-rows"}  # which was read from a local folder
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -90,6 +92,21 @@ def test_an_adapter_goes_up_once_and_nothing_that_training_left_behind(alice, ad
     again = publish_adapter(adapter, "org/mock-once", **NAMES)
     assert (done.is_new, again.is_new, again.commit) == (True, False, done.commit)
     assert repo.tags == {f"adapter-{weights_revision(adapter)[:12]}": done.commit}
+
+
+def test_a_retention_goes_along(alice, adapter):
+    retention = example_retention()
+    save_retention(adapter, retention)
+    with pytest.raises(SpecdataError, match="its retention is that of other weights; measure it again"):
+        publish_adapter(adapter, "org/mock-retention", **NAMES, dry_run=True)
+    retention["model"]["adapter_revision"] = weights_revision(adapter)
+    save_retention(adapter, retention)
+    (adapter / "retention.png").touch()  # it is drawn anew
+    uploads = publish_adapter(adapter, "org/mock-retention", **NAMES, dry_run=True).uploads
+    model = json.loads(uploads["retention.json"])["model"]
+    assert (model["base"], model["adapter"]) == ("org/small-llama", "org/mock-retention")
+    assert uploads["retention.png"].startswith(b"\x89PNG")
+    assert b"| **science** | 40 |" in uploads["README.md"]
 
 
 def test_a_tokenizer_that_changed_goes_along(alice, adapter):
