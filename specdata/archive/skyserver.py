@@ -165,7 +165,12 @@ def select(path, queries, *, data_release=16, url=SKYSERVER_URL, progress=True) 
 
 def selected_by(catalogue) -> dict:
     """How `select` made a catalogue: data_release, queries, available; empty for one of a user's own."""
-    return json.loads((catalogue.schema.metadata or {}).get(b"specdata", b"{}"))
+    try:
+        about = json.loads((catalogue.schema.metadata or {}).get(b"specdata", b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    ours = isinstance(about, dict) and all(isinstance(about.get(key), list) for key in ("queries", "available"))
+    return about if ours else {}
 
 
 def _ask(client, query, data_release, url, part):

@@ -9,6 +9,7 @@ from specdata.dataset import rows
 from specdata.errors import SpecdataError, one_line
 from specdata.inputs import check_regular
 
+_ERRORS = (OSError, pa.ArrowException, UnicodeDecodeError)  # of a damaged file
 ROWS_PER_FILE = 5000  # about 150 MB of spectra; the Hub advises against files of more than some hundred megabytes
 BATCH = 250  # rows of a row group: little memory while it is made, and small enough for the viewer to page through
 
@@ -88,7 +89,7 @@ def open_file(folder, name) -> pq.ParquetFile:
         path = Path(folder, name)
         check_regular(path)
         file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
+    except _ERRORS as error:
         raise _damaged(name, one_line(error)) from None
     for field in rows.schema(name.partition("/")[0]):
         if field.name not in file.schema_arrow.names or file.schema_arrow.field(field.name).type != field.type:
@@ -104,7 +105,8 @@ def read_columns(folder, names, columns) -> pa.Table:
     for name in names:
         try:
             tables.append(open_file(folder, name).read(columns=columns))
-        except (OSError, pa.ArrowException) as error:
+            tables[-1].validate(full=True)  # that its texts are UTF-8, too
+        except _ERRORS as error:
             raise _damaged(name, one_line(error)) from None
     return pa.concat_tables(tables)
 
@@ -118,7 +120,8 @@ def read_rows(files, start, stop, columns=None):
             if first < stop and end > start:
                 try:
                     table = file.read_row_group(group, columns=columns)
-                except (OSError, pa.ArrowException) as error:
+                    table.validate(full=True)  # that its texts are UTF-8, too
+                except _ERRORS as error:
                     raise _damaged("a Parquet file of the data set", one_line(error)) from None
                 yield table.slice(max(start - first, 0), min(stop, end) - max(start, first))
             first = end

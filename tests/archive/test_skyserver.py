@@ -7,11 +7,12 @@ import re
 import urllib.parse
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from archive_server import ERROR_PAGE, Archive, make_sky, table
 
 from specdata.archive import download, skyserver
-from specdata.archive.catalogue import COLUMNS, read_catalogue, shuffle
+from specdata.archive.catalogue import COLUMNS, read_catalogue, shuffle, write_catalogue
 from specdata.archive.skyserver import bin_queries, select, selected_by
 from specdata.dataset.recipe import Cuts, Sample
 from specdata.errors import SpecdataError
@@ -61,6 +62,13 @@ def test_the_selection_is_what_the_words_say(archive, tmp_path):
     assert sum(about["available"]) == len(truth(CUTS))
     assert not (tmp_path / "catalogue.parquet.partial").exists()
     assert len(archive.log) == 10
+
+
+@pytest.mark.parametrize("about", [b"[" * 100_000, b"[1]", b"{", b'{"queries": 1, "available": []}', b"\xff"])
+def test_a_catalogue_with_odd_notes_is_one_of_a_user(tmp_path, about):
+    table = pa.table({"plate": [266], "mjd": [51602], "fiberid": [1], "run2d": ["26"], "z": [0.1]})
+    write_catalogue(table, tmp_path / "c.parquet", about=about)
+    assert select(tmp_path / "c.parquet", [], progress=False).num_rows == 1
 
 
 @pytest.mark.parametrize("cuts", [Cuts(dered_i_max=None), Cuts(zwarning_allowed=4), Cuts(z_min=0.1, z_max=0.2)])
