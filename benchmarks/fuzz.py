@@ -12,6 +12,7 @@ seed, and so is a file that takes longer than `SLOW` seconds.
 
 import argparse
 import copy
+import functools
 import gzip
 import json
 import random
@@ -161,6 +162,65 @@ class Kinds:
         finally:
             path.write_bytes(self.files[name])
 
+    @functools.cached_property
+    def adapter(self):
+        """Folder of a LoRA adapter, its config, its weights, and the small model that it is for."""
+        import torch
+        from peft import LoraConfig, get_peft_model
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        torch.manual_seed(0)
+        shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+        base = LlamaForCausalLM(LlamaConfig(vocab_size=16, **shape))
+        folder, config = self.folder / "adapter", LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+        get_peft_model(copy.deepcopy(base), config).save_pretrained(folder)
+        content = json.loads((folder / "adapter_config.json").read_text()) | {"base_model_name_or_path": "org/base"}
+        (folder / "adapter_config.json").write_text(json.dumps(content))
+        return folder, content, (folder / "adapter_model.safetensors").read_bytes(), base
+
+    def _load_adapter(self, rng):
+        from specdata.hub import weights_revision
+        from specdata.inference.adapter import check_rank, read_config
+        from specdata.inference.local import Generator
+        from specdata.publish.compatible import check_lora
+        from specdata.publish.scan import scan
+
+        folder, _, _, base = self.adapter
+        config = read_config(folder)
+        weights_revision(folder)
+        check_rank(folder, config)
+        check_lora(folder)
+        scan({name: folder / name for name in ("adapter_config.json", "adapter_model.safetensors")})
+        if rng.random() < 0.2:  # which takes longer than all the rest
+            generator = object.__new__(Generator)
+            generator.name, generator.model = "org/base", copy.deepcopy(base)
+            generator.add_adapter(folder)
+
+    def lora(self, rng):
+        """The config of an adapter."""
+        folder, config, _, _ = self.adapter
+        path = folder / "adapter_config.json"
+        content = damage(json.dumps(config).encode(), rng) if rng.random() < 0.3 else None
+        path.write_bytes(content if content is not None else json.dumps(replace(config, rng)).encode())
+        try:
+            self._load_adapter(rng)
+        finally:
+            path.write_text(json.dumps(config))
+
+    def safetensors(self, rng):
+        """The weights of an adapter; its head is more than half of the file."""
+        folder, _, weights, _ = self.adapter
+        path, size = folder / "adapter_model.safetensors", 8 + int.from_bytes(weights[:8], "little")
+        if rng.random() < 0.5:
+            path.write_bytes(damage(weights, rng))
+        else:
+            head = json.dumps(replace(json.loads(weights[8:size]), rng)).encode()
+            path.write_bytes(len(head).to_bytes(8, "little") + head + weights[size:])
+        try:
+            self._load_adapter(rng)
+        finally:
+            path.write_bytes(weights)
+
 
 def main(kinds, numbers) -> int:
     """Try the files of these numbers, which are their seeds, of each kind; how many were neither read nor refused."""
@@ -168,7 +228,9 @@ def main(kinds, numbers) -> int:
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         made = Kinds(Path(folder))
-        for kind in kinds or ("fits", "parquet", "json", "yaml"):
+        for kind in kinds or ("fits", "parquet", "json", "yaml", "lora", "safetensors"):
+            if kind in ("lora", "safetensors"):
+                made.adapter  # noqa: B018, imports torch, which is not to count as slow
             read = refused = 0
             for number in numbers:
                 begin = time.monotonic()
@@ -193,7 +255,7 @@ def main(kinds, numbers) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", help="fits, parquet, json, yaml; by default all")
+    parser.add_argument("kinds", nargs="*", help="fits, parquet, json, yaml, lora, safetensors; by default all")
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, help="only the file with this number")
     options = parser.parse_args()

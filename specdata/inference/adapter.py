@@ -34,8 +34,14 @@ def read_config(folder, name=None) -> dict:
         wrong = [key for key in ("r", "lora_alpha", "target_modules", "base_model_name_or_path") if key not in config]
         if wrong or not isinstance(config, dict) or not isinstance(config["base_model_name_or_path"], str):
             raise ValueError(f"no {wrong[0]}" if wrong else "no names and values")
-        if type(config["r"]) is not int or config["r"] < 1:
-            raise ValueError(f"r is {str(config['r'])[:40]}")
+        modules = config["target_modules"]
+        right = {
+            "r": type(config["r"]) is int and config["r"] > 0,
+            "lora_alpha": type(config["lora_alpha"]) in (int, float),
+            "target_modules": all(isinstance(module, str) for module in modules),  # of a text, too
+        }
+        for key in (key for key, is_right in right.items() if not is_right):
+            raise ValueError(f"{key} is {str(config[key])[:40]}")
     except (OSError, ValueError, TypeError) as error:
         raise SpecdataError(f"{name}: its {CONFIG} is not that of a LoRA adapter ({one_line(error)})") from None
     return config

@@ -69,7 +69,8 @@ def weights(content):
         (config(target_modules=["q_proj"]), "has no place for .*v_proj"),
         (config(target_modules=["x_proj"]), "does not load on .*x_proj"),
         (config(peft_type="NONE"), "does not load on"),
-        (config(unknown=1, lora_alpha="many"), "does not load on"),
+        (config(lora_alpha="many"), "is not that of a LoRA adapter .lora_alpha is many"),
+        (config(target_modules=["q_proj", 3]), "target_modules is .'q_proj', 3"),
         (weights(b"junk"), "is missing or not a safetensors file"),
         (weights((2**60).to_bytes(8, "little") + b"{}"), "is missing or not a safetensors file"),
         (weights((4).to_bytes(8, "little") + b"[[]]"), "is missing or not a safetensors file"),
@@ -89,7 +90,7 @@ def test_what_does_not_fit_is_not_left_out_in_silence(adapter, tiny_model, spoil
     [
         ("[]", "no r"), ("[1, 2]", "no r"), ('"x"', "no r"), ("3", "not iterable"), ("{", "Expecting"), ("{}", "no r"),
         ("[" * 100_000, "nested too deeply"),
-        ('{"r": "8", "lora_alpha": 1, "target_modules": 1, "base_model_name_or_path": ""}', "r is 8"),
+        ('{"r": "8", "lora_alpha": 1, "target_modules": "q", "base_model_name_or_path": ""}', "r is 8"),
         ('{"r": 8, "lora_alpha": 1, "target_modules": 1, "base_model_name_or_path": [1]}', "no names and values"),
     ],
 )  # fmt: skip
