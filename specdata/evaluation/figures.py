@@ -65,8 +65,7 @@ def draw_sweep(folder, published) -> bool:
     for path in sorted(folder.glob(f"*/retention/{RETENTION}")):
         run = path.parents[1]
         if (run / "evaluation" / RESULTS).exists():
-            kept = {group: found["retained"] for group, found in load_retention(path.parent)["groups"].items()}
-            runs[run.name] = load_results(run / "evaluation")["metrics"]["mae"], kept
+            runs[run.name] = load_results(run / "evaluation")["metrics"]["mae"], load_retention(path.parent)["groups"]
     if len(runs) > 1:
         tradeoff(folder / "tradeoff", runs, published)
     return len(runs) > 1
@@ -245,6 +244,7 @@ def retention_bars(stem, retention) -> None:
     places, quantities = range(len(rows)), {"retained": 1, "log_likelihood": 0}
     with paper_figure(stem, 0.17 * len(rows) + 0.8, columns=2) as (_, panels):
         for axes, (quantity, unchanged) in zip(panels, quantities.items(), strict=True):
+            axes.use_sticky_edges = quantity == "retained"  # a line at 0 needs a margin to be seen
             for place, (_, kept, colour) in zip(places, rows, strict=True):
                 score = kept[quantity]
                 if score["value"] is None:
@@ -271,28 +271,31 @@ def tradeoff(stem, runs, published) -> None:
     stem : Path
         Of the PNG and of the PDF.
     runs : dict of str to tuple
-        By name the score of the mean absolute error, and those of the accuracy after / before by group; scores as
-        `specdata.results.Score` says. A group without a value is left out.
+        By name the score of the mean absolute error, and `groups` of `specdata.results.Retention`. Of a group that the
+        base answers at chance in every run, the log-likelihood of the right answer is drawn in place of the accuracy.
     published : dict of str to dict of str to float
         What others published, by run: the `mae`, and the share of each group. Drawn with open marks.
     """
     groups = list(dict.fromkeys(group for _, kept in runs.values() for group in kept))
     with paper_figure(stem, 2.4, columns=len(groups)) as (_, panels):
         for axes, group in zip(panels, groups, strict=True):
+            in_group = [(kept[group], mae, name) for name, (mae, kept) in runs.items() if group in kept]
+            key, label = "retained", "accuracy,\nafter / before"
+            if all(kept[key]["value"] is None for kept, *_ in in_group):
+                key, label = "log_likelihood", "log-likelihood,\nafter - before"
             theirs = [(run[group], run["mae"]) for run in published.values() if group in run and "mae" in run]
-            axes.plot(
-                *zip(*theirs, strict=True) if theirs else ([], []), "s", color=_GREY, mfc="white", label="published"
-            )
-            found = [(kept[group], mae, name) for name, (mae, kept) in runs.items() if group in kept]
+            if theirs and key == "retained":
+                axes.plot(*zip(*theirs, strict=True), "s", color=_GREY, mfc="white", label="published")
+            found = [(kept[key], mae, name) for kept, mae, name in in_group]
             found = sorted((run for run in found if run[0]["value"] is not None), key=lambda run: run[0]["value"])
             if found:
-                keys = ("value", "low", "high")
-                x, y = (np.array([[run[part][key] for key in keys] for run in found]).T for part in (0, 1))
+                ends = ("value", "low", "high")
+                x, y = (np.array([[run[part][end] for end in ends] for run in found]).T for part in (0, 1))
                 ends = {"xerr": np.abs(x[1:] - x[0]), "yerr": np.abs(y[1:] - y[0])}
                 axes.errorbar(x[0], y[0], fmt="o-", color=BLUE, elinewidth=0.6, lw=0.6, label="measured", **ends)
                 for (*_, name), *place in zip(found, x[0], y[0], strict=True):
                     axes.annotate(name, place, xytext=(3, 3), textcoords="offset points", fontsize=5.5)
-            axes.set(xlabel=f"{group},\nafter / before", ylim=(0, None))
+            axes.set(xlabel=f"{group}:\n{label}", ylim=(0, None))
             axes.margins(0.15)
         panels[0].set_ylabel("redshift MAE")
         for axes in panels[1:]:
