@@ -80,8 +80,10 @@ def folder_paths(folder) -> list[Path]:
         raise SpecdataError(f"{folder}: there is no such folder; pass a folder that holds spec-*.fits files")
     paths = [path for pattern in ("spec-*.fits", "spec-*.fits.gz") for path in folder.rglob(pattern) if path.is_file()]
     for path in paths:
-        if not str(path).isprintable():
-            raise SpecdataError(f"{str(path)!a}: is not a name in UTF-8, or not printable; give the file another")
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise SpecdataError(f"{str(path)!a}: is not a name in UTF-8; give the file another") from None
     if not paths:
         raise SpecdataError(f"{folder}: there are no spec-*.fits files in this folder; check the path or download some")
     return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
