@@ -162,7 +162,7 @@ def remove_folder(folder):
     """Remove a folder so that, whenever the process is killed, there is all of it under its name or nothing."""
     removed = _temporary(folder)
     folder.rename(removed)  # onto the empty folder
-    shutil.rmtree(removed)
+    shutil.rmtree(removed, ignore_errors=True)  # another process may sweep it at the same time
 
 
 def sweep(path):
@@ -180,7 +180,7 @@ def sweep(path):
                     entry.rename(path)
                 elif ours:
                     entry.rename(removed := _temporary(path))
-                    shutil.rmtree(removed)
+                    shutil.rmtree(removed, ignore_errors=True)
 
 
 def _temporary(path, place=None, kind=""):
