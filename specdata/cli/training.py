@@ -38,7 +38,7 @@ def train(
     recipe: _Recipe,
     start_from: Annotated[str | None, typer.Option(help="Adapter to go on with: a folder or a name.")] = None,
 ) -> None:
-    """Launch `trl sft` with a recipe, if `specdata check` finds no fault. Goes on from the last checkpoint."""
+    """Check a recipe and launch `trl sft` with it. Goes on from the last checkpoint."""
     from specdata.training.launch import train as run
 
     print(f"trained in {run(recipe, context.args, adapter=start_from)}")
