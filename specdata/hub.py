@@ -78,8 +78,8 @@ def hub_errors(what):
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise SpecdataError(
-            f"{what}: the download stopped ({one_line(error)}); make room, or set HF_HOME to another disk, and give "
-            "the same command again"
+            f"{what}: the disk is full ({one_line(error)}); make room, or set HF_HOME to another disk, and give the "
+            "same command again"
         ) from error
 
 

@@ -70,7 +70,7 @@ def test_the_same_again_makes_no_commit_and_a_change_is_one_file(alice, data):
 
 
 def test_the_card_is_made_of_the_manifest_and_a_change_by_hand_is_told(alice, data):
-    (data / "README.md").write_text((data / "README.md").read_text() + "\nMade for a test.\n")
+    (data / "README.md").write_bytes((data / "README.md").read_bytes() + "\nMade for a test: é.\n".encode("latin-1"))
     done = publish_dataset(data, "org/mock-by-hand", message="For the referee")
     assert "the changes in README.md are not published: the card on the Hub is made of manifest.json" in done.notes[0]
     assert b"Made for a test" not in alice.bytes_of("dataset", "org/mock-by-hand", "README.md")
