@@ -78,9 +78,9 @@ def evaluate(
     """
     baselines = check_names(baselines)
     need_model("the evaluation")
-    check_model(model)
     adapter_folder = local_folder(adapter, "model") if adapter else None
     data = open_split(dataset, config, split, limit=limit, trained=find_trained(adapter_folder, recipe))
+    check_model(model)
     TemplateFits(data, templates)  # so that a wrong file is noticed before the model has read all rows
     z = data.rows["z"].to_numpy()
     highest = max(z.max(), data.train["z"].to_numpy().max())
