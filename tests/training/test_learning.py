@@ -43,7 +43,9 @@ def test_a_value_is_one_token_and_a_digit_of_the_answer_too(from_scratch, rows):
     assert tokenizer.decode(ids[61:], skip_special_tokens=True) == answer
 
 
-@pytest.mark.parametrize("name", ["from-scratch/redshift-packed", "from-scratch/redshift-small", "smollm2-135m/redshift-small"])
+@pytest.mark.parametrize(
+    "name", ["from-scratch/redshift-packed", "from-scratch/redshift-small", "smollm2-135m/redshift-small"]
+)
 def test_trl_trains_what_the_recipe_says_and_p_of_z_can_be_read(
     name, from_scratch, tiny_model, rows, tmp_path, monkeypatch
 ):
