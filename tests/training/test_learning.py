@@ -44,7 +44,13 @@ def test_a_value_is_one_token_and_a_digit_of_the_answer_too(from_scratch, rows):
 
 
 @pytest.mark.parametrize(
-    "name", ["from-scratch/redshift-packed", "from-scratch/redshift-small", "smollm2-135m/redshift-small"]
+    "name",
+    [
+        "from-scratch/redshift-packed",
+        "from-scratch/redshift-small",
+        "from-scratch/redshift-sdss",
+        "smollm2-135m/redshift-small",
+    ],
 )
 def test_trl_trains_what_the_recipe_says_and_p_of_z_can_be_read(
     name, from_scratch, tiny_model, rows, tmp_path, monkeypatch
