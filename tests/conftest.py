@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,10 @@ os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="specdata-tests-")
 # Without torch, as on Python 3.12 and 3.13 here, what needs it throughout is left out.
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob = ["training/*", "inference/*", "test_demo.py", "test_posterior.py"]
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and so the commands that a test interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(__file__).parent / "data"
 
