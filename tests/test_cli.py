@@ -58,6 +58,8 @@ def test_build_prints_the_counts_and_the_line_that_loads_it(command, tmp_path):
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, sentence, command, tmp_path):
+    if arguments.startswith("evaluate"):
+        pytest.importorskip("torch")  # which is asked for first
     (tmp_path / "bad.yaml").write_text(RECIPE + "colour: blue\n")
     (tmp_path / "fits").mkdir()
     (tmp_path / "taken").mkdir()
