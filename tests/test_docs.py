@@ -156,7 +156,7 @@ def run_page(folder, hub, taught_model):
                 elif language == "bash":
                     for line in commands(code):
                         if line not in done:
-                            run_command(line, hub, patch)
+                            run_command(line, hub, patch, keep=page != "README.md")
                         done.add(line)
                 else:
                     assert language in ("text", "bibtex")
@@ -164,7 +164,8 @@ def run_page(folder, hub, taught_model):
     return run
 
 
-def run_command(line, hub, patch):
+def run_command(line, hub, patch, *, keep):
+    """Run a line; with `keep`, a training leaves alone what the README's has made."""
     from trl.scripts import sft
 
     from specdata.training.recipe import parse_training
@@ -182,13 +183,14 @@ def run_command(line, hub, patch):
         ["bash", "-euc", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True
     ).stdout
     program, command, *arguments = words.split("\0")[:-1]
+    small = SMALL + (["--output_dir", "elsewhere"] if keep and "--output_dir" not in arguments else [])
     match program, command:
         case "pip", "install":
             assert not {word for word in arguments if word.startswith(".")}
         case "trl", "sft" if re.search("--accelerate_config|from-scratch|org/", line):
             parse_training(find_recipe(arguments[1]), arguments[2:])
         case "trl", "sft":  # what it launches
-            sft.main(*sft.make_parser().parse_args_and_config(arguments + SMALL))
+            sft.main(*sft.make_parser().parse_args_and_config(arguments + small))
         case "python", _:
             parse_only(ROOT / command, arguments, patch)
         case "specdata", "sweep":
@@ -197,7 +199,7 @@ def run_command(line, hub, patch):
         case "specdata", _:
             if command in ("preflight", "publish"):
                 use_hub(hub, patch, hub.tokens["alice"])
-            more = SMALL if command in ("check", "train") else []  # the last of two equal options counts
+            more = small if command in ("check", "train") else []  # the last of two equal options counts
             patch.setattr(sys, "argv", [program, command, *arguments, *more])
             with pytest.raises(SystemExit) as end:
                 cli.main()
