@@ -120,7 +120,6 @@ def folder(tmp_path_factory, taught_model, workplace):
         (folder / name).parent.mkdir()
         (folder / name).symlink_to(taught_model)
     (folder / "chats").symlink_to(workplace / "chats")
-    (folder / "rank-16").symlink_to("llama-3.1-8b-redshift-paper")
     write_questions(folder / "questions")
     (folder / "spectra").mkdir()
     for spectrum in mock_spectra(24, seed=2):
