@@ -8,7 +8,7 @@ import jinja2
 
 from specdata.errors import SpecdataError
 from specdata.files import shipped
-from specdata.hub import hub_errors
+from specdata.hub import check_access, hub_errors
 
 
 def render(template, **values) -> str:
@@ -74,6 +74,7 @@ def licence(base_model) -> dict | None:
     from huggingface_hub import ModelCard
     from huggingface_hub.errors import EntryNotFoundError
 
+    check_access(base_model)  # without a network, ModelCard tries for half a minute
     with hub_errors(base_model):
         try:
             source = Path(base_model) / "README.md" if Path(base_model).is_dir() else base_model

@@ -88,7 +88,7 @@ def write_adapter(
         "note": note,
         "overrides": overrides or {},
         "checked": _check_settings(settings, recipe, config, training, results["dataset"]["n_train"]),
-        "licence": _licence(config["base_model_name_or_path"], base_model),
+        "licence": _licence(training, config["base_model_name_or_path"], base_model),
         "cost": _cost(training),
     }
     # `trl sft` wrote where the base model lay on its disk; others need its name.
@@ -162,11 +162,12 @@ def _json(path):
         raise SpecdataError(f"{path}: is missing or not JSON; train or evaluate again") from None
 
 
-def _licence(*bases):
-    """The licence that the first of some names or folders of a base model states, None if that cannot be found."""
-    for base in filter(None, bases):
+def _licence(training, base, name):
+    """The licence that a base model's folder, or its card on the Hub, states; None if that cannot be found."""
+    beside = training.parent / base  # a relative path starts where `trl sft` was run
+    for source in filter(None, (beside if beside.is_dir() else base, name)):
         with contextlib.suppress(SpecdataError):  # no network, or no such model on the Hub
-            if found := licence(base):
+            if found := licence(source):
                 return found
     return None
 
