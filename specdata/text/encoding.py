@@ -83,6 +83,8 @@ class Encoding:
             edges = np.array(stored["edges"], dtype=np.float64)
             scheme, normalisation = str(stored["scheme"]), str(stored["normalisation"])
             turns = int(stored.get("turns", 0))
+            if len(edges) < 2 or not (edges[0] > 0 and np.isfinite(edges[-1]) and (np.diff(edges) > 0).all()):
+                raise ValueError("edges")
         except (KeyError, TypeError, ValueError):
             raise SpecdataError(
                 f"config {name!r}: the manifest does not say how its text was made; build the data set again"
