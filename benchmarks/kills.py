@@ -24,18 +24,11 @@ import traceback
 import warnings
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the test archive
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the test archive, and a recipe
+
+from small_recipe import TWELVE
 
 NAMES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.truncate"}
-RECIPE = {
-    "name": "mock-kills",
-    "title": "Mocks",
-    "source": {"kind": "mock", "size": 12},
-    "sample": {"size": 12, "redshift_bins": 1},
-    "splits": {"train": 6, "validation": 3},
-    "configs": {"paper": {"grid": {"start": 3840.0, "stop": 9160.0, "bins": 4}}},
-    "tokenizers": [],
-}
 
 
 def killed(job, number) -> bool:
@@ -111,7 +104,7 @@ def build_job(folder, **options):
 
     def job():
         try:
-            build(DataRecipe.model_validate(RECIPE), folder / "out", shards=2, progress=False, **options)
+            build(DataRecipe.model_validate(TWELVE), folder / "out", shards=2, progress=False, **options)
         except SpecdataError as error:  # killed after the very last change that matters
             if "exists already" not in str(error):
                 raise
@@ -126,7 +119,7 @@ def fetch_job(folder, archive):
 
     source = {"kind": "sdss", "skyserver_url": archive.url, "sas_url": archive.sas, "connections": 2}
     source |= {"catalogue": str(folder / "catalogue.parquet"), "cache": str(folder / "sas")}
-    recipe = RECIPE | {"source": source, "cuts": {"z_max": 0.4}, "sample": {"size": 10, "redshift_bins": 2}}
+    recipe = TWELVE | {"source": source, "cuts": {"z_max": 0.4}, "sample": {"size": 10, "redshift_bins": 2}}
     return lambda: fetch_recipe(DataRecipe.model_validate(recipe), lambda spectrum: None, progress=False)
 
 

@@ -70,6 +70,12 @@ def read_series(prompt) -> str:
     return content[len(INSTRUCTION) :]
 
 
+def need_chat_template(tokenizer) -> None:
+    """Refuse a tokenizer without a chat template, such as a base model's; SpecdataError."""
+    if not tokenizer.chat_template:
+        raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
+
+
 def chat_text(tokenizer, conversation) -> str:
     """Fill a tokenizer's chat template with a conversation that the model has to answer, for `text_ids`.
 
@@ -83,8 +89,7 @@ def chat_text(tokenizer, conversation) -> str:
     """
     from jinja2 import TemplateError
 
-    if not tokenizer.chat_template:
-        raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
+    need_chat_template(tokenizer)
     special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
     messages = []
     for message in conversation:

@@ -1,7 +1,16 @@
-"""A recipe of sixty mocks, which a build takes a second for."""
+"""Recipes of twelve and of sixty mocks, which a build takes a second for."""
 
 from specdata.dataset.recipe import DataRecipe
 
+TWELVE = {
+    "name": "mock-twelve",
+    "title": "Mocks",
+    "source": {"kind": "mock", "size": 12},
+    "sample": {"size": 12, "redshift_bins": 1},
+    "splits": {"train": 6, "validation": 3},
+    "configs": {"paper": {"grid": {"start": 3840, "stop": 9160, "bins": 4}}},
+    "tokenizers": [],
+}
 GRID = {"start": 3840.0, "stop": 9160.0}
 
 

@@ -15,18 +15,11 @@ from pathlib import Path
 import pytest
 import wrong_models
 import yaml
+from small_recipe import TWELVE
 
 DATA = Path(__file__).parent / "data"
 HUGE = 10**29
-RECIPE = {
-    "name": "mock-wrong",
-    "title": "Mocks",
-    "source": {"kind": "mock", "size": 12},
-    "sample": {"size": 12, "redshift_bins": 1},
-    "splits": {"train": 6, "validation": 3},
-    "configs": {"paper": {"grid": {"start": 3840, "stop": 9160, "bins": 4}}},
-    "tokenizers": [],
-}
+RECIPE = TWELVE | {"name": "mock-wrong"}
 GRID = RECIPE["configs"]["paper"]["grid"]
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefghi", "bcdefghij", strict=True)

