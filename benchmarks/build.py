@@ -85,12 +85,13 @@ def plain(folder, output):
     def spectra():
         for path in sorted(Path(folder).glob("spec-*.fits")):
             with fits.open(path, memmap=False) as hdus:
-                row = {name: hdus[1].data[name] for name in ("loglam", "flux", "ivar", "and_mask")}
+                row = {name: hdus[1].data[name] for name in ("loglam", "flux", "ivar", "and_mask", "or_mask", "wdisp")}
                 table = hdus[2].data
                 for name in {**IDENTITY, **METADATA}:
                     column = names.get(name, name.upper())
                     row[name] = table[column][0] if column in table.names else None
-                row |= {"object_id": f"J{row['ra']:.5f}{row['dec']:+.5f}", "source": path.name, "is_mock": True}
+                row |= {"position_id": f"J{row['ra']:.5f}{row['dec']:+.5f}", "source": path.name, "is_mock": True}
+                row["healpix"] = -1
                 row["specobjid"] = str(row["specobjid"]).strip()
                 yield row
 

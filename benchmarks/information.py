@@ -26,7 +26,7 @@ from tqdm import tqdm
 from specdata import prompts
 from specdata.dataset import rows
 from specdata.dataset.recipe import Grid, TextConfig, load_data_recipe
-from specdata.dataset.selection import object_ids, reject
+from specdata.dataset.selection import position_ids, reject
 from specdata.dataset.sources import folder_paths, read_spectra
 from specdata.dataset.tokens import PAPER_LIMIT, fit_bins
 from specdata.errors import SpecdataError
@@ -78,7 +78,7 @@ def load_spectra(folder, mocks):
     table = rows.spectra_batch(list(kept.values()))
     data = SimpleNamespace(name=f"{len(kept):,} {'SDSS spectra' if folder else 'mocks'}", table=table, span=span)
     data.scale = np.array([median_scale(pixels, *data.span) for pixels in rows.stored_pixels(table)], np.float32)
-    objects = object_ids(list(kept), table["ra"].to_numpy(), table["dec"].to_numpy())
+    objects = position_ids(list(kept), table["ra"].to_numpy(), table["dec"].to_numpy())
     data.objects, data.z = np.unique(objects, return_inverse=True)[1], table["z"].to_numpy()
     data.shares = (0.6, 0.8) if folder else (2 / 3, 7 / 9)
     return data

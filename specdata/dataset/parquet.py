@@ -29,8 +29,8 @@ def split_into_files(sizes) -> list[dict]:
 def write_parquet(folder, spectra, objects, encodings, advance) -> dict[str, dict]:
     """Write one Parquet file of each config, ``CONFIG.parquet``, a row group at a time.
 
-    `spectra` are the rows of the file (`specdata.dataset.stages.StoredSpectra`) and `objects` their `object_id`, as an
-    Arrow array; `encodings` says for each text config how it is written, with the scale of each row. `advance` is
+    `spectra` are the rows of the file (`specdata.dataset.stages.StoredSpectra`) and `objects` their `position_id`, as
+    an Arrow array; `encodings` says for each text config how it is written, with the scale of each row. `advance` is
     called with the number of rows written, again and again. Returns for each text config the numbers of values
     written, interpolated, weighted by width and clipped.
     """
@@ -40,7 +40,7 @@ def write_parquet(folder, spectra, objects, encodings, advance) -> dict[str, dic
     writers |= {config: _writer(folder / f"{config}.parquet", rows.schema("text")) for config in encodings}
     for start in range(0, len(spectra), BATCH):
         here = slice(start, start + BATCH)
-        table = spectra.take(here).append_column("object_id", objects[here]).select(schema.names).cast(schema)
+        table = spectra.take(here).append_column("position_id", objects[here]).select(schema.names).cast(schema)
         writers["spectra"].write_table(table)
         for config, (encoding, scale) in encodings.items():
             binned = rows.bin_rows(table, encoding.edges)
@@ -64,7 +64,7 @@ def _writer(path, schema):
     lists = [f for f in schema if pa.types.is_list(f.type)]
     floats = [f"{f.name}.list.element" for f in lists if f.type.value_type == pa.float32()]
     repeated = [name for name in floats if name.startswith(("loglam", "wavelength"))]
-    flags = [f"{f.name}.list.element" for f in schema if f.name == "and_mask"]
+    flags = [f"{f.name}.list.element" for f in schema if f.name in ("and_mask", "or_mask")]
     plain = [f.name for f in schema if not pa.types.is_nested(f.type) and not pa.types.is_floating(f.type)]
     # Page index and content-defined chunks: the viewer reads part of a file, an upload sends only what changed.
     return pq.ParquetWriter(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from specdata.dataset.parquet import split_into_files
-from specdata.dataset.selection import CUTS, SPLITS, assign_splits, equal_frequency, hash_order, object_ids
+from specdata.dataset.selection import CUTS, SPLITS, assign_splits, equal_frequency, hash_order, position_ids
 from specdata.dataset.stages import StoredSpectra
 from specdata.dataset.tokens import check_longest, fit_bins
 from specdata.dataset.work import load_job, read_table, write_table
@@ -68,7 +68,7 @@ def _without_duplicates(found):
 def _draw(recipe, passed, rejected):
     """Draw sample and splits: a table, counts, and how each redshift bin fared (see `equal_frequency`).
 
-    The table holds rows of `passed` with their `object_id`, in the order of the data set, which is split by split.
+    The table holds rows of `passed` with their `position_id`, in the order of the data set, which is split by split.
     """
     n, cuts, sample, sizes = len(passed), recipe.cuts, recipe.sample, recipe.splits
     counts = {"read": n + len(rejected), "rejected": dict.fromkeys(CUTS, 0) | Counter(row[1] for row in rejected)}
@@ -86,7 +86,7 @@ def _draw(recipe, passed, rejected):
         )
     within = {"z_min": cuts.z_min, "z_max": cuts.z_max, "redshift_bins": sample.redshift_bins, "seed": sample.seed}
     z = passed["z"].to_numpy()
-    objects = np.array(object_ids(passed["name"].to_pylist(), passed["ra"].to_numpy(), passed["dec"].to_numpy()))
+    objects = np.array(position_ids(passed["name"].to_pylist(), passed["ra"].to_numpy(), passed["dec"].to_numpy()))
     chosen, redshift_bins = equal_frequency(z, objects, size=sample.size, **within)
     split = assign_splits(z[chosen], objects[chosen], train=sizes.train, validation=sizes.validation, **within)
     counts |= {"passed": n, "objects": len(np.unique(objects)), "sampled": len(chosen)}
@@ -104,7 +104,7 @@ def _draw(recipe, passed, rejected):
         # Hash order: the source's order goes by plate, and the first rows of a split should be a fair sample.
         order.append(rows[np.argsort(hash_order(objects[rows], sample.seed), kind="stable")])
     order = np.concatenate(order)
-    table = passed.take(order).append_column("object_id", pa.array(objects[order], pa.string()))
+    table = passed.take(order).append_column("position_id", pa.array(objects[order], pa.string()))
     return table.combine_chunks(), counts, redshift_bins
 
 

@@ -12,6 +12,7 @@ from specdata.dataset.selection import SPLITS
 from specdata.errors import SpecdataError
 from specdata.files import new_file
 from specdata.hub import local_folder
+from specdata.spectra.spectrum import spectrum_name
 from specdata.text.encoding import Encoding, normalise
 
 _OBSERVATION = ("plate", "mjd", "fiberid")
@@ -52,7 +53,7 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
     encoding = Encoding.from_dict(manifest["configs"][config], config)
     split, number = _find(folder, files, str(row))
     spectrum, text = (_row(folder, files, name, split, number) for name in ("spectra", config))
-    name = f"{spectrum['plate']:04d}-{spectrum['mjd']}-{spectrum['fiberid']:04d}"
+    name = spectrum_name(*(spectrum[key] for key in (*_OBSERVATION, "specobjid")))
     series = prompts.read_series(text["prompt"])
     flux, scale = np.array(text["flux"], dtype=np.float32)[None], np.float32([text["scale"]])
     written, clipped = encoding.encode(flux, scale)

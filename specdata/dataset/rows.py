@@ -14,32 +14,50 @@ from specdata.text import conversation
 
 IDENTITY = {
     "specobjid": ("string", "SpecObj number of the observation, as text"),
-    "object_id": ("string", "position of the object; spectra of one object share it and are never in two splits"),
+    "position_id": ("string", "position of the object; spectra of one object share it and are never in two splits"),
     "plate": ("int32", "spectroscopic plate"),
     "mjd": ("int32", "modified Julian date of the observation"),
-    "fiberid": ("int32", "fibre number"),
+    "fiberid": ("int32", "fibre number; 0 where there is none"),
     "run2d": ("string", "version of the reduction"),
     "z": ("float64", "redshift"),
+    "spectype": ("string", "class of the pipeline's fit"),
+    "subclass": ("string", "subclass of the pipeline's fit"),
+    "ra": ("float64", "right ascension, ICRS, degrees"),
+    "dec": ("float64", "declination, ICRS, degrees"),
+    "snmedian": ("float32", "median signal-to-noise ratio per pixel"),
     "is_mock": ("bool", "true for a synthetic spectrum"),
 }
 METADATA = {
     "zerr": ("float64", "error of the redshift"),
     "zwarning": ("int32", "bit mask of redshift warnings, 0 = good"),
-    "spectype": ("string", "class of the pipeline's fit"),
-    "subclass": ("string", "subclass of the pipeline's fit"),
-    "ra": ("float64", "right ascension, ICRS, degrees"),
-    "dec": ("float64", "declination, ICRS, degrees"),
-    "survey": ("string", "survey, where the file says"),
-    "instrument": ("string", "spectrograph, where the file says"),
-    "snmedian": ("float32", "median signal-to-noise ratio per pixel"),
+    "vdisp": ("float32", "velocity dispersion of the stars, km/s; NaN where unknown"),
+    "teff": ("float32", "effective temperature of a star, K; NaN where unknown"),
+    "logg": ("float32", "log10 of the surface gravity of a star in cm/s2; NaN where unknown"),
+    "feh": ("float32", "[Fe/H] of a star, dex; NaN where unknown"),
+    "survey": ("string", "survey, where it is known"),
+    "instrument": ("string", "spectrograph, where it is known"),
     "dered_i": ("float32", "dereddened i magnitude; NaN where unknown"),
+    "bestobjid": ("string", "number of the photometric object, as text"),
+    "spectroflux": ("list of float32", "flux in u, g, r, i, z of the spectrum itself, nanomaggies; NaN where unknown"),
+    "modelmag": ("list of float32", "model magnitudes in u, g, r, i, z; NaN where unknown"),
+    "extinction": ("list of float32", "extinction by the Milky Way in u, g, r, i, z, mag; NaN where unknown"),
+    "target_bits": ("string", "bit masks of targeting that are not 0, such as BOSS_TARGET1=3"),
     "source": ("string", "file that the spectrum was read from, or generator"),
+}
+POSITION = {
+    "healpix": (
+        "int64",
+        "HEALPix pixel of the position, order 29, nested, as _healpix_29 of HATS; `healpix >> 50` is that of nside 16; "
+        "-1 where the position is unknown",
+    ),
 }
 PIXELS = {
     "loglam": ("list of float32", "log10 of the vacuum wavelength of each pixel in Angstrom, observed frame"),
     "flux": ("list of float32", "flux density of each pixel, 1e-17 erg/s/cm2/A"),
     "ivar": ("list of float32", "inverse variance of flux; 0 = no information"),
     "and_mask": ("list of int32", "SPPIXMASK bits that are set in all exposures"),
+    "or_mask": ("list of int32", "SPPIXMASK bits that are set in any exposure"),
+    "wdisp": ("list of float32", "sigma of the line spread function in pixels; NaN where unknown"),
 }
 MESSAGES = {
     "prompt": ("list of messages", "one user message: the instruction and the encoded flux"),
@@ -56,13 +74,24 @@ BINNED = {
     "ivar": ("list of float32", "inverse variance of flux; 0 where the flux is interpolated"),
     "mask": ("list of bool", "true where good pixels cover less than a tenth of the bin and the flux is interpolated"),
 }
-SPECTRA = {**IDENTITY, **METADATA, **PIXELS}
+SPECTRA = {**IDENTITY, **METADATA, **POSITION, **PIXELS}
 TEXT = {**MESSAGES, **IDENTITY, **BINNED}
+_FLUX = "1e-17 erg / (Angstrom s cm2)"
+UNITS = {
+    **{"ra": "deg", "dec": "deg", "mjd": "d", "vdisp": "km / s", "teff": "K", "logg": "dex(cm / s2)", "feh": "dex"},
+    **{"dered_i": "mag(AB)", "modelmag": "mag(AB)", "extinction": "mag", "spectroflux": "nmgy"},
+    **{"loglam": "dex(Angstrom)", "wavelength": "Angstrom", "flux": _FLUX, "scale": _FLUX},
+    "ivar": "1e34 Angstrom2 s2 cm4 / erg2",
+}
 
 
 @functools.cache
 def schema(config) -> pa.Schema:
-    """Arrow schema of a config, with what `datasets` has to know of its types."""
+    """Arrow schema of a config, with what `datasets` has to know of its types, and units and meanings for astropy.
+
+    `astropy.table.Table.read` finds the latter in the same form in which it writes them itself.
+    """
+    from astropy.table import Column, Table, meta
 
     def feature(kind):
         if kind == "list of messages":
@@ -70,24 +99,41 @@ def schema(config) -> pa.Schema:
         return List(Value(kind.removeprefix("list of "))) if kind.startswith("list of ") else Value(kind)
 
     columns = SPECTRA if config == "spectra" else TEXT
-    return Features({name: feature(kind) for name, (kind, _) in columns.items()}).arrow_schema
+    fields = Features({name: feature(kind) for name, (kind, _) in columns.items()}).arrow_schema
+    described = Table([Column([], name, unit=UNITS.get(name), description=said) for name, (_, said) in columns.items()])
+    return fields.with_metadata(fields.metadata | {b"table_meta_yaml": "\n".join(meta.get_yaml_from_table(described))})
 
 
 @functools.cache
 def _stored_schema():
-    """Schema of the `spectra` config without `object_id`, which takes knowledge of all rows."""
+    """Schema of the `spectra` config without `position_id`, for which all rows have to be known."""
     fields = schema("spectra").remove_metadata()
-    return fields.remove(fields.get_field_index("object_id"))
+    return fields.remove(fields.get_field_index("position_id"))
 
 
 def spectra_batch(spectra) -> pa.RecordBatch:
-    """Rows of the `spectra` config, all but `object_id`, of a list of `Spectrum`."""
+    """Rows of the `spectra` config, all but `position_id`, of a list of `Spectrum`."""
 
     def column(field):
+        if field.name == "healpix":
+            return pa.array(_healpix([spectrum.ra for spectrum in spectra], [spectrum.dec for spectrum in spectra]))
         values = [getattr(spectrum, field.name) for spectrum in spectra]
         return _list_array(values, field.type) if field.name in PIXELS else pa.array(values, field.type)
 
     return pa.record_batch([column(field) for field in _stored_schema()], schema=_stored_schema())
+
+
+def _healpix(ra, dec):
+    """HEALPix pixels of positions in degrees, as the column `healpix` holds them."""
+    from astropy.units import rad
+    from astropy_healpix import HEALPix
+
+    ra, dec = np.array(ra, dtype=np.float64), np.array(dec, dtype=np.float64)
+    known = np.isfinite(ra) & (np.abs(dec) <= 90)
+    pixels = np.full(len(ra), -1, dtype=np.int64)
+    lon, lat = np.radians(ra[known]) << rad, np.radians(dec[known]) << rad
+    pixels[known] = HEALPix(nside=2**29, order="nested").lonlat_to_healpix(lon, lat)
+    return pixels
 
 
 class Pixels(NamedTuple):
@@ -101,8 +147,9 @@ class Pixels(NamedTuple):
 
 def stored_pixels(table):
     """Yield the `Pixels` of each row of a table of the `spectra` config."""
+    names = ("loglam", "flux", "ivar", "and_mask")
     for loglam, flux, ivar, and_mask in zip(
-        *(table[name].to_numpy(zero_copy_only=False) for name in PIXELS), strict=True
+        *(table[name].to_numpy(zero_copy_only=False) for name in names), strict=True
     ):
         yield Pixels(loglam.astype(np.float64), flux, ivar, good_pixels(flux, ivar, and_mask))
 

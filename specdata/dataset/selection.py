@@ -52,7 +52,7 @@ def reject(spectrum, cuts, start, stop) -> tuple[str, str] | None:
     return None
 
 
-def object_ids(names, ra, dec) -> list[str]:
+def position_ids(names, ra, dec) -> list[str]:
     """Give all spectra of one object the same name, by position on the sky in degrees.
 
     Spectra closer than `SAME_OBJECT` belong together, and so does whatever such pairs chain together; one without a

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from specdata.dataset.manifest import MANIFEST, read_manifest
 from specdata.dataset.parquet import open_file, read_rows
-from specdata.dataset.rows import METADATA, PIXELS
+from specdata.dataset.rows import IDENTITY, METADATA, PIXELS
 from specdata.errors import SpecdataError
 from specdata.files import file_sha256
 from specdata.spectra.specfile import read_spectrum
@@ -130,13 +130,9 @@ def _dataset_files(folder, *, check=False):
 
 
 def _spectra(folder, table):
-    """Rows of the config `spectra` as `Spectrum`.
-
-    The data set has no `or_mask` and no `wdisp`: they become a copy of `and_mask`, whose bits `or_mask` holds by
-    definition, and NaN.
-    """
+    """Rows of the config `spectra` as `Spectrum`."""
     pixels = {name: table[name].to_numpy(zero_copy_only=False) for name in PIXELS}
-    plain = table.select(["plate", "mjd", "fiberid", "run2d", "specobjid", "z", "is_mock", *METADATA])
+    plain = table.select([name for name in (*IDENTITY, *METADATA) if name != "position_id"])
     for number, row in enumerate(plain.to_pylist()):
         own = {name: arrays[number] for name, arrays in pixels.items()}
         own["loglam"] = own["loglam"].astype(np.float64)
@@ -144,5 +140,4 @@ def _spectra(folder, table):
             raise SpecdataError(
                 f"{folder}: spectrum {row['specobjid']} is damaged; build or download the data set again"
             )
-        unknown = np.full(len(own["flux"]), np.nan, dtype=np.float32)
-        yield Spectrum(**own, or_mask=own["and_mask"], wdisp=unknown, **row)
+        yield Spectrum(**own, **row)

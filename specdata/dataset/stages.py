@@ -99,7 +99,7 @@ class StoredSpectra:
         return len(self._rows)
 
     def take(self, index) -> pa.Table:
-        """Rows of the `spectra` config, without `object_id`, in the order of `index` and in one chunk."""
+        """Rows of the `spectra` config, without `position_id`, in the order of `index` and in one chunk."""
         rows = self._rows[index]
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         batches, rows = np.divmod(rows - self._starts[shards], _STORED)
@@ -130,6 +130,6 @@ def write_files(folder, rank, world_size, *, advance=lambda count: None):
             for name, made in plan["configs"].items()
         }
         with new_folder(done) as part:
-            values = write_parquet(part, spectra, rows["object_id"].chunk(0), encodings, advance)
+            values = write_parquet(part, spectra, rows["position_id"].chunk(0), encodings, advance)
             hashes = {path.stem: file_sha256(path) for path in sorted(part.glob("*.parquet"))}
             (part / "written.json").write_text(json.dumps({"values": values, "hashes": hashes}), encoding="utf-8")

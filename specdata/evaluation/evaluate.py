@@ -164,7 +164,7 @@ def score_rows(folder, data: Split, z, rows, z_max, baselines) -> dict:
     posteriors = None if z_max is None else [row["posterior"] for row in rows]
     z_pred = z_greedy if posteriors is None else np.array([row["estimate"] for row in posteriors], dtype=np.float64)
     table = {
-        "specobjid": data.rows["specobjid"], "object_id": data.rows["object_id"], "z": z, "snmedian": data.snmedian,
+        "specobjid": data.rows["specobjid"], "position_id": data.rows["position_id"], "z": z, "snmedian": data.snmedian,
         "z_pred": pa.array(z_pred, from_pandas=True), "answer": answers,
         "z_greedy": pa.array(z_greedy, from_pandas=True),
     }  # fmt: skip

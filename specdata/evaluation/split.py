@@ -137,10 +137,10 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
                 raise SpecdataError(
                     f"{name}: {path} is not the file that its manifest names; build or download it again"
                 )
-        parts[part] = read_columns(folder, paths, ["prompt", "z", "object_id", "specobjid", "is_mock"])
+        parts[part] = read_columns(folder, paths, ["prompt", "z", "position_id", "specobjid", "is_mock"])
         if len(parts[part]) != counts[part]:
             raise SpecdataError(f"{name}: its files hold other numbers of rows than {MANIFEST} says; build it again")
-    shared = set(parts[split]["object_id"].to_pylist()) & set(parts["train"]["object_id"].to_pylist())
+    shared = set(parts[split]["position_id"].to_pylist()) & set(parts["train"]["position_id"].to_pylist())
     if shared:
         raise SpecdataError(
             f"{len(shared)} objects of split {split!r}, such as {min(shared)}, are also in the training split: "

@@ -39,10 +39,10 @@ def check_dataset(folder, manifest, repo) -> None:
     for config in ("spectra", *manifest["configs"]):
         objects = {}
         for split, rows in counts["splits"].items():
-            table = read_columns(folder, split_files(files, config, split), ["object_id", "is_mock"])
+            table = read_columns(folder, split_files(files, config, split), ["position_id", "is_mock"])
             if len(table) != rows:
                 raise SpecdataError(f"{folder}: {config}/{split} has other rows than its manifest says; build it again")
-            objects[split] = set(table["object_id"].to_pylist())
+            objects[split] = set(table["position_id"].to_pylist())
             if config == "spectra":
                 mocks += sum(table["is_mock"].to_pylist())
         for split, held in objects.items():
@@ -101,7 +101,7 @@ def check_adapter(folder, results, repo) -> set:
             f"{repo}: the adapter was trained or scored on mocks, and its name says {_SURVEYS.search(name)[0]}; choose "
             "a --repo with 'mock' in its name"
         )
-    return set(predictions["object_id"].to_pylist())
+    return set(predictions["position_id"].to_pylist())
 
 
 def _scores(predictions, results):
@@ -167,8 +167,8 @@ def check_not_trained_on(objects, dataset, scored_on) -> None:
             raise FileNotFoundError
         with hub_errors(dataset):
             shards = [f"{root}/{name}" for name in split_files(names, config, "train")]
-            tables = [pq.read_table(shard, columns=["object_id"], filesystem=files) for shard in shards]
-        trained = {name for table in tables for name in table["object_id"].to_pylist()}
+            tables = [pq.read_table(shard, columns=["position_id"], filesystem=files) for shard in shards]
+        trained = {name for table in tables for name in table["position_id"].to_pylist()}
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError, RecursionError):
         raise SpecdataError(
             f"{dataset}: does not hold the revision {revision[:12]} that the adapter was scored on; publish that data "

@@ -10,6 +10,7 @@ with the same bytes in file after file, so astropy's answer is kept and asked fo
 import gzip
 import io
 import math
+import re
 import warnings
 import zlib
 from functools import lru_cache
@@ -26,7 +27,9 @@ from specdata.spectra.spectrum import Spectrum
 # BOSS_TARGET1 bits of the galaxy samples: GAL_LOZ, GAL_CMASS, GAL_CMASS_COMM, GAL_CMASS_SPARSE, SDSS_KNOWN,
 # GAL_CMASS_ALL, GAL_IFIBER2_FAINT (https://www.sdss3.org/dr10/algorithms/bitmask_boss_target1.php)
 BOSS_GALAXY = sum(1 << bit for bit in (0, 1, 2, 3, 6, 7, 8))
+EBOSS_MJD = 56839  # 1 July 2014, when SDSS-IV began
 _LARGEST = 2**26  # bytes of a file; full ones with many exposures have some 10 MB
+_TARGET_BITS = re.compile(r"PRIMTARGET|SECTARGET|[A-Z0-9_]+_TARGET[0-9]*")
 _BLOCK = 2880  # every FITS header and every data unit fills whole blocks of this many bytes (FITS 4.0, section 3.1)
 _END = b"END" + b" " * 77
 _ROWS = slice(320, 400)  # the card NAXIS2 of a binary table (FITS 4.0, section 7.3.1)
@@ -52,10 +55,12 @@ def read_spectrum(path) -> Spectrum:
         `ZWARNING_NOQSO` does not. `spectype` is always `CLASS`. So a target that the pipeline calls a QSO stays one,
         with the redshift of its quasar fit, and is not taken for a galaxy.
 
-        Columns that a dialect lacks become ``""`` or NaN (`SPALL` has neither SURVEY nor INSTRUMENT); a missing
-        `or_mask` becomes a copy of `and_mask`, whose bits it holds by definition. `ra` and `dec` are those of the
-        fibre (`PLUG_RA`, `PLUG_DEC`), which both dialects have. `dered_i` is `MODELMAG - EXTINCTION` in the i band,
-        as in the catalogue archive's PhotoObj, where the file has both.
+        Columns that a dialect lacks become ``""`` or NaN; a missing `or_mask` becomes a copy of `and_mask`, whose bits
+        it holds by definition. `SPALL` has neither SURVEY nor INSTRUMENT: its files are of the BOSS spectrograph, and
+        of the survey eboss from `EBOSS_MJD` on, before that of boss. `ra` and `dec` are those of the fibre (`PLUG_RA`,
+        `PLUG_DEC`), which both dialects have. `dered_i` is `MODELMAG - EXTINCTION` in the i band, as in the catalogue
+        archive's PhotoObj, where the file has both. `vdisp` is NaN unless its error is above 0, which marks a fit that
+        worked. `teff`, `logg` and `feh` are those of the ELODIE star that fits best, where the class is STAR.
 
     Raises
     ------
@@ -263,6 +268,14 @@ def _metadata(table, mock):
     snmedian = table.value("SN_MEDIAN_ALL", float, table.value("SN_MEDIAN", float, nan))
     numbers = {name: table.value(name.upper(), int) for name in ("plate", "mjd", "fiberid")}
     texts = {name: table.value(name.upper(), str, "") for name in ("run2d", "survey", "instrument")}
+    if "(SPALL)" in table.label and not mock:
+        texts["survey"] = texts["survey"] or ("eboss" if numbers["mjd"] >= EBOSS_MJD else "boss")
+        texts["instrument"] = texts["instrument"] or "BOSS"
+    bestobjid = table.value("BESTOBJID", str, "") or table.value("OBJID", str, "")  # in SPALL, a text column is OBJID
+    ugriz = {name: table.value(name.upper(), list, []) for name in ("spectroflux", "modelmag", "extinction")}
+    vdisp, elodie = table.value("VDISP", float, nan), {}
+    if spectype == "STAR" and table.value("ELODIE_TEFF", float, 0.0) > 0:
+        elodie = {name: table.value(f"ELODIE_{name.upper()}", float, nan) for name in ("teff", "logg", "feh")}
     return {
         **numbers,
         **texts,
@@ -275,9 +288,20 @@ def _metadata(table, mock):
         "ra": table.value("PLUG_RA", float, nan),
         "dec": table.value("PLUG_DEC", float, nan),
         "snmedian": snmedian,
-        "dered_i": _dered_i(table.value("MODELMAG", list, []), table.value("EXTINCTION", list, [])),
+        "dered_i": _dered_i(ugriz["modelmag"], ugriz["extinction"]),
+        "vdisp": vdisp if table.value("VDISP_ERR", float, 0.0) > 0 else nan,
+        **elodie,
+        "bestobjid": bestobjid,
+        **{name: tuple(values) for name, values in ugriz.items() if len(values) == 5 and isinstance(values[0], float)},
+        "target_bits": _target_bits(table),
         "is_mock": mock or texts["survey"] == "mock",
     }
+
+
+def _target_bits(table):
+    """Bit masks of targeting that are not 0, such as ``LEGACY_TARGET1=96``, in the order of the columns."""
+    names = [name for name in table.rows.dtype.names if _TARGET_BITS.fullmatch(name)]
+    return " ".join(f"{name}={bits}" for name in names if (bits := table.value(name, int, 0)))
 
 
 def _dered_i(modelmag, extinction):

@@ -231,7 +231,7 @@ def test_more_files_hold_the_same_rows(small, tmp_path, monkeypatch):
     assert len(list((tmp_path / "many" / "paper").glob("train-*-of-00003.parquet"))) == 3
     one, many = (load_dataset(str(path)) for path in (small, tmp_path / "many"))
     for split in one:
-        assert one[split].to_dict() == many[split].to_dict()
+        assert repr(one[split].to_dict()) == repr(many[split].to_dict())  # as text, where NaN is equal to NaN
 
 
 def test_real_galaxies_become_a_data_set(shared_sdss, tmp_path):
@@ -248,7 +248,7 @@ def test_real_galaxies_become_a_data_set(shared_sdss, tmp_path):
     assert counts["passed"] > 780
     assert counts["objects"] < counts["passed"]  # some galaxies were observed twice
     data = load_dataset(str(tmp_path / "out"))
-    objects = {split: set(rows["object_id"]) for split, rows in data.items()}
+    objects = {split: set(rows["position_id"]) for split, rows in data.items()}
     assert not objects["train"] & (objects["validation"] | objects["test"])
     assert not objects["validation"] & objects["test"]
     with (shared_sdss / "index.csv").open(newline="") as stream:

@@ -16,7 +16,7 @@ from specdata.dataset.selection import (
     assign_splits,
     equal_frequency,
     hash_order,
-    object_ids,
+    position_ids,
     reject,
     split_sizes,
 )
@@ -115,18 +115,18 @@ def test_the_first_cut_counts(mock):
 )
 def test_objects(ra, dec, expected):
     groups, names = {}, "abcdefg"[: len(ra)]
-    for name, label in zip(names, object_ids(names, ra, dec), strict=True):
+    for name, label in zip(names, position_ids(names, ra, dec), strict=True):
         groups[label] = groups.get(label, "") + name
     assert sorted(groups.values()) == expected
 
 
 def test_names_of_objects_do_not_depend_on_the_order():
-    assert object_ids(["b", "a"], [187.70593, np.nan], [12.39112, 1]) == ["J187.70593+12.39112", "a"]
-    assert object_ids(["a"], [1.5], [-2.25]) == ["J001.50000-02.25000"]
+    assert position_ids(["b", "a"], [187.70593, np.nan], [12.39112, 1]) == ["J187.70593+12.39112", "a"]
+    assert position_ids(["a"], [1.5], [-2.25]) == ["J001.50000-02.25000"]
     names, ra, dec = "dbcae", [10, 10, 10, 50, np.nan], [0, 1.5 * SECOND, 3 * SECOND, 0, 0]
     results = set()
     for order in permutations(range(5)):
-        labels = object_ids(*([values[i] for i in order] for values in (names, ra, dec)))
+        labels = position_ids(*([values[i] for i in order] for values in (names, ra, dec)))
         results.add(tuple(sorted(zip((names[i] for i in order), labels, strict=True))))
     assert len(results) == 1
     assert dict(results.pop())["d"] == "J010.00000+00.00042"  # where "b" lies, the first of the chain by name

@@ -134,7 +134,7 @@ def test_every_config_is_read_with_its_own_scheme(taught_model, mock_data, score
         split: np.array([PACKED.decode(prompts.read_series(p)) for p in rows[split]["prompt"]])
         for split in ("train", "test")
     }
-    z_train, objects = np.array(rows["train"]["z"]), rows["train"]["object_id"]
+    z_train, objects = np.array(rows["train"]["z"]), rows["train"]["position_id"]
     expected, chosen = simple.nearest_neighbours(x["train"], z_train, objects, x["test"])
     predicted = pq.read_table(tmp_path / "out" / "predictions.parquet")["z_nearest_neighbours"].to_numpy()
     np.testing.assert_allclose(predicted, expected)

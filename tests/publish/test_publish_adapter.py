@@ -187,9 +187,9 @@ def other_weights(adapter):
 
 def trained_on(adapter):
     """Score an object of the training split, which has the number 0 on the Hub."""
-    ids = pq.read_table(adapter.parent / "train.parquet")["object_id"].to_pylist()
+    ids = pq.read_table(adapter.parent / "train.parquet")["position_id"].to_pylist()
     predictions(
-        adapter, lambda t: t.set_column(t.column_names.index("object_id"), "object_id", pa.array(ids[: len(t)]))
+        adapter, lambda t: t.set_column(t.column_names.index("position_id"), "position_id", pa.array(ids[: len(t)]))
     )
 
 

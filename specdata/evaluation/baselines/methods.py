@@ -68,7 +68,7 @@ def run_baselines(
         its scores. The network is left out where there are fewer than `network.LEAST_ROWS` training rows, and template
         fits where there are more templates than training rows or bins can determine.
     """
-    z_train, objects = data.train["z"].to_numpy(), data.train["object_id"].to_numpy()
+    z_train, objects = data.train["z"].to_numpy(), data.train["position_id"].to_numpy()
     if len(z_train) < network.LEAST_ROWS:
         names = [name for name in names if name != "cnn"]
     x_train, x = (read_text(part, data.encoding) for part in (data.train, data.rows))
@@ -103,7 +103,7 @@ class TemplateFits:
     def __init__(self, data: Split, path=None):
         self.data, self.edges = data, data.encoding.edges
         self.z_train = data.train["z"].to_numpy()[:TRAINING_ROWS]
-        self.judged = simple.held_out(data.train["object_id"].to_numpy()[:TRAINING_ROWS])
+        self.judged = simple.held_out(data.train["position_id"].to_numpy()[:TRAINING_ROWS])
         self.z_range = fits.trial_range(data.train["z"].to_numpy())
         self.pixels = fits.rest_pixels(self.edges[0], self.edges[-1], self.z_range)
         self.source = "PCA templates" if path is None else f"templates of {Path(path).name}"
