@@ -38,18 +38,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for editors and type checkers
     from specdata import posterior, prompts, serialize
     from specdata.errors import SpecdataError
+    from specdata.inference.predict import predict
     from specdata.spectra.binning import bin_spectrum
     from specdata.spectra.specfile import read_spectrum
     from specdata.spectra.spectrum import Spectrum
 
 __version__ = "0.1.0"
-__all__ = ["SpecdataError", "Spectrum", "bin_spectrum", "posterior", "prompts", "read_spectrum", "serialize"]
+__all__ = ["SpecdataError", "Spectrum", "bin_spectrum", "posterior", "predict", "prompts", "read_spectrum", "serialize"]
 
 # Imported on first use: `import specdata` itself has to be fast and to need nothing else.
 _HOMES = {
     "SpecdataError": "specdata.errors",
     "Spectrum": "specdata.spectra.spectrum",
     "bin_spectrum": "specdata.spectra.binning",
+    "predict": "specdata.inference.predict",
     "read_spectrum": "specdata.spectra.specfile",
 }
 

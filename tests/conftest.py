@@ -195,6 +195,21 @@ def taught_adapter(taught_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def scored_adapter(taught_adapter, mock_data, tmp_path_factory):
+    """The same with `results.json`, as `specdata card` leaves it: it says how spectra are written."""
+    from test_results import example_results
+
+    from specdata.inference.trained import load_encoding
+    from specdata.results import save_results
+
+    folder = tmp_path_factory.mktemp("scored") / "adapter"
+    shutil.copytree(taught_adapter, folder)
+    encoding = load_encoding(taught_adapter, str(mock_data), "paper").to_dict()
+    save_results(folder, example_results() | {"encoding": encoding})
+    return folder
+
+
+@pytest.fixture(scope="session")
 def hub_line(tmp_path_factory, hub, mock_data, taught_model):
     """All stages over the test Hub, by their commands: a data set published, trained on, scored, and its card written.
 

@@ -1,6 +1,7 @@
 """Commands that read single spectra with a trained adapter."""
 
 import contextlib
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from specdata.cli.options import Device
 from specdata.errors import SpecdataError
 
 app = typer.Typer()
+_MOST_PRINTED = 50  # rows of a table that is also written
 _Adapter = Annotated[str, typer.Option(help="LoRA adapter: a folder or a Hub name.")]
 _Model = Annotated[str | None, typer.Option(help="Base model, a folder or a Hub name; by default the adapter's.")]
 _Dataset = Annotated[str | None, typer.Option(help="Data set that it was trained on, if its folder does not name it.")]
@@ -38,20 +40,19 @@ def chat(
     from specdata.inference.reader import Reader
     from specdata.spectra.specfile import read_spectrum
 
-    read_spectrum(spectrum)  # a file that cannot be read is told before the model is loaded
+    found = read_spectrum(spectrum)  # a file that cannot be read is told before the model is loaded
     at_terminal = not question and sys.stdin.isatty()
     with (
         new_file(save, suffixes=FORMATS) if save else contextlib.nullcontext() as transcript,
         new_file(figure, suffixes=canvas.FORMATS) if figure else contextlib.nullcontext() as drawing,
     ):
         reader = Reader(adapter, model, dataset=dataset, config=config, device=device)
-        session = Session(reader, spectrum)
+        session = Session(reader, found)
         _introduce(reader, session)
         if figure:
-            found = session.prediction
-            title = f"{'mock ' if found.spectrum.is_mock else ''}{found.spectrum.name}"
-            options = {"z_greedy": found.z_greedy, "z_file": found.spectrum.z, "title": title}
-            figures.redshift_density(drawing, found.posterior, **options)
+            said, title = session.prediction, f"{'mock ' if found.is_mock else ''}{found.name}"
+            options = {"z_greedy": said.z_greedy, "z_file": found.z, "title": title}
+            figures.redshift_density(drawing, said.posterior, **options)
         for text in question or _questions(at_terminal):
             print("assistant  " if at_terminal else f"\nuser       {text}\nassistant  ", end="", flush=True)
             try:
@@ -72,7 +73,7 @@ def _introduce(reader, session) -> None:
     from specdata.inference.chat import describe
 
     found, encoding = session.prediction, reader.encoding
-    spectrum, series = found.spectrum, found.prompt[0]["content"]
+    spectrum, series = session.spectrum, found.prompt[0]["content"]
     name = f"{'mock, ' if spectrum.is_mock else ''}{spectrum.name}"
     print(f"model      {reader.model} with {reader.adapter}")
     print(f"spectrum   {spectrum.source}: {name}, as {len(encoding.wavelength)} bins in {encoding.scheme}")
@@ -80,6 +81,10 @@ def _introduce(reader, session) -> None:
     print(f"not told   {said}, z = {spectrum.z:.4f}, S/N {spectrum.snmedian:.1f} (in the file, hidden from the model)")
     for warning in [*reader.warnings, *found.warnings]:
         print(f"specdata: warning: {warning}", file=sys.stderr)
+    if reader.only_redshifts:
+        print(
+            "specdata: warning: the adapter was trained without conversations and only knows redshifts", file=sys.stderr
+        )
     print(f"\nuser       {series if len(series) < 110 else f'{series[:84]} … {series[-20:]}'}")
     print(f"assistant  {found.answer}\n           {describe(found)}", flush=True)
 
@@ -108,51 +113,61 @@ def _questions(at_terminal):
 @app.command()
 def predict(
     adapter: _Adapter,
-    files: Annotated[list[Path] | None, typer.Argument(help="Spec files, lite or full.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Files with spectra.")] = None,
     spectrum: Annotated[list[Path] | None, typer.Option(help="The same as an option; repeatable.")] = None,
     model: _Model = None,
     dataset: _Dataset = None,
     config: _Config = None,
-    output: Annotated[Path | None, typer.Option(help="Keep the table: a .csv or .json file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Keep it: a .csv, .ecsv, .parquet or .fits file.")] = None,
+    answer_only: Annotated[bool, typer.Option(help="Give the greedy answers, without p(z) and intervals.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most spectra that are read together.")] = 16,
     device: Device = None,
 ) -> None:
-    """Print the redshifts of spectra with 68 % and 95 % intervals."""
-    from tqdm import tqdm
-
+    """Predict redshifts of spectra, with 68 % and 95 % intervals."""
     from specdata.files import new_file
-    from specdata.inference.reader import Reader, write_predictions
+    from specdata.inference.predict import FORMATS, ask_all, to_table, write_table
+    from specdata.inference.reader import Reader
 
     paths = [*(files or []), *(spectrum or [])]
     if not paths:
-        raise SpecdataError("no spectrum: give one or more spec files")
-    with new_file(output, suffixes=(".csv", ".json")) if output else contextlib.nullcontext() as partial:
+        raise SpecdataError("no spectrum: give one or more files")
+    with new_file(output, suffixes=tuple(FORMATS)) if output else contextlib.nullcontext() as partial:
         reader = Reader(adapter, model, dataset=dataset, config=config, device=device)
+        asked, failed = ask_all(reader, paths, progress=len(paths) > 1)
+        if not asked:
+            raise SpecdataError("; ".join(failed))
+        found = reader.predict(asked, answer_only=answer_only, batch_size=batch_size, progress=len(asked) > 1)
+        table = to_table(reader, found)
         for warning in reader.warnings:
             print(f"specdata: warning: {warning}", file=sys.stderr)
-        found, failed = [], []
-        for path in tqdm(paths, unit=" spectra", desc="predict", disable=len(paths) == 1):
-            try:
-                found.append(reader.predict(path).to_dict())
-            except SpecdataError as error:
-                failed.append(str(error))
-        if not found:
-            raise SpecdataError("; ".join(failed))
-        _print_predictions(found)
+        _print_table(table, _MOST_PRINTED if output else len(table))
         if output:
-            write_predictions(partial, found)
+            write_table(table, partial)
     if output:
         print(f"written to {output}")
     if failed:
-        raise SpecdataError(f"{len(failed)} of {len(paths)} spectra were left out: {'; '.join(failed)}")
+        raise SpecdataError(f"{len(failed)} of {len(paths)} files were left out: {'; '.join(failed)}")
 
 
-def _print_predictions(predictions) -> None:
-    width = max(8, *(len(row["file"]) for row in predictions))
-    print(f"{'file':<{width}}  {'class':<8}{'z_file':>8}{'z':>9}   {'68 %':<18}{'95 %':<18}{'greedy':<9}no answer")
-    for row in predictions:
-        z, greedy = ("none" if row[name] is None else f"{row[name]:.4f}" for name in ("estimate", "z_greedy"))
-        spans = (f"{low:.4f} to {high:.4f}" for low, high in (row["interval_68"], row["interval_95"]))
-        head = f"{row['file']:<{width}}  {row['class']:<8}{row['z_file']:>8.4f}{z:>9}   "
-        print(head + "".join(f"{span:<18}" for span in spans) + f"{greedy:<9}{100 * (1 - row['answered']):.1f} %")
-        for warning in row["warnings"]:
+def _print_table(table, most) -> None:
+    """Print the first rows of a table of predictions, each with its warnings below."""
+    width, has_interval = max(8, *(len(name) for name in table["file"])), "z_low_68" in table.colnames
+    head = f"{'file':<{width}}  {'class':<8}{'z_file':>8}{'z':>9}   "
+    print(head + (f"{'68 %':<18}{'95 %':<18}{'greedy':<9}no answer" if has_interval else "answer"))
+    for row in table[:most]:
+        z_file = row["z_file"] if "z_file" in table.colnames else math.nan
+        line = f"{row['file']:<{width}}  {row['class']:<8}{_number(z_file):>8}{_number(row['z']):>9}   "
+        if has_interval:
+            for level in (68, 95):
+                line += f"{row[f'z_low_{level}']:.4f} to {row[f'z_high_{level}']:.4f}".ljust(18)
+            print(f"{line}{_number(row['z_greedy']):<9}{100 * (1 - row['answered']):.1f} %")
+        else:
+            print(f"{line}{row['answer']}")
+        for warning in filter(None, row["warnings"].split("; ")):
             print(f"{'':<{width}}  {warning}")
+    if len(table) > most:
+        print(f"... and {len(table) - most} more")
+
+
+def _number(value) -> str:
+    return "none" if math.isnan(value) else f"{value:.4f}"

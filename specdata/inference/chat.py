@@ -5,8 +5,11 @@ from importlib.metadata import version
 
 import specdata
 from specdata.errors import SpecdataError
+from specdata.prompts import format_redshift
 
 FORMATS = (".json", ".md")
+_BEGUN = format_redshift(0.0).partition("[")[0]
+ONLY_REDSHIFTS = "This adapter only knows redshifts: it was trained without conversations, and answers with a redshift."
 
 
 class Session:
@@ -15,20 +18,20 @@ class Session:
     Parameters
     ----------
     reader : specdata.inference.reader.Reader
-    path : path-like
-        A spec file.
+    spectrum : specdata.spectra.spectrum.Spectrum
 
     Attributes
     ----------
+    spectrum : specdata.spectra.spectrum.Spectrum
     prediction : specdata.inference.reader.Prediction
     messages : list of dict
         All turns; the first are the spectrum and the model's answer to it. The model sees the text of the flux alone,
         and nothing else from the file.
     """
 
-    def __init__(self, reader, path):
-        self._reader = reader
-        self.prediction = reader.predict(path)
+    def __init__(self, reader, spectrum):
+        self._reader, self.spectrum = reader, spectrum
+        (self.prediction,) = reader.predict([reader.ask(spectrum)])
         self.messages = [*self.prediction.prompt, {"role": "assistant", "content": self.prediction.answer}]
 
     def ask(self, question, *, max_new_tokens=256, on_text) -> str:
@@ -44,17 +47,26 @@ class Session:
         Returns
         -------
         str
-            The answer, or the part of it that was there when Ctrl-C stopped it.
+            The answer, or the part of it that was there when Ctrl-C stopped it. Where an adapter that was trained on
+            nothing but redshifts answers with a redshift again, `ONLY_REDSHIFTS` stands for it.
         """
-        pieces = []
+        pieces, held = [], []
 
         def receive(text):
             pieces.append(text)
-            on_text(text)
+            held.append(text)
+            if not (self._reader.only_redshifts and is_redshift_so_far("".join(pieces))):
+                text = "".join(held)
+                held.clear()
+                on_text(text)
 
         asked = [*self.messages, {"role": "user", "content": question}]
         try:
             answer = self._reader.generator.reply(asked, max_new_tokens=max_new_tokens, on_text=receive)
+            if self._reader.only_redshifts and answer.strip().startswith(_BEGUN) and is_redshift_so_far(answer):
+                answer, held = ONLY_REDSHIFTS, [ONLY_REDSHIFTS]
+            if held:
+                on_text("".join(held))
         except KeyboardInterrupt:
             answer = "".join(pieces)
         self.messages = [*asked, {"role": "assistant", "content": answer.strip()}]
@@ -84,11 +96,17 @@ class Session:
             raise SpecdataError(f"{path}: give a name that ends in {', '.join(FORMATS)}")
 
     def _markdown(self):
-        head = f"# {self.prediction.spectrum.name}\n\n{self._reader.model} with the adapter {self._reader.adapter}. "
+        head = f"# {self.spectrum.name}\n\n{self._reader.model} with the adapter {self._reader.adapter}. "
         head += f"{describe(self.prediction)}\n"
         warnings = "".join(f"\n- {warning}" for warning in self.prediction.warnings)
         turns = (f"\n**{turn['role']}**\n\n{turn['content']}\n" for turn in self.messages)
         return head + (f"{warnings}\n" if warnings else "") + "".join(turns)
+
+
+def is_redshift_so_far(text) -> bool:
+    """Whether a text that is still being written may become a redshift and nothing else."""
+    text = text.strip()
+    return _BEGUN.startswith(text[: len(_BEGUN)]) and len(text) <= len(format_redshift(99.0))
 
 
 def describe(prediction) -> str:

@@ -1,12 +1,12 @@
-"""A spectrum's file to a redshift with its interval: written as the adapter was trained, p(z) read from the model."""
+"""A spectrum to a redshift with its interval: written as the adapter was trained, p(z) read from the model."""
 
-import csv
-import json
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from tqdm import tqdm
 
 from specdata import prompts
 from specdata.dataset import rows
@@ -15,13 +15,34 @@ from specdata.extras import need_model
 from specdata.hub import local_folder, public_name, weights_revision
 from specdata.inference.adapter import read_config
 from specdata.inference.local import MAX_NEW_TOKENS, Generator, check_model
-from specdata.inference.trained import load_encoding
+from specdata.inference.trained import doubts, load_encoding, only_redshifts, training_range
 from specdata.posterior import RedshiftPosterior
 from specdata.results import RESULTS, load_results
 from specdata.spectra.binning import median_scale
-from specdata.spectra.specfile import read_spectrum
-from specdata.spectra.spectrum import Spectrum
 from specdata.text.smollm2 import PACKAGE
+
+BATCH = 16  # spectra that are read together
+_CHUNK = 16  # batches whose p(z) are held in memory at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A spectrum as it is put to the model, without its pixels, so that ten thousand of them need little memory.
+
+    Attributes
+    ----------
+    facts : dict
+        What identifies the spectrum and what its file says of it: `file`, `name`, `class`, `ra` and `dec` (deg),
+        `snmedian` and `z_file`. The model is not told any of it.
+    prompt : list of dict
+        One user message.
+    warnings : list of str
+        Reasons to doubt the prediction, a sentence each.
+    """
+
+    facts: dict
+    prompt: list
+    warnings: list
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,11 +51,12 @@ class Prediction:
 
     Attributes
     ----------
-    spectrum : specdata.spectra.spectrum.Spectrum
+    facts : dict
+        See `Asked`.
     prompt : list of dict
         One user message.
-    posterior : specdata.posterior.RedshiftPosterior
-        Its `estimate` is the predicted redshift.
+    posterior : specdata.posterior.RedshiftPosterior or None
+        Its `estimate` is the predicted redshift. None where only the answer was asked for.
     answer : str
         The model's greedy answer, as it is.
     z_greedy : float or None
@@ -43,20 +65,22 @@ class Prediction:
         Reasons to doubt the prediction, a sentence each.
     """
 
-    spectrum: Spectrum
+    facts: dict
     prompt: list
-    posterior: RedshiftPosterior
+    posterior: RedshiftPosterior | None
     answer: str
     z_greedy: float | None
     warnings: list = field(default_factory=list)
 
+    @property
+    def estimate(self) -> float | None:
+        """The predicted redshift: the median of p(z) or, where that was not read, the greedy answer."""
+        return self.z_greedy if self.posterior is None else self.posterior.estimate
+
     def to_dict(self) -> dict:
-        """The numbers that are stored, without the spectrum and p(z) themselves."""
-        found = self.spectrum
-        return {
-            "file": found.source, "name": found.name, "class": found.spectype, "z_file": found.z,
-            **self.posterior.summary(), "answer": self.answer, "z_greedy": self.z_greedy, "warnings": self.warnings,
-        }  # fmt: skip
+        """The numbers that are stored, without p(z) itself."""
+        found = {} if self.posterior is None else self.posterior.summary()
+        return {**self.facts, **found, "answer": self.answer, "z_greedy": self.z_greedy, "warnings": self.warnings}
 
 
 def encode_spectrum(spectrum, encoding) -> tuple[str, list[str]]:
@@ -103,7 +127,7 @@ def encode_spectrum(spectrum, encoding) -> tuple[str, list[str]]:
 
 
 class Reader:
-    """A model with an adapter, and how spectra are written for it.
+    """An adapter and how spectra are written for it; its model is loaded when it is first needed.
 
     Parameters
     ----------
@@ -118,64 +142,107 @@ class Reader:
     Attributes
     ----------
     encoding : specdata.text.encoding.Encoding
-    generator : specdata.inference.local.Generator
     adapter, model : str
         Names, without the folders that they lie in.
-    warnings : list of str
-        Reasons to doubt this pair of model and adapter, a sentence each.
+    only_redshifts : bool
+        Whether the adapter was trained on nothing but redshifts, so that it cannot be expected to talk.
     """
 
     def __init__(self, adapter, model=None, *, dataset=None, config=None, device=None):
         need_model("this command")
-        folder = local_folder(adapter, "model")
-        results = load_results(folder) if (folder / RESULTS).is_file() else None
-        named = read_config(folder, adapter)["base_model_name_or_path"]
-        if results and results["model"]["base"] == PACKAGE:  # the package has other weights than the Hub: quantised
+        self._folder, self._device = local_folder(adapter, "model"), device
+        self._results = load_results(self._folder) if (self._folder / RESULTS).is_file() else None
+        named = read_config(self._folder, adapter)["base_model_name_or_path"]
+        if self._results and self._results["model"]["base"] == PACKAGE:  # other weights than the Hub's: quantised
             named = PACKAGE
-        model = str(model or named)
-        check_model(model)
-        self.encoding = load_encoding(folder, dataset, config)
-        self.generator = Generator(model, folder, device=device)
-        self.adapter, self.model = public_name(adapter), public_name(model)
-        self.warnings, self._z_max = [], 1
-        if results:
-            self._z_max = results.get("posterior", {}).get("z_max", 1)
-            found, scored = self.generator.revision or weights_revision(model), results["model"]["base_revision"]
-            if len(found) == len(scored) and found != scored:  # a Hub commit and a hash of files cannot be compared
-                self.warnings = [
-                    f"the base model has revision {found[:12]}, and the adapter was scored on {scored[:12]}"
-                ]
+        self._model = str(model or named)
+        check_model(self._model)
+        self.encoding = load_encoding(self._folder, dataset, config)
+        self.adapter, self.model = public_name(adapter), public_name(self._model)
+        self.only_redshifts = only_redshifts(self._folder, self._results)
 
-    def predict(self, path) -> Prediction:
-        """Read one file."""
-        spectrum = read_spectrum(path)
+    @functools.cached_property
+    def generator(self) -> Generator:
+        """The model with the adapter."""
+        return Generator(self._model, self._folder, device=self._device)
+
+    @functools.cached_property
+    def warnings(self) -> list[str]:
+        """Reasons to doubt this pair of model and adapter, a sentence each; list of str. Loads the model."""
+        if not self._results:
+            return []
+        found = self.generator.revision or weights_revision(self._model)
+        scored, warnings = self._results["model"]["base_revision"], doubts(self._results)
+        if len(found) == len(scored) and found != scored:  # a Hub commit and a hash of files cannot be compared
+            warnings.append(f"the base model has revision {found[:12]}, and the adapter was scored on {scored[:12]}")
+        return warnings
+
+    def ask(self, spectrum) -> Asked:
+        """Write a spectrum for the model.
+
+        Parameters
+        ----------
+        spectrum : specdata.spectra.spectrum.Spectrum
+
+        Raises
+        ------
+        SpecdataError
+            If it does not span the bins, or cannot be scaled.
+        """
         series, warnings = encode_spectrum(spectrum, self.encoding)
-        prompt = prompts.build_row(series, 0.0)["prompt"]
-        answer = self.generator.answer([prompt], max_new_tokens=MAX_NEW_TOKENS)[0]
-        return Prediction(
-            spectrum=spectrum,
-            prompt=prompt,
-            posterior=next(self.generator.posteriors([prompt], z_max=self._z_max))[1],
-            answer=answer,
-            z_greedy=prompts.parse_redshift(answer),
-            warnings=warnings,
-        )
+        (low, high), (faint, bright) = training_range(self._results)
+        if spectrum.z is not None and not low <= spectrum.z <= high and np.isfinite(spectrum.z):
+            warnings.append(
+                f"its file says z = {spectrum.z:.4f}, and the adapter was trained from {low:.4f} to {high:.4f}"
+            )
+        if not faint <= spectrum.snmedian <= bright and np.isfinite(spectrum.snmedian):
+            warnings.append(
+                f"its S/N is {spectrum.snmedian:.1f}, and the adapter was scored from {faint:.1f} to {bright:.1f}"
+            )
+        facts = {
+            "file": spectrum.source, "name": spectrum.name, "class": spectrum.spectype, "ra": spectrum.ra,
+            "dec": spectrum.dec, "snmedian": spectrum.snmedian, "z_file": spectrum.z,
+        }  # fmt: skip
+        return Asked(facts=facts, prompt=prompts.build_row(series, 0.0)["prompt"], warnings=warnings)
 
+    def predict(self, asked, *, answer_only=False, batch_size=BATCH, progress=False) -> Iterator[Prediction]:
+        """Read spectra in batches, in their order; p(z) of no more than a few batches is in memory at a time.
 
-def write_predictions(path: Path, predictions) -> None:
-    """Write the dicts of several predictions as JSON or, one row each, as CSV; the end of the path says which."""
-    if path.suffix.lower() == ".json":
-        path.write_text(json.dumps(predictions, indent=2) + "\n", encoding="utf-8")
-        return
-    flat = []
-    for row in predictions:
-        flat.append({})
-        for key, value in row.items():
-            if key.startswith("interval"):
-                flat[-1] |= {f"{key}_low": value[0], f"{key}_high": value[1]}
-            else:
-                flat[-1][key] = "; ".join(value) if key == "warnings" else value
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(flat[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(flat)
+        Parameters
+        ----------
+        asked : sequence of Asked
+        answer_only : bool
+            Leave p(z) out, which takes most of the time.
+        batch_size : int
+            Most spectra that are read together.
+        progress : bool
+
+        Yields
+        ------
+        Prediction
+        """
+        (low, high), _ = training_range(self._results)
+        z_max = (self._results or {}).get("posterior", {}).get("z_max", 1)
+        with tqdm(total=len(asked), unit=" spectra", desc="predict", disable=not progress) as bar:
+            for start in range(0, len(asked), _CHUNK * batch_size):
+                chunk = asked[start : start + _CHUNK * batch_size]
+                found, posteriors = [one.prompt for one in chunk], [None] * len(chunk)
+                if not answer_only:
+                    options = {"z_max": z_max, "batch_size": batch_size}
+                    for number, posterior in self.generator.posteriors(found, **options):
+                        posteriors[number] = posterior
+                        bar.update(0.5)
+                for first in range(0, len(chunk), batch_size):
+                    some = slice(first, first + batch_size)
+                    answers = self.generator.answer(found[some], max_new_tokens=MAX_NEW_TOKENS)
+                    for one, posterior, answer in zip(chunk[some], posteriors[some], answers, strict=True):
+                        said = Prediction(
+                            facts=one.facts, prompt=one.prompt, posterior=posterior, answer=answer,
+                            z_greedy=prompts.parse_redshift(answer), warnings=list(one.warnings),
+                        )  # fmt: skip
+                        if said.estimate is not None and not low <= said.estimate <= high:
+                            said.warnings.append(
+                                f"z = {said.estimate:.4f} lies outside of the training range, {low:.4f} to {high:.4f}"
+                            )
+                        yield said
+                    bar.update(len(answers) * (1 if answer_only else 0.5))

@@ -1,5 +1,6 @@
 """Which text config an adapter was trained on, and the refusal of another: its prompts would be of another kind."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,6 +127,48 @@ def load_encoding(adapter, dataset=None, config=None) -> Encoding:
     if config is not None:
         check_config(config, find_trained(adapter))
     return Encoding.from_dict(results["encoding"], results["dataset"]["config"])
+
+
+def only_redshifts(folder, results) -> bool:
+    """Whether an adapter was trained on nothing but redshifts, as far as its folder says it.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the adapter. A recipe with several data sets mixes conversations in.
+    results : dict or None
+        Of its evaluation.
+    """
+    recipe = Path(folder) / RECIPE
+    mixed = recipe.is_file() and len(read_recipe(recipe).get("datasets") or []) > 1
+    return results is not None and not mixed and not results["encoding"].get("turns")
+
+
+def training_range(results) -> tuple:
+    """Lowest and highest redshift of an adapter's training rows, and S/N of the rows that it was scored on.
+
+    Everything lies inside of what is not known.
+    """
+    z = (results or {}).get("settings", {}).get("unparsed_scores_as") or (-math.inf, math.inf)
+    parts = (results or {}).get("subsets", {}).get("snmedian") or [{"low": -math.inf, "high": math.inf}]
+    return tuple(z), (min(part["low"] for part in parts), max(part["high"] for part in parts))
+
+
+def doubts(results) -> list[str]:
+    """Reasons to doubt what an adapter says, from its own evaluation, a sentence each."""
+    scored, constant, found = results["dataset"], results["baselines"].get("constant"), []
+    if scored["n_mock_train"]:
+        found.append(
+            f"{scored['n_mock_train']} of the {scored['n_train']} spectra that the adapter was trained on are mocks; "
+            "its redshifts of real galaxies may be wrong"
+        )
+    if constant and constant["verdict"] != "better":
+        found.append(
+            f"on {scored['n']} spectra of the split {scored['split']} the adapter was "
+            f"{'worse' if constant['verdict'] == 'worse' else 'not clearly better'} than the same redshift for all of "
+            "them; do not use its redshifts"
+        )
+    return found
 
 
 def _way(encoding):

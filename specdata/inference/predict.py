@@ -1,0 +1,147 @@
+"""Many spectra to a table of redshifts: all are read and checked before the model is loaded, then read in batches."""
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+from tqdm import tqdm
+
+from specdata.errors import SpecdataError
+from specdata.inference.reader import BATCH, Asked, Prediction, Reader
+from specdata.spectra.specfile import read_spectrum
+from specdata.spectra.spectrum import Spectrum
+
+FORMATS = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".parquet": "parquet", ".fits": "fits"}
+# Columns of the table: unit and description. A redshift and a probability are plain numbers.
+COLUMNS = {
+    "file": ("", "file of the spectrum, or what made it"),
+    "name": ("", "plate-mjd-fiberid, or the name of the spectrum"),
+    "class": ("", "class that the file states, hidden from the model"),
+    "ra": ("deg", "right ascension, ICRS"),
+    "dec": ("deg", "declination, ICRS"),
+    "snmedian": ("", "median signal-to-noise ratio per pixel"),
+    "z_file": ("", "redshift that the file states, hidden from the model"),
+    "z": ("", "redshift: the median of p(z); NaN where the model most probably answers no redshift"),
+    "z_low_68": ("", "lower end of the central 68 % interval of p(z)"),
+    "z_high_68": ("", "upper end of the central 68 % interval of p(z)"),
+    "z_low_95": ("", "lower end of the central 95 % interval of p(z)"),
+    "z_high_95": ("", "upper end of the central 95 % interval of p(z)"),
+    "z_mean": ("", "mean of p(z)"),
+    "z_std": ("", "standard deviation of p(z)"),
+    "z_mode": ("", "most probable redshift"),
+    "answered": ("", "probability that the model answers with a redshift of the grid"),
+    "beyond": ("", "probability of a redshift above the grid"),
+    "z_greedy": ("", "redshift in the greedy answer; NaN where there is none"),
+    "answer": ("", "greedy answer of the model"),
+    "warnings": ("", "reasons to doubt the prediction"),
+}
+
+
+def predict(
+    spectra, adapter, *, model=None, dataset=None, config=None, device=None, answer_only=False, batch_size=BATCH,
+    progress=False,
+):  # fmt: skip
+    """Predict the redshifts of spectra with a trained adapter.
+
+    Parameters
+    ----------
+    spectra : Spectrum, path, tuple of arrays, or an iterable of these
+        A tuple has the arguments of `Spectrum.from_arrays`: wavelength, flux and perhaps ivar.
+    adapter : str
+        LoRA adapter, a folder or a Hub name.
+    model : str, optional
+        Base model, a folder or a Hub name; by default the one that the adapter names.
+    dataset, config : str, optional
+        Data set that the adapter was trained on, and its text config; needed where the folder does not say it.
+    device : str, optional
+        Such as ``cuda`` or ``cpu``; by default a GPU where there is one.
+    answer_only : bool
+        Take the greedy answer for the redshift, and leave out p(z) and its intervals, which take most of the time.
+    batch_size : int
+        Most spectra that are read together.
+    progress : bool
+
+    Returns
+    -------
+    astropy.table.Table
+        A row for each spectrum, in their order, with the columns of `specdata.inference.predict.COLUMNS`, their units
+        and descriptions; doubts about the adapter are in ``table.meta["comments"]``.
+
+    Raises
+    ------
+    SpecdataError
+        If a spectrum cannot be read or does not cover what the adapter reads, before the model is loaded.
+    """
+    reader = Reader(adapter, model, dataset=dataset, config=config, device=device)
+    if isinstance(spectra, (str, os.PathLike, Spectrum, tuple)):
+        spectra = [spectra]
+    asked, failed = ask_all(reader, spectra, progress=progress)
+    if failed or not asked:
+        raise SpecdataError("; ".join(failed) or "no spectrum: give one or more")
+    found = reader.predict(asked, answer_only=answer_only, batch_size=batch_size, progress=progress)
+    return to_table(reader, found)
+
+
+def ask_all(reader, spectra, *, progress=False) -> tuple[list[Asked], list[str]]:
+    """Read spectra and write them for a model, one after the other, so that no more than one is in memory.
+
+    Returns
+    -------
+    asked : list of Asked
+    failed : list of str
+        Why the others were left out, a sentence each.
+    """
+    asked, failed = [], []
+    for item in tqdm(spectra, unit=" spectra", desc="read", disable=not progress):
+        try:
+            asked += [reader.ask(spectrum) for spectrum in open_spectra(item)]
+        except SpecdataError as error:
+            failed.append(str(error))
+    return asked, failed
+
+
+def open_spectra(item) -> Iterable[Spectrum]:
+    """The spectra of a path, of a `Spectrum` itself, or of a tuple of arrays."""
+    if isinstance(item, Spectrum):
+        return [item]
+    if isinstance(item, (str, os.PathLike)):
+        return [read_spectrum(item)]
+    return [Spectrum.from_arrays(*item)]
+
+
+def to_table(reader, predictions: Iterable[Prediction]):
+    """Put predictions into an `astropy.table.Table`, each as soon as it is there; see `predict`."""
+    from astropy.table import Table
+
+    columns = {name: [] for name in COLUMNS}
+    for found in predictions:
+        row = {**found.facts, "z": found.estimate, "z_greedy": found.z_greedy, "answer": found.answer}
+        if found.posterior is not None:
+            numbers = found.posterior.summary()
+            row |= {f"z_{name}": numbers[name] for name in ("mean", "std", "mode")}
+            row |= {name: numbers[name] for name in ("answered", "beyond")}
+            for level in (68, 95):
+                row[f"z_low_{level}"], row[f"z_high_{level}"] = numbers[f"interval_{level}"]
+        for name, values in columns.items():
+            values.append("; ".join(found.warnings) if name == "warnings" else row.get(name))
+    text = ("file", "name", "class", "answer", "warnings")
+    table = Table()
+    for name, values in columns.items():
+        if any(value is not None for value in values) or name == "z":
+            table[name] = [value or "" for value in values] if name in text else np.array(values, dtype=np.float64)
+            table[name].unit, table[name].description = COLUMNS[name][0] or None, COLUMNS[name][1]
+    if "z_mean" not in table.colnames:
+        table["z"].description = COLUMNS["z_greedy"][1]
+    table.meta = {"adapter": reader.adapter, "model": reader.model, "comments": list(reader.warnings)}
+    return table
+
+
+def write_table(table, path) -> None:
+    """Write a table of predictions as CSV, ECSV, Parquet or FITS; the end of the path says which."""
+    table, ending = table.copy(), path.suffix.lower()
+    if ending == ".fits":  # which holds ASCII alone
+        for name in table.colnames:
+            if table[name].dtype.kind == "U":
+                column = [text.encode("ascii", "backslashreplace").decode() for text in table[name]]
+                table.replace_column(name, type(table[name])(column, description=table[name].description))
+    table.write(path, format=FORMATS[ending], overwrite=True)

@@ -1,0 +1,127 @@
+"""`specdata predict` and `specdata.predict`: tables of redshifts in every format, and doubts about them."""
+
+import itertools
+import math
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from astropy.table import Table
+from spec_lite import write_spec_lite
+from test_results import example_results
+
+import specdata
+from specdata.errors import SpecdataError
+from specdata.inference import predict as module
+from specdata.inference.reader import Reader
+from specdata.inference.trained import doubts, only_redshifts
+from specdata.results import save_results
+from specdata.spectra.mock.spectrum import mock_spectra
+
+
+@pytest.fixture(scope="module")
+def spectra():
+    return list(mock_spectra(3, seed=4))
+
+
+@pytest.fixture(scope="module")
+def files(spectra, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for spectrum in spectra:
+        write_spec_lite(spectrum, folder / f"spec-{spectrum.name}.fits")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def table(scored_adapter, taught_model, spectra):
+    return specdata.predict(spectra, scored_adapter, model=str(taught_model), batch_size=2)
+
+
+def test_python_gets_a_table_with_units_and_intervals(table, spectra):
+    assert list(table["name"]) == [spectrum.name for spectrum in spectra]
+    assert str(table["ra"].unit) == "deg"
+    assert all(table[name].description for name in table.colnames)
+    assert np.allclose(table["z"], 0.2468, atol=0.01)
+    ends = [table[name] for name in ("z_low_95", "z_low_68", "z", "z_high_68", "z_high_95")]
+    assert all((low <= high).all() for low, high in itertools.pairwise(ends))
+    assert list(table["z_greedy"]) == [0.2468] * 3
+    assert "9 of the 9 spectra that the adapter was trained on are mocks" in table.meta["comments"][0]
+
+
+@pytest.mark.parametrize("ending", module.FORMATS)
+def test_every_format_holds_the_same(table, ending, tmp_path):
+    changed = table.copy()
+    changed["file"] = ["ü.fits", *table["file"][1:]]
+    changed["z"][1] = math.nan
+    path = tmp_path / f"z{ending}"
+    module.write_table(changed, path)
+    found = Table.read(path, format=module.FORMATS[ending])
+    assert found.colnames == table.colnames
+    assert np.allclose(np.ma.filled(found["z"], math.nan), changed["z"], equal_nan=True)
+    assert list(found["answer"]) == ["Redshift: [0.2468]"] * 3
+    if ending != ".csv":
+        assert str(found["ra"].unit) == "deg"
+    if ending == ".parquet":
+        assert pq.read_table(path)["z_low_68"].to_pylist() == pytest.approx(table["z_low_68"].tolist())
+
+
+def test_batches_change_nothing_and_the_answer_alone_is_enough(table, scored_adapter, taught_model, files, monkeypatch):
+    monkeypatch.setattr("specdata.inference.reader._CHUNK", 1)
+    one = specdata.predict(files, scored_adapter, model=str(taught_model), batch_size=1)
+    by_name = {name: z for name, z in zip(table["name"], table["z"], strict=True)}
+    assert [by_name[name] for name in one["name"]] == pytest.approx(one["z"].tolist(), abs=1e-4)
+    only = specdata.predict(str(files[0]), scored_adapter, model=str(taught_model), answer_only=True)
+    assert only["z"].tolist() == [0.2468]
+    assert "z_low_68" not in only.colnames
+
+
+def test_spectra_that_cannot_be_read_are_told_before_the_model_is_loaded(scored_adapter, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(Reader, "generator", property(lambda _: pytest.fail("the model was loaded")))
+    (tmp_path / "no.fits").write_text("nothing")
+    with pytest.raises(SpecdataError, match=r"no.fits: "):
+        specdata.predict([files[0], tmp_path / "no.fits"], scored_adapter)
+    with pytest.raises(SpecdataError, match="no spectrum"):
+        specdata.predict([], scored_adapter)
+
+
+def test_the_command_leaves_out_what_it_cannot_read(command, scored_adapter, files, spec_files, tmp_path):
+    (tmp_path / "no.fits").write_text("nothing")
+    spectra = (files[0], spec_files["star"], "no.fits")
+    code, out, err = command("predict", *spectra, "--adapter", scored_adapter, "--output", "out.ecsv")
+    assert code == 2
+    assert "1 of 3 files were left out: no.fits: " in err
+    assert "predict: 100%" in err
+    assert "warning: on 9 spectra of the split test the adapter was worse than the same redshift for all" in err
+    assert "the pipeline's class is STAR, and the model has seen galaxies only" in out
+    found = Table.read(tmp_path / "out.ecsv")
+    assert list(found["file"]) == [files[0].name, spec_files["star"].name]
+    assert all(name in out for name in found["file"])
+    code, out, err = command("predict", files[0], "--adapter", scored_adapter, "--answer-only")
+    assert code == 0, err
+    assert out.splitlines()[1].endswith("0.2468   Redshift: [0.2468]")
+    assert command("predict", "--adapter", scored_adapter)[0] == 2
+
+
+def test_what_lies_outside_of_the_training_is_doubted(scored_adapter, taught_model, spectra, tmp_path):
+    from shutil import copytree
+
+    folder = copytree(scored_adapter, tmp_path / "narrow")
+    results = example_results() | {"settings": {"unparsed_scores_as": [0.9, 0.95]}}
+    results["subsets"]["snmedian"] = [{"low": 1000.0, "high": 1001.0, "metrics": {}}]
+    save_results(folder, results | {"encoding": Reader(scored_adapter, str(taught_model)).encoding.to_dict()})
+    said = specdata.predict(spectra[:1], folder, model=str(taught_model), answer_only=True)["warnings"][0]
+    assert "its file says z = " in said
+    assert "and the adapter was scored from 1000.0 to 1001.0" in said
+    assert "z = 0.2468 lies outside of the training range, 0.9000 to 0.9500" in said
+
+
+def test_an_adapter_says_what_it_was_trained_for(tmp_path):
+    results = example_results()
+    assert only_redshifts(tmp_path, results)
+    assert not only_redshifts(tmp_path, None)
+    assert not only_redshifts(tmp_path, results | {"encoding": results["encoding"] | {"turns": 3}})
+    (tmp_path / "recipe.yaml").write_text("datasets: [{path: a, name: packed}, {path: b}]\n")
+    assert not only_redshifts(tmp_path, results)
+    good = results["baselines"]["constant"] | {"verdict": "better"}
+    real = results["dataset"] | {"n_mock_train": 0}
+    assert doubts(results | {"baselines": {"constant": good}, "dataset": real}) == []
