@@ -32,10 +32,10 @@ def write_parquet(folder, spectra, objects, encodings, advance) -> dict[str, dic
     `spectra` are the rows of the file (`specdata.dataset.stages.StoredSpectra`) and `objects` their `position_id`, as
     an Arrow array; `encodings` says for each text config how it is written, with the scale of each row. `advance` is
     called with the number of rows written, again and again. Returns for each text config the numbers of values
-    written, interpolated, weighted by width and clipped.
+    written, interpolated and clipped.
     """
     schema = rows.schema("spectra")
-    values = {config: dict.fromkeys(("all", "interpolated", "by_width", "clipped"), 0) for config in encodings}
+    values = {config: dict.fromkeys(("all", "interpolated", "clipped"), 0) for config in encodings}
     writers = {"spectra": _writer(folder / "spectra.parquet", schema)}
     writers |= {config: _writer(folder / f"{config}.parquet", rows.schema("text")) for config in encodings}
     for start in range(0, len(spectra), BATCH):
@@ -46,7 +46,7 @@ def write_parquet(folder, spectra, objects, encodings, advance) -> dict[str, dic
             binned = rows.bin_rows(table, encoding.edges)
             text, clipped = rows.text_table(table, binned, scale[here], encoding)
             writers[config].write_table(text)
-            counts = binned.mask.size, binned.mask.sum(), binned.by_width.sum(), clipped.sum()
+            counts = binned.mask.size, binned.mask.sum(), clipped.sum()
             for key, count in zip(values[config], counts, strict=True):
                 values[config][key] += int(count)
         advance(len(table))

@@ -71,8 +71,8 @@ BINNED = {
     "scale": ("float32", "median flux of the good pixels, 1e-17 erg/s/cm2/A; 1 where the normalisation is none"),
     "wavelength": ("list of float32", "bin centres, vacuum Angstrom, observed frame"),
     "flux": ("list of float32", "mean flux density of the bin, 1e-17 erg/s/cm2/A"),
-    "ivar": ("list of float32", "inverse variance of flux; 0 where the flux is interpolated"),
-    "mask": ("list of bool", "true where good pixels cover less than a tenth of the bin and the flux is interpolated"),
+    "ivar": ("list of float32", "inverse variance of flux for independent pixels; 0 where the flux is interpolated"),
+    "mask": ("list of bool", "true where good pixels cover less than half of the bin and the flux is interpolated"),
 }
 SPECTRA = {**IDENTITY, **METADATA, **POSITION, **PIXELS}
 TEXT = {**MESSAGES, **IDENTITY, **BINNED}
@@ -155,15 +155,11 @@ def stored_pixels(table):
 
 
 class BinnedRows(NamedTuple):
-    """Spectra on one grid, as a text config stores them: `flux`, `ivar` (float32) and `mask`, of shape (rows, n).
-
-    `by_width` says where the pixels of a bin were weighted by their widths alone; see `specdata.bin_spectrum`.
-    """
+    """Spectra on one grid, as a text config stores them: `flux`, `ivar` (float32) and `mask`, of shape (rows, n)."""
 
     flux: np.ndarray
     ivar: np.ndarray
     mask: np.ndarray
-    by_width: np.ndarray
 
 
 def bin_rows(table, edges) -> BinnedRows:
