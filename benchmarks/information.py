@@ -35,6 +35,7 @@ from specdata.serialize import SCHEMES
 from specdata.serialize.schemes import FixedScheme
 from specdata.spectra.binning import median_scale
 from specdata.spectra.mock.spectrum import mock_spectra
+from specdata.targets import REDSHIFT
 from specdata.text.encoding import Encoding, grid_edges, normalise
 from specdata.text.tokenizer import load_tokenizer
 from specdata.text.tokens import count_chats
@@ -100,7 +101,8 @@ def what_readers_get(data, task):
         return normalise(rows.bin_rows(data.table, grid_edges(grid)).flux, data.scale[:, None], normalisation), {}
     config = TextConfig.model_construct(grid=grid, normalisation=normalisation, scheme=scheme)  # any scheme
     sample = np.unique(np.linspace(0, len(data.z) - 1, SAMPLE).astype(int))
-    bins = fit_bins(config, data.table.take(sample), data.scale[sample], label="grid", progress=False)["bins"]
+    here = data.table.take(sample), data.scale[sample], data.z[sample].tolist()
+    bins = fit_bins(config, REDSHIFT, *here, label="grid", progress=False)["bins"]
     encoding = Encoding(edges=grid_edges(grid, bins), normalisation=normalisation, scheme=scheme)
     texts, _ = encoding.encode(rows.bin_rows(data.table, encoding.edges).flux, data.scale)
     made = map(prompts.build_row, texts.to_pylist(), data.z)

@@ -1,13 +1,12 @@
 """The tokens of all answers that a model may give, as a tree: what `specdata.posterior` follows."""
 
 import functools
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
-from specdata.prompts import format_redshift
-
-STEP = 1e-4  # the resolution of an answer
+from specdata.errors import SpecdataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,27 +25,36 @@ class Answers:
     """The tokens of all answers: those that they share, and a tree of the others."""
 
     start: list  # what they share at the beginning
-    first: list  # the answer of redshift 0, whole
+    first: list  # the first answer, whole
     levels: list  # of the tree
-    fork: int  # where larger redshifts part from the first answer
-    beyond: list  # the tokens there that begin a larger redshift, and no answer
+    fork: int  # where larger numbers than all of the tree part from the first answer
+    beyond: list  # the tokens there that begin a larger number, and no answer
     columns: int  # branches of a prompt that stay in the cache
 
 
 @functools.lru_cache(maxsize=8)
-def answer_tree(tokenizer, context, z_max) -> Answers:
-    """The `Answers` below `z_max` as a tokenizer writes them after a text that ends a prompt."""
+def answer_tree(tokenizer, context, target, top=None) -> Answers:
+    """The `Answers` of a `Target` as a tokenizer writes them after a text that ends a prompt.
 
-    def tokens(redshifts):
-        texts = [context + format_redshift(z) for z in redshifts]
+    Of a number that has too many answers, `top` is where the tree ends, a whole number.
+    """
+
+    def tokens(values):
+        texts = [context + target.format(value) for value in values]
         return [found[skipped:] for found in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
     skipped = len(tokenizer(context, add_special_tokens=False)["input_ids"])
-    answers = tokens(number * STEP for number in range(round(z_max / STEP)))
-    others = tokens(float(z) for z in range(z_max, 100))
+    answers = tokens(target.answers(top))
+    others = [] if top is None else tokens(float(number) for number in range(top, int(target.high) + 1))
     start, end = _shared(answers), _shared([found[::-1] for found in answers])
-    fork = min(_shared([answers[0], other]) for other in others)
-    levels = _levels([found[start : len(found) - end] for found in answers])
+    paths = [found[start : len(found) - end] for found in answers]
+    while end and _has_prefix(paths):  # 980 is the beginning of 9800: there, what follows tells them apart
+        end -= 1
+        paths = [found[start : len(found) - end] for found in answers]
+    if _has_prefix(paths):
+        raise SpecdataError(f"target {target.name}: the tokens of an answer begin another one; give other labels")
+    fork = min((_shared([answers[0], other]) for other in others), default=start)
+    levels = _levels(paths)
     return Answers(
         start=answers[0][:start],
         first=answers[0],
@@ -55,6 +63,12 @@ def answer_tree(tokenizer, context, z_max) -> Answers:
         beyond=sorted({other[fork] for other in others} - {found[fork] for found in answers}),
         columns=sum(int((level.answer < 0).sum()) for level in levels[:-2]),
     )
+
+
+def _has_prefix(paths):
+    """Whether a sequence is the beginning of another one."""
+    ordered = sorted(paths)
+    return any(after[: len(path)] == path for path, after in itertools.pairwise(ordered))
 
 
 def _shared(sequences):

@@ -1,9 +1,10 @@
-"""p(z) from a language model: the probabilities that it gives to every possible answer, without sampling.
+"""The probabilities that a language model gives to every possible answer, such as p(z), without sampling.
 
-An answer is `Redshift: [0.1234]`. The tokens of all answers form a tree: with Llama-3, whose tokens hold three digits,
-a thousand branches of ten; with one token a digit, four levels of ten. One pass over the prompt and over what all
-answers begin with, then one pass for each level of the tree, in which every branch sees the prompt and its own digits,
-give the probability of each answer. Prompts are read together, and any tokenizer will do.
+An answer to the question for the redshift is `Redshift: [0.1234]`. The tokens of all answers form a tree: with Llama-3,
+whose tokens hold three digits, a thousand branches of ten; with one token a digit, four levels of ten; with labels, as
+many branches as labels. One pass over the prompt and over what all answers begin with, then one pass for each level of
+the tree, in which every branch sees the prompt and its own tokens, give the probability of each answer. Prompts are
+read together, and any tokenizer will do.
 
 How exact it is: in float32 the result equals the likelihoods of all answers, computed one by one. In bfloat16 the last
 layer's product is taken in float32 all the same, for logits that are rounded to 8 bits move single probabilities by
@@ -22,10 +23,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specdata.answers import STEP, answer_tree
+from specdata.answers import answer_tree
 from specdata.errors import SpecdataError
-from specdata.prompts import chat_text, format_redshift, text_ids
+from specdata.prompts import chat_text, text_ids
+from specdata.targets import REDSHIFT, Target
 
+STEP = REDSHIFT.step
 TAIL = 1e-3
 LOGITS = 2**27  # most numbers in the logits of one pass: half a GiB
 CACHE = 2**31  # most bytes of keys and values that are held: 2 GiB
@@ -34,23 +37,21 @@ TOGETHER = 8  # prompts that share the passes of the last level
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class RedshiftPosterior:
-    """p(z) on the grid of all answers from 0 to below `z_max`; an answer stands for the redshifts that round to it.
-
-    So the density is constant over a cell of width `STEP` about each of `z` (that of 0 reaches to half of it below).
-    The statistics of `p` (`mean`, `median`, `interval`, ...) hold if the model answers on this grid at all, of which
-    `answered` is the probability; `pit` and `crps` count all other probability as a wrong answer.
+class Posterior:
+    """The probabilities of all answers of a target; see `NumberPosterior` and `LabelPosterior`.
 
     Attributes
     ----------
-    z : ndarray, shape (n,), float64
-        0, 0.0001, ... up to, and without, `z_max`.
+    target : specdata.targets.Target
+    values : ndarray of float64, or list of str
+        All answers, of a number in steps of `target.step`.
     p : ndarray, shape (n,), float64
         Probability of each, given that the answer is one of them; they sum to 1.
     answered : float
         Probability that the model writes one of these answers.
     beyond : float
-        Probability of a redshift from `z_max` to 100, as far as its first token shows it.
+        Probability of a number above the grid where the grid does not hold all answers, as far as its first token shows
+        it.
     begun : float
         Probability that the model begins an answer, as ``Redshift: [``.
     unresolved : float
@@ -58,7 +59,8 @@ class RedshiftPosterior:
         evenly over the answers in them.
     """
 
-    z: np.ndarray
+    target: Target
+    values: np.ndarray | list
     p: np.ndarray
     answered: float
     beyond: float
@@ -67,12 +69,47 @@ class RedshiftPosterior:
 
     @property
     def outside(self) -> float:
-        """Probability of a text that is no redshift."""
+        """Probability of a text that is no answer."""
         return max(1 - self.answered - self.beyond, 0.0)
 
     @property
+    def mode(self) -> float | str:
+        """The most probable answer."""
+        found = self.values[int(np.argmax(self.p))]
+        return float(found) if self.target.is_number else found
+
+    def _shares(self):
+        return {name: getattr(self, name) for name in ("answered", "beyond", "outside", "begun", "unresolved")}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelPosterior(Posterior):
+    """The probability of each label; attributes as of `Posterior`."""
+
+    @property
+    def estimate(self) -> str | None:
+        """The most probable label, or None where the model most probably writes none of them."""
+        return self.mode if self.answered >= 0.5 else None
+
+    def summary(self) -> dict:
+        """The numbers that are printed and stored."""
+        probabilities = dict(zip(self.values, map(float, self.p), strict=True))
+        return {"estimate": self.estimate, "probabilities": probabilities, **self._shares()}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NumberPosterior(Posterior):
+    """Probabilities on a grid of numbers; an answer stands for the numbers that round to it.
+
+    So the density is constant over a cell of width `target.step` about each of `values` (that of the first one reaches
+    to half of it below). The statistics of `p` (`mean`, `median`, `interval`, ...) hold if the model answers on this
+    grid at all, of which `answered` is the probability; `pit` and `crps` count all other probability as a wrong answer.
+    Attributes as of `Posterior`.
+    """
+
+    @property
     def estimate(self) -> float | None:
-        """The point estimate: the median, or None where the model most probably answers no redshift on this grid."""
+        """The point estimate: the median, or None where the model most probably answers no number on this grid."""
         return self.median if self.answered >= 0.5 else None
 
     @functools.cached_property
@@ -82,22 +119,18 @@ class RedshiftPosterior:
 
     @functools.cached_property
     def _edges(self):
-        return np.append(self.z, self.z[-1] + STEP) - STEP / 2
+        step = self.target.step
+        return np.append(self.values, self.values[-1] + step) - step / 2
 
     @property
     def mean(self) -> float:
-        """Expectation of z."""
-        return float(self.p @ self.z)
+        """Expectation."""
+        return float(self.p @ self.values)
 
     @property
     def std(self) -> float:
         """Standard deviation of z."""
-        return math.sqrt(max(float(self.p @ (self.z - self.mean) ** 2), 0.0))
-
-    @property
-    def mode(self) -> float:
-        """The most probable answer."""
-        return float(self.z[np.argmax(self.p)])
+        return math.sqrt(max(float(self.p @ (self.values - self.mean) ** 2), 0.0))
 
     @property
     def median(self) -> float:
@@ -105,7 +138,7 @@ class RedshiftPosterior:
         return self.quantile(0.5)
 
     def quantile(self, share) -> float:
-        """Redshift, 0 or more, below which a share of the probability lies."""
+        """Number, at least the first of the grid, below which a share of the probability lies."""
         if not 0 <= share <= 1:
             raise SpecdataError(f"share {share}: give a number between 0 and 1")
         at = int(np.searchsorted(self._cdf, share, side="left"))
@@ -113,56 +146,70 @@ class RedshiftPosterior:
             at = int(np.flatnonzero(self.p)[0]) + 1
         low, high = self._cdf[at - 1], self._cdf[at]
         inside = (share - low) / (high - low) if high > low else 0.0
-        return max(float(self._edges[at - 1] + inside * STEP), 0.0)
+        return max(float(self._edges[at - 1] + inside * self.target.step), float(self.values[0]))
 
     def interval(self, level=0.68) -> tuple[float, float]:
         """Ends of the central credible interval: as much probability lies below as above it."""
         return self.quantile(0.5 - level / 2), self.quantile(0.5 + level / 2)
 
     def highest_density(self, level=0.68) -> list[tuple[float, float]]:
-        """Ends of the narrowest intervals that hold a share of the probability; several where p(z) has peaks."""
+        """Ends of the narrowest intervals that hold a share of the probability; several where p has peaks."""
         order = np.argsort(-self.p, kind="stable")
         count = int(np.searchsorted(np.cumsum(self.p[order]), level - 1e-12)) + 1
         cells = np.sort(order[:count])
         first = np.flatnonzero(np.diff(cells, prepend=-2) > 1)
         last = np.append(first[1:], len(cells)) - 1
-        edges = np.maximum(self._edges, 0.0)
+        edges = np.maximum(self._edges, self.values[0])
         return [(float(edges[cells[a]]), float(edges[cells[b] + 1])) for a, b in zip(first, last, strict=True)]
 
-    def pit(self, z) -> float:
-        """Probability below the true redshift, which over many galaxies is uniform where p(z) is calibrated.
+    def pit(self, true) -> float:
+        """Probability below the true value, which over many spectra is uniform where p is calibrated.
 
         What is not `answered` counts as below or as above, whichever is worse: further from a half.
         """
-        below = self.answered * float(np.interp(self._on_grid(z), self._edges, self._cdf))
+        below = self.answered * float(np.interp(self._on_grid(true), self._edges, self._cdf))
         return max(below, below + 1 - self.answered, key=lambda share: abs(share - 0.5))
 
-    def crps(self, z) -> float:
-        """Continuous ranked probability score for the true redshift: the integral of (F(x) - [x >= z])^2.
+    def crps(self, true) -> float:
+        """Continuous ranked probability score for the true value: the integral of (F(x) - [x >= true])^2.
 
         What is not `answered` counts as an answer at one end of the grid, the one that makes the score worse.
         """
-        edges = np.union1d(self._edges, [self._on_grid(z)])  # F is linear between the edges
-        answered, true = self.answered * np.interp(edges, self._edges, self._cdf), (edges[1:] > z).astype(float)
+        edges = np.union1d(self._edges, [self._on_grid(true)])  # F is linear between the edges
+        answered, above = self.answered * np.interp(edges, self._edges, self._cdf), (edges[1:] > true).astype(float)
         scores = []
         for lost in (0.0, 1 - self.answered):  # above all of the grid, or below
-            first, last = answered[:-1] + lost - true, answered[1:] + lost - true
+            first, last = answered[:-1] + lost - above, answered[1:] + lost - above
             scores.append(float(np.sum(np.diff(edges) * (first**2 + first * last + last**2) / 3)))
         return max(scores)
 
-    def _on_grid(self, z):
-        if not 0 <= z <= self._edges[-1]:
-            raise SpecdataError(f"z = {z}: p(z) reaches from 0 to {self.z[-1]:.4f}; compute it with another z_max")
-        return z
+    def _on_grid(self, true):
+        first, last, symbol = self.values[0], self.values[-1], self.target.symbol
+        if not first <= true <= self._edges[-1]:
+            raise SpecdataError(
+                f"{symbol} = {true}: p({symbol}) reaches from {first:g} to {self.target.show(last)}"
+                f"{'; compute it with another z_max' if self.target.is_wide else ''}"
+            )
+        return true
 
     def summary(self) -> dict:
         """The numbers that are printed and stored."""
         return {
             "estimate": self.estimate, "mean": self.mean, "std": self.std, "median": self.median, "mode": self.mode,
-            "interval_68": list(self.interval(0.68)), "interval_95": list(self.interval(0.95)),
-            "answered": self.answered, "beyond": self.beyond, "outside": self.outside, "begun": self.begun,
-            "unresolved": self.unresolved,
+            "interval_68": list(self.interval(0.68)), "interval_95": list(self.interval(0.95)), **self._shares(),
         }  # fmt: skip
+
+
+class RedshiftPosterior(NumberPosterior):
+    """p(z) on the grid of all redshifts from 0 to below an upper limit, the array `z` in steps of 0.0001."""
+
+    def __init__(self, *, z, **rest):
+        super().__init__(**{"target": REDSHIFT, "values": z} | rest)
+
+    @property
+    def z(self) -> np.ndarray:
+        """0, 0.0001, ... up to, and without, the upper limit; ndarray of shape (n,), float64."""
+        return self.values
 
 
 def redshift_posterior(model, tokenizer, prompt, *, z_max=1, tail=TAIL) -> RedshiftPosterior:
@@ -173,11 +220,18 @@ def redshift_posterior(model, tokenizer, prompt, *, z_max=1, tail=TAIL) -> Redsh
 def redshift_posteriors(
     model, tokenizer, prompts, *, z_max=1, tail=TAIL, batch_size=64
 ) -> Iterator[tuple[int, RedshiftPosterior]]:
-    """Read p(z) after each of several prompts from a model's next-token distributions.
+    """Read p(z) after each of several prompts; as `answer_posteriors`, with the redshift for the target."""
+    return answer_posteriors(model, tokenizer, prompts, REDSHIFT, z_max=z_max, tail=tail, batch_size=batch_size)
 
-    The probability of each answer is the product of those of its tokens, as the tokenizer writes it after this prompt,
-    up to the token with the fourth decimal (what follows does not change z). Other ways to cut the same digits into
-    tokens, which a model never sees in training, count as no answer.
+
+def answer_posteriors(
+    model, tokenizer, prompts, target, *, z_max=1, tail=TAIL, batch_size=64
+) -> Iterator[tuple[int, Posterior]]:
+    """Read the probability of each answer after each of several prompts from a model's next-token distributions.
+
+    The probability of an answer is the product of those of its tokens, as the tokenizer writes it after this prompt,
+    up to the token that tells it from all others (what follows does not change it). Other ways to cut the same digits
+    into tokens, which a model never sees in training, count as no answer.
 
     Parameters
     ----------
@@ -187,11 +241,13 @@ def redshift_posteriors(
         With a chat template.
     prompts : sequence of list of dict
         Messages that end with the user's turn.
+    target : specdata.targets.Target
+        What the prompts ask for.
     z_max : int
-        Answers from 0 to below this, a whole number from 1 to 10. With 1 the forced beginning is ``Redshift: [0.`` and
-        the digits after it are what is asked for.
+        Only for a target with too many answers, which is the redshift: answers from 0 to below this, a whole number
+        from 1 to 10. With 1 the forced beginning is ``Redshift: [0.`` and the digits after it are what is asked for.
     tail : float
-        Share of the probability at each level of digits that may be left unresolved, the least probable branches first;
+        Share of the probability at each level of tokens that may be left unresolved, the least probable branches first;
         0 follows every branch.
     batch_size : int
         Most prompts that are read together; fewer where their keys and values would take more than `CACHE` bytes.
@@ -200,7 +256,7 @@ def redshift_posteriors(
     ------
     number : int
         Which of the prompts. The longest come first, so that memory that does not suffice shows at once.
-    posterior : RedshiftPosterior
+    posterior : RedshiftPosterior, NumberPosterior or LabelPosterior
 
     Raises
     ------
@@ -222,24 +278,26 @@ def redshift_posteriors(
             f"p(z) cannot be read with attention {model.config._attn_implementation}: load the model with "
             'attn_implementation="sdpa"'
         )
-    asked = [_prompt_ids(tokenizer, prompt, int(z_max)) for prompt in prompts]
+    top = int(z_max) if target.is_wide else None
+    asked = [_prompt_ids(tokenizer, prompt, target, top) for prompt in prompts]
     waiting = sorted(range(len(asked)), key=lambda number: (id(asked[number][1]), -len(asked[number][0])))
     while waiting:
         answers = asked[waiting[0]][1]
         rows = _batch(model, asked, waiting[:batch_size])
         with torch.inference_mode(), _float32_logits(model):
             found = _read_batch(model, [asked[number][0] for number in rows], answers, tail)
+            found = [_posterior(target, target.answers(top), *one) for one in found]
         yield from zip(rows, found, strict=True)
         waiting = waiting[len(rows) :]
 
 
-def _prompt_ids(tokenizer, prompt, z_max):
+def _prompt_ids(tokenizer, prompt, target, top):
     """Tokens of a prompt with all that precedes the answer, and the `Answers` that may follow it."""
     text = chat_text(tokenizer, prompt)
     words = prompt[-1]["content"].strip()
     at = text.rfind(words)  # -1 where the template changes the user's words
-    answers = answer_tree(tokenizer, text[at + len(words) :] if at >= 0 else text, z_max)
-    ids, whole = (text_ids(tokenizer, text + answer) for answer in ("", format_redshift(0.0)))
+    answers = answer_tree(tokenizer, text[at + len(words) :] if at >= 0 else text, target, top)
+    ids, whole = (text_ids(tokenizer, text + answer) for answer in ("", target.format(target.answers(top)[0])))
     if whole != ids + answers.first:
         raise SpecdataError(
             f"tokenizer {tokenizer.name_or_path}: joins the answer's first letters with the end of the prompt, so that "
@@ -282,7 +340,10 @@ def _float32_logits(model):
 
 
 def _read_batch(model, prompts, answers, tail):
-    """p(z) after some prompts, given as tokens, in shared passes; list of RedshiftPosterior."""
+    """Probabilities after some prompts, given as tokens, in shared passes.
+
+    A list with p, answered, beyond, begun and unresolved of each prompt, see `Posterior`.
+    """
     import torch
 
     forced, levels = len(answers.start), answers.levels
@@ -312,7 +373,8 @@ def _read_batch(model, prompts, answers, tail):
     for depth in range(len(levels) - 2, -1, -1):
         held += mass[depth + 1][:, ends[depth + 1]].sum(axis=1)
         left_out = np.where(followed[depth] | ends[depth], 0.0, mass[depth])
-        left_out *= (held / np.where(followed[depth], mass[depth], 0.0).sum(axis=1))[:, None]
+        spent = np.where(followed[depth], mass[depth], 0.0).sum(axis=1)
+        left_out *= np.divide(held, spent, out=np.zeros_like(held), where=spent > 0)[:, None]
         held += left_out.sum(axis=1)
         through = levels[depth].through
         passing = through >= 0
@@ -322,18 +384,16 @@ def _read_batch(model, prompts, answers, tail):
     begun = np.exp(log_start[:, : answers.fork].sum(axis=1))
     beyond = begun * np.exp(log_p[:, answers.fork, answers.beyond]).sum(axis=1)
     answered = np.minimum(np.exp(log_start.sum(axis=1) + peak + np.log(total)), 1.0)
-    z = np.arange(p.shape[1]) / round(1 / STEP)
-    return [
-        RedshiftPosterior(
-            z=z,
-            p=p[row] / total[row],
-            answered=float(answered[row]),
-            beyond=float(beyond[row]),
-            begun=float(begun[row]),
-            unresolved=float(1 - resolved[row] / total[row]),
-        )
-        for row in range(len(prompts))
-    ]
+    unresolved = 1 - resolved / total
+    shares = np.stack([answered, beyond, begun, unresolved], axis=1).tolist()
+    return [(row / norm, *found) for row, norm, found in zip(p, total, shares, strict=True)]
+
+
+def _posterior(target, values, p, answered, beyond, begun, unresolved):
+    found = {"p": p, "answered": answered, "beyond": beyond, "begun": begun, "unresolved": unresolved}
+    if target == REDSHIFT:
+        return RedshiftPosterior(z=values, **found)
+    return (NumberPosterior if target.is_number else LabelPosterior)(target=target, values=values, **found)
 
 
 class _Walk:

@@ -5,8 +5,17 @@ import pytest
 import torch
 
 from specdata import SpecdataError, posterior
-from specdata.posterior import STEP, RedshiftPosterior, redshift_posterior, redshift_posteriors
+from specdata.posterior import (
+    STEP,
+    LabelPosterior,
+    NumberPosterior,
+    RedshiftPosterior,
+    answer_posteriors,
+    redshift_posterior,
+    redshift_posteriors,
+)
 from specdata.prompts import format_redshift
+from specdata.targets import REDSHIFT, TARGETS, declared
 from specdata.text.tokenizer import LLAMA, SMOLLM2, load_tokenizer
 
 PROMPTS = [
@@ -74,6 +83,33 @@ def test_it_is_the_likelihood_of_each_answer_also_where_prompts_are_read_togethe
         assert found.z == pytest.approx(np.arange(10_000) / 10_000)
 
 
+STARS = declared("type", labels=("STAR", "STARBURST", "AGN", "AGN BROADLINE"))
+HEAT = declared("heat", low=100.0, high=1200.0, decimals=-1, unit="K")
+METALS = declared("metals", low=-0.5, high=0.5, decimals=2, unit="dex")
+
+
+@pytest.mark.parametrize("target", [TARGETS["class"], STARS, METALS, HEAT], ids=lambda one: one.name)
+def test_other_targets_have_the_likelihood_of_their_answers(model_and_tokenizer, target):
+    model, tokenizer, _ = model_and_tokenizer
+    ((_, found),) = answer_posteriors(model, tokenizer, PROMPTS[:1], target, tail=0)
+    assert isinstance(found, NumberPosterior if target.is_number else LabelPosterior)
+    assert (found.p.sum(), found.beyond) == (pytest.approx(1), 0)
+    assert found.answered <= found.begun
+    assert found.summary()["estimate"] is None  # random weights answer nothing
+    asked = tokenizer.apply_chat_template(PROMPTS[0], add_generation_prompt=True, tokenize=False)
+    beginning = len(tokenizer(asked, add_special_tokens=False)["input_ids"])
+    # The closing bracket counts where an answer would be the beginning of another one: AGN, or 100 of 1000.
+    closed = target in (STARS, HEAT)
+    numbers, likelihood = np.linspace(0, len(found.values) - 1, 7).astype(int), []
+    for number in numbers:
+        text = asked + target.format(found.values[number]).rpartition("]")[0] + closed * "]"
+        ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
+        with torch.inference_mode():
+            log_p = torch.log_softmax(model(input_ids=ids).logits[0, :-1].double(), dim=1)
+        likelihood.append(log_p.gather(1, ids[0, 1:, None])[beginning - 1 :].sum().exp().item())
+    assert found.p[numbers] * found.answered == pytest.approx(likelihood, rel=1e-3, abs=0)
+
+
 def test_little_branches_are_left_out_and_their_share_is_stated(model_and_tokenizer, exact, monkeypatch):
     model, tokenizer, _ = model_and_tokenizer
     monkeypatch.setattr(posterior, "COLUMNS", 50)  # so that the branches of a level take several passes,
@@ -92,7 +128,7 @@ def test_prompts_are_read_in_as_many_batches_as_the_memory_asks_for(exact, model
     monkeypatch.setattr(posterior, "CACHE", 1)
     first = next(iter(redshift_posteriors(model, tokenizer, PROMPTS, tail=0.5)))
     assert first[0] == 2  # the longest
-    asked = [posterior._prompt_ids(tokenizer, prompt, 1) for prompt in PROMPTS]
+    asked = [posterior._prompt_ids(tokenizer, prompt, REDSHIFT, 1) for prompt in PROMPTS]
     assert posterior._batch(model, asked, [2, 0, 1]) == [2]
     monkeypatch.undo()
     assert posterior._batch(model, asked, [2, 0, 1]) == [2, 0, 1]

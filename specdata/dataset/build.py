@@ -9,6 +9,7 @@ from pathlib import Path
 
 from specdata.archive.fetch import check_astroquery
 from specdata.dataset import executors
+from specdata.dataset.asked import AskedValues
 from specdata.dataset.manifest import MANIFEST, make_manifest, read_manifest
 from specdata.dataset.plan import make_plan
 from specdata.dataset.sources import list_source
@@ -78,6 +79,9 @@ def build(recipe, output, *, overwrite=False, progress=True, work=None, shards=N
             raise SpecdataError(f"{output}: holds the source {recipe.source.path}; choose another output")
         # so that any process finds it, whatever folder it runs in
         recipe = recipe.model_copy(update={"source": recipe.source.model_copy(update={"path": str(source)})})
+    tables = [table.model_copy(update={"path": str(Path(table.path).resolve())}) for table in recipe.tables]
+    recipe = recipe.model_copy(update={"tables": tables})
+    asked = AskedValues(recipe)
     for made in (folder, output):
         sweep(made)
     finished = finished_key(folder, output)
@@ -86,7 +90,7 @@ def build(recipe, output, *, overwrite=False, progress=True, work=None, shards=N
     executors.check(executor, slurm_options)
     _load_tokenizers(recipe)
     try:
-        listing, selection = list_source(recipe, lambda spectrum: judge(recipe, spectrum)[0], progress)
+        listing, selection = list_source(recipe, lambda spectrum: judge(recipe, spectrum, asked)[0], progress)
         key = job_key(recipe, listing)
         with locked(folder):
             if key == finished:  # by a command that was killed in its last clean-up

@@ -8,10 +8,9 @@ from specdata.cards import project_url, render
 from specdata.dataset import figures, rows
 from specdata.dataset.selection import CUTS, SPLITS
 from specdata.files import file_sha256
-from specdata.prompts import INSTRUCTION
 from specdata.spectra.lines import INSTRUMENTS, LINES, TELLURIC
 from specdata.text.conversation import MAGNITUDE, MOST_EXPOSURES
-from specdata.text.encoding import SOFTENING
+from specdata.text.encoding import SOFTENING, Encoding
 from specdata.text.tokens import TokenCost, cost_table
 
 _EXAMPLES = 4
@@ -65,6 +64,7 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
     """
     configs, counts = manifest["configs"], manifest["counts"]
     first = next(iter(configs))
+    encodings = {config: Encoding.from_dict(made, config) for config, made in configs.items()}
     redshifts = np.concatenate(list(_redshifts(folder, first)[1].values()))
     split = "test" if counts["splits"].get("test") else "train"
     return render(
@@ -77,8 +77,7 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
         recipe=manifest["recipe"],
         counts=counts,
         cuts=CUTS,
-        columns={"spectra": rows.SPECTRA}
-        | {config: rows.TEXT | (rows.CONVERSATION if "turns" in made else {}) for config, made in configs.items()},
+        columns={"spectra": rows.SPECTRA} | {config: _columns(encoding) for config, encoding in encodings.items()},
         conversation={
             "instruments": INSTRUMENTS, "telluric": TELLURIC, "lines": LINES, "times": MOST_EXPOSURES,
             "magnitude": MAGNITUDE,
@@ -86,7 +85,8 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
         grids={config: _grid(made["edges"]) for config, made in configs.items()},
         schemes=serialize.SCHEMES,
         scheme_words=SCHEME_WORDS,
-        instruction=INSTRUCTION,
+        instruction=encodings[first].target.instruction,
+        targets={config: encoding.target for config, encoding in encodings.items()},
         restore=RESTORE,
         token_table=cost_table([TokenCost(**cost) for cost in manifest["tokens"]]),
         size_category=_size_category(counts["sampled"]),
@@ -95,6 +95,15 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
         z_span=[float(redshifts.min()), float(redshifts.max())],
         project=project_url(),
     )  # fmt: skip
+
+
+def _columns(encoding):
+    """Columns of a text config, with type and meaning."""
+    target = encoding.target
+    columns = rows.TEXT | (rows.CONVERSATION if encoding.turns else {}) | rows.target_column(target)
+    if "target" in columns:
+        columns |= {"completion": ("list of messages", f"one assistant message: the {target.words}")}
+    return columns
 
 
 def _redshifts(folder, config):

@@ -30,6 +30,8 @@ def make_manifest(recipe, plan, files, values, selection) -> dict:
     source = content["source"]
     for key in {"path", "catalogue"} & set(source):
         source[key] = Path(source[key]).resolve().name
+    for table in content["tables"]:
+        table["path"] = Path(table["path"]).name
     for key in ("cache", "skyserver_url", "sas_url"):
         source.pop(key, None)
     content["tokenizers"] = [public_name(name) for name in recipe.tokenizers]

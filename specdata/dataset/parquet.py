@@ -30,21 +30,22 @@ def write_parquet(folder, spectra, objects, encodings, advance) -> dict[str, dic
     """Write one Parquet file of each config, ``CONFIG.parquet``, a row group at a time.
 
     `spectra` are the rows of the file (`specdata.dataset.stages.StoredSpectra`) and `objects` their `position_id`, as
-    an Arrow array; `encodings` says for each text config how it is written, with the scale of each row. `advance` is
-    called with the number of rows written, again and again. Returns for each text config the numbers of values
-    written, interpolated and clipped.
+    an Arrow array; `encodings` says for each text config how it is written, with the scale and the target's value of
+    each row. `advance` is called with the number of rows written, again and again. Returns for each text config the
+    numbers of values written, interpolated and clipped.
     """
     schema = rows.schema("spectra")
     values = {config: dict.fromkeys(("all", "interpolated", "clipped"), 0) for config in encodings}
     writers = {"spectra": _writer(folder / "spectra.parquet", schema)}
-    writers |= {config: _writer(folder / f"{config}.parquet", rows.schema("text")) for config in encodings}
+    for config, (encoding, *_) in encodings.items():
+        writers[config] = _writer(folder / f"{config}.parquet", rows.schema("text", encoding.target))
     for start in range(0, len(spectra), BATCH):
         here = slice(start, start + BATCH)
         table = spectra.take(here).append_column("position_id", objects[here]).select(schema.names).cast(schema)
         writers["spectra"].write_table(table)
-        for config, (encoding, scale) in encodings.items():
+        for config, (encoding, scale, targets) in encodings.items():
             binned = rows.bin_rows(table, encoding.edges)
-            text, clipped = rows.text_table(table, binned, scale[here], encoding)
+            text, clipped = rows.text_table(table, binned, scale[here], encoding, targets[here])
             writers[config].write_table(text)
             counts = binned.mask.size, binned.mask.sum(), clipped.sum()
             for key, count in zip(values[config], counts, strict=True):

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 
 from specdata.dataset.parquet import split_into_files
 from specdata.dataset.selection import CUTS, SPLITS, assign_splits, equal_frequency, hash_order, position_ids
-from specdata.dataset.stages import StoredSpectra
+from specdata.dataset.stages import StoredSpectra, value_column
 from specdata.dataset.tokens import check_longest, fit_bins
 from specdata.dataset.work import load_job, read_table, write_table
 from specdata.errors import SpecdataError
@@ -114,13 +115,18 @@ def _encodings(job, sample, progress):
     # A config that is like another one takes its number of bins, and so comes after it.
     for name, config in sorted(job.recipe.configs.items(), key=lambda item: item[1].like is not None):
         bins, counted, scale = None, {}, sample[f"scale.{name}"].to_numpy()
+        target, values = config.asks, sample[value_column(config.asks, name)].to_pylist()
+        if not target.is_number and not target.labels:
+            target = replace(target, labels=tuple(sorted(set(values))))
+        if not target.is_number and len(set(values)) < 2:
+            raise SpecdataError(f"configs.{name}.target: all spectra have the same {target.words}, {values[0]!r}")
         if config.like:
             bins = len(configs[config.like]["edges"]) - 1
         elif config.grid.tokens:
-            counted["fit"] = fit_bins(config, spectra, scale, label=name, progress=progress)
+            counted["fit"] = fit_bins(config, target, spectra, scale, values, label=name, progress=progress)
             bins = counted["fit"]["bins"]
-        encoding = Encoding.from_recipe(config, bins)
+        encoding = Encoding.from_recipe(config, bins, target=target)
         if config.conversation and config.conversation.tokens:
-            counted["limit"] = check_longest(config, encoding, spectra, scale, label=name, progress=progress)
+            counted["limit"] = check_longest(config, encoding, spectra, scale, values, label=name, progress=progress)
         configs[name] = encoding.to_dict() | counted
     return {name: configs[name] for name in job.recipe.configs}

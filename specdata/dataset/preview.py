@@ -54,7 +54,7 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
     split, number = _find(folder, files, str(row))
     spectrum, text = (_row(folder, files, name, split, number) for name in ("spectra", config))
     name = spectrum_name(*(spectrum[key] for key in (*_OBSERVATION, "specobjid")))
-    series = prompts.read_series(text["prompt"])
+    series = prompts.read_series(text["prompt"], encoding.target)
     flux, scale = np.array(text["flux"], dtype=np.float32)[None], np.float32([text["scale"]])
     written, clipped = encoding.encode(flux, scale)
     if written.to_pylist() != [series]:

@@ -16,6 +16,7 @@ from specdata.errors import SpecdataError
 from specdata.files import recipe_names
 from specdata.inputs import read_yaml
 from specdata.serialize import SCHEMES
+from specdata.targets import TARGETS, Target, declared
 from specdata.text.conversation import KINDS
 from specdata.text.encoding import MOST_BINS, NORMALISATIONS
 
@@ -189,8 +190,50 @@ class Conversation(Section):
     _counted = pydantic.model_validator(mode="after")(_counts_something)
 
 
+class OwnTarget(Section):
+    """A number on a grid, or one of some labels, in a column of the catalogue or of one of `tables`."""
+
+    name: str = Field(description="Name of the target, in lower-case letters and digits.")
+    column: str | None = Field(None, description="Column with the true values; by default the name.")
+    words: str | None = Field(None, description="The quantity in words, which begin the answer; by default the name.")
+    unit: str = Field("", description="Unit of the number, which ends the answer.")
+    low: float | None = Field(None, description="Least number of an answer; without it, the answers are labels.")
+    high: float | None = Field(None, description="Greatest number of an answer.")
+    decimals: int = Field(0, description="Decimals of the number; -1 means tens.")
+    outlier: float | None = Field(
+        None, gt=0, description="A larger error is an outlier; by default a tenth of the range."
+    )
+    labels: list[str] | None = Field(None, min_length=2, description="All labels; by default those that the data have.")
+    instruction: str | None = Field(None, description="What the prompt begins with, before the encoded flux.")
+
+    @pydantic.model_validator(mode="after")
+    def _can_be_asked(self):
+        if (self.low is None) != (self.high is None) or (self.labels and self.low is not None):
+            raise ValueError(f"target {self.name}: give low and high, and no labels, for a number; neither for labels")
+        target = self.target
+        if target.is_wide:
+            raise ValueError(f"target {self.name}: has too many answers from low to high; give fewer decimals")
+        return self
+
+    @property
+    def target(self) -> Target:
+        """What it declares."""
+        return declared(**self.model_dump() | {"labels": tuple(self.labels or ())})
+
+
+class JoinedTable(Section):
+    """A table with columns that targets name, a row for each spectrum."""
+
+    path: str = Field(
+        description="A file .csv, .ecsv or .parquet; a relative path counts from where the command is run."
+    )
+    join: Literal["specobjid", "name"] = Field(
+        "specobjid", description="Column of the table by which its rows belong to the spectra."
+    )
+
+
 class TextConfig(Section):
-    """One way to write the spectra as text: grid, normalisation and scheme, and what is asked after the redshift."""
+    """One way to write the spectra as text, what is asked of them, and what is asked afterwards."""
 
     grid: Grid | None = Field(None, description="The wavelength bins; give them or `like`.")
     normalisation: Literal[*NORMALISATIONS] = Field(
@@ -198,15 +241,32 @@ class TextConfig(Section):
     )
     scheme: Literal[*SCHEMES] = Field("paper", description="How numbers are written, see `specdata.serialize`.")
     like: str | None = Field(None, description="Take grid, normalisation and scheme of this other config.")
+    target: Annotated[
+        Annotated[str, pydantic.Tag("[name]")] | Annotated[OwnTarget, pydantic.Tag("[own]")],
+        pydantic.Discriminator(lambda value: "[own]" if isinstance(value, dict | OwnTarget) else "[name]"),
+    ] = Field("redshift", description=f"What is asked: {', '.join(TARGETS)}, or a section that declares another one.")
     conversation: Conversation | None = Field(None, description="Questions that follow on the redshift.")
 
     @pydantic.model_validator(mode="after")
     def _has_grid(self):
         if self.like is None and self.grid is None:
             raise ValueError("the key 'grid' is missing; give it, or the key 'like'")
-        if self.like is not None and self.conversation is None:
-            raise ValueError(f"the config is the same as {self.like}; add the key conversation, or leave it out")
+        if isinstance(self.target, str) and self.target not in TARGETS:
+            raise ValueError(
+                f"target = {_shown(self.target)}: give one of {', '.join(TARGETS)}, or declare another one"
+            )
+        if self.like is not None and self.conversation is None and "target" not in self.model_fields_set:
+            raise ValueError(
+                f"the config is the same as {self.like}; add the key conversation or target, or leave it out"
+            )
+        if self.conversation is not None and self.target != "redshift":
+            raise ValueError("a conversation is about the redshift; leave out the key target or the key conversation")
         return self
+
+    @property
+    def asks(self) -> Target:
+        """What is asked; without labels where those of the data are meant."""
+        return TARGETS[self.target] if isinstance(self.target, str) else self.target.target
 
 
 SOURCES = {"folder": FolderSource, "dataset": DatasetSource, "mock": MockSource, "sdss": SdssSource}
@@ -225,6 +285,7 @@ class DataRecipe(Section):
         FolderSource | DatasetSource | MockSource | SdssSource,
         Field(discriminator="kind", description="Where the spectra come from."),
     ]
+    tables: list[JoinedTable] = Field([], max_length=20, description="Tables that are joined, for targets in them.")
     cuts: Cuts = Field(Cuts(), description="Which spectra are good enough.")
     sample: Sample = Field(Sample(), description="Which of those are taken.")
     splits: Splits = Field(Splits(), description="Sizes of the splits.")
@@ -308,7 +369,7 @@ def load_data_recipe(path, *, source=None) -> DataRecipe:
 def _sentence(problem) -> str:
     """What pydantic found, as a sentence with the key, the value and what is allowed."""
     # pydantic puts the kind of the source after "source", and "[key]" after a bad name of a config.
-    parts = [part for part in problem["loc"] if part != "[key]"]
+    parts = [part for part in problem["loc"] if part not in ("[key]", "[name]", "[own]")]
     key = ".".join(map(str, [*parts[:1], *parts[2:]] if parts[:1] == ["source"] else parts))
     message = problem["msg"][0].lower() + problem["msg"][1:]
     if problem["type"] == "value_error":
@@ -331,7 +392,8 @@ def recipe_reference() -> str:
     sections = {"The recipe": DataRecipe}
     sections |= {f"`source`, kind `{kind}`": source for kind, source in SOURCES.items()}
     sections |= {"`cuts`": Cuts, "`sample`": Sample, "`splits`": Splits, "`configs.NAME`": TextConfig}
-    sections |= {"`configs.NAME.grid`": Grid, "`configs.NAME.conversation`": Conversation}
+    sections |= {"`configs.NAME.grid`": Grid, "`configs.NAME.target`": OwnTarget}
+    sections |= {"`configs.NAME.conversation`": Conversation, "`tables`": JoinedTable}
     lines = []
     for heading, section in sections.items():
         lines += [f"## {heading}", "", section.__doc__.strip(), ""]

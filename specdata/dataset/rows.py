@@ -10,6 +10,7 @@ from datasets import Features, List, Value
 from specdata import prompts
 from specdata.spectra.binning import bin_spectra
 from specdata.spectra.spectrum import good_pixels
+from specdata.targets import REDSHIFT
 from specdata.text import conversation
 
 IDENTITY = {
@@ -85,22 +86,32 @@ UNITS = {
 }
 
 
+def target_column(target) -> dict[str, tuple[str, str]]:
+    """The column that a text config has beside `TEXT` for a target whose value is not there already."""
+    if target.stored_in != "target":
+        return {}
+    said = f"{target.label}, before it is rounded for the answer" if target.is_number else target.words
+    return {"target": ("float64" if target.is_number else "string", said)}
+
+
 @functools.cache
-def schema(config) -> pa.Schema:
+def schema(config, target=REDSHIFT) -> pa.Schema:
     """Arrow schema of a config, with what `datasets` has to know of its types, and units and meanings for astropy.
 
     `astropy.table.Table.read` finds the latter in the same form in which it writes them itself.
     """
     from astropy.table import Column, Table, meta
+    from astropy.units import Unit
 
     def feature(kind):
         if kind == "list of messages":
             return List({"role": Value("string"), "content": Value("string")})
         return List(Value(kind.removeprefix("list of "))) if kind.startswith("list of ") else Value(kind)
 
-    columns = SPECTRA if config == "spectra" else TEXT
+    columns = SPECTRA if config == "spectra" else TEXT | target_column(target)
     fields = Features({name: feature(kind) for name, (kind, _) in columns.items()}).arrow_schema
-    described = Table([Column([], name, unit=UNITS.get(name), description=said) for name, (_, said) in columns.items()])
+    units = UNITS | ({"target": Unit(target.unit, parse_strict="silent")} if target.unit else {})
+    described = Table([Column([], name, unit=units.get(name), description=said) for name, (_, said) in columns.items()])
     return fields.with_metadata(fields.metadata | {b"table_meta_yaml": "\n".join(meta.get_yaml_from_table(described))})
 
 
@@ -168,14 +179,15 @@ def bin_rows(table, edges) -> BinnedRows:
     return BinnedRows(**binned | {name: binned[name].astype(np.float32) for name in ("flux", "ivar")})
 
 
-def messages(series, spectra, encoding) -> list[dict]:
+def messages(series, spectra, encoding, values) -> list[dict]:
     """Prompt and completion of rows, each as `specdata.prompts.build_row` gives them.
 
-    `series` is the encoded flux of each. `spectra` holds rows of the `spectra` config; for an encoding without turns,
-    any table with the column `z` will do.
+    `series` is the encoded flux of each and `values` the true value of the target. For an encoding with turns,
+    `spectra` holds the rows of the `spectra` config.
     """
     if not encoding.turns:
-        return [prompts.build_row(text, z) for text, z in zip(series, spectra["z"].to_pylist(), strict=True)]
+        rows = zip(series, values, strict=True)
+        return [prompts.build_row(text, value, target=encoding.target) for text, value in rows]
     span, rescaled = (encoding.edges[0], encoding.edges[-1]), encoding.normalisation != "none"
     rows = []
     for text, facts in zip(series, spectra.select(list(conversation.FACTS)).to_pylist(), strict=True):
@@ -184,21 +196,25 @@ def messages(series, spectra, encoding) -> list[dict]:
     return rows
 
 
-def text_table(spectra, binned, scale, encoding) -> tuple[pa.Table, np.ndarray]:
+def text_table(spectra, binned, scale, encoding, values=None) -> tuple[pa.Table, np.ndarray]:
     """Rows of a text config, and how many values of each lay outside the range of the scheme.
 
     `binned` are the rows `spectra` of the `spectra` config on the grid of `encoding`. The text is made from what is
-    stored there, and from `scale`, an array of float32, and nothing else, so that anybody can make it again.
+    stored there, from `scale`, an array of float32, and from the `values` of the target, by default the redshifts, and
+    nothing else, so that anybody can make it again.
     """
-    fields = schema("text")
+    fields = schema("text", encoding.target)
+    values = spectra["z"].to_pylist() if values is None else values
     series, clipped = encoding.encode(binned.flux, scale)
-    turns = messages(series.to_pylist(), spectra, encoding)
+    turns = messages(series.to_pylist(), spectra, encoding, values)
     turns = pa.Table.from_pylist(turns, schema=pa.schema([fields.field(name) for name in MESSAGES]))
     wavelength = np.broadcast_to(encoding.wavelength.astype(np.float32), binned.flux.shape)
     arrays = {"wavelength": wavelength, "flux": binned.flux, "ivar": binned.ivar, "mask": binned.mask}
     data = {name: turns[name] for name in MESSAGES} | {name: spectra[name] for name in IDENTITY}
     data["scale"] = pa.array(scale, pa.float32())
-    data |= {name: _list_array(list(values), fields.field(name).type) for name, values in arrays.items()}
+    data |= {name: _list_array(list(rows), fields.field(name).type) for name, rows in arrays.items()}
+    if "target" in fields.names:
+        data["target"] = pa.array(values, fields.field("target").type)
     return pa.table(data, schema=fields), clipped
 
 

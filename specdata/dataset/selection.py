@@ -16,6 +16,7 @@ CUTS = {
     "zwarning": "the redshift carries a warning",
     "z_range": "the redshift lies outside the range",
     "dered_i": "the dereddened i magnitude is known and too faint",
+    "target": "the value that a config asks for is missing, or is outside the range of its answers",
     "coverage": "the wavelengths do not span the grid",
     "good_pixels": "too few good pixels inside the grid",
     "median_flux": "the median flux is not above zero",

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from specdata.dataset.asked import AskedValues
 from specdata.dataset.parquet import write_parquet
 from specdata.dataset.rows import spectra_batch
 from specdata.dataset.selection import reject
@@ -30,8 +31,12 @@ _FOUND = {name: pa.string() for name in ("source", "name", "cut", "reason")}
 _FOUND |= {"z": pa.float64(), "ra": pa.float64(), "dec": pa.float64(), "is_mock": pa.bool_()}
 
 
-def judge(recipe, spectrum) -> tuple[tuple[str, str] | None, dict[str, float]]:
-    """Say which cut a spectrum fails and why (None if it passes all), and the scale of each config if it passes."""
+def judge(recipe, spectrum, asked) -> tuple[tuple[str, str] | None, dict]:
+    """Say which cut a spectrum fails and why (None if it passes all).
+
+    If it passes, there are the scale of each config and, where the spectra do not hold it, the true value of its target
+    (see `specdata.dataset.asked.AskedValues`), as columns of the table of what was found.
+    """
     spans = sorted({config.grid.span for config in recipe.configs.values()})
     failed = next((f for span in spans if (f := reject(spectrum, recipe.cuts, *span))), None)
     if failed:
@@ -40,8 +45,15 @@ def judge(recipe, spectrum) -> tuple[tuple[str, str] | None, dict[str, float]]:
         median = {span: median_scale(spectrum, *span) for span in spans}
     except SpecdataError as error:
         return ("median_flux", str(error)), {}
-    configs = recipe.configs.items()
-    return None, {name: 1.0 if made.normalisation == "none" else median[made.grid.span] for name, made in configs}
+    values = asked.of(spectrum)
+    if missing := next((name for name, value in values.items() if value is None), None):
+        return ("target", f"no {recipe.configs[missing].asks.words} that can be asked for"), {}
+    row = {}
+    for name, config in recipe.configs.items():
+        row[f"scale.{name}"] = 1.0 if config.normalisation == "none" else median[config.grid.span]
+        if config.asks.stored_in == "target":
+            row[f"target.{name}"] = values[name]
+    return None, row
 
 
 def read_shard(folder, rank, world_size=None, *, advance=lambda count: None):
@@ -61,23 +73,32 @@ def read_shard(folder, rank, world_size=None, *, advance=lambda count: None):
 
     if done.is_dir():
         return
-    schema = pa.schema(_FOUND | {f"scale.{name}": pa.float32() for name in job.recipe.configs})
+    columns, asked = {f"scale.{name}": pa.float32() for name in job.recipe.configs}, AskedValues(job.recipe)
+    for name, config in job.recipe.configs.items():
+        if config.asks.stored_in == "target":
+            columns[f"target.{name}"] = pa.float64() if config.asks.is_number else pa.string()
+    schema = pa.schema(_FOUND | columns)
     with new_folder(done) as part:
         with pa.ipc.new_file(str(part / "spectra.arrow"), spectra_batch([]).schema) as spectra:
             for spectrum in open_source(job.recipe, job.read_listing(rank), unreadable):
-                failed, scales = judge(job.recipe, spectrum)
+                failed, found_here = judge(job.recipe, spectrum, asked)
                 row = {name: getattr(spectrum, name) for name in ("source", "name", "z", "ra", "dec", "is_mock")}
                 if failed:
                     row["cut"], row["reason"] = failed
                 else:
                     passed.append(spectrum)
-                found.append(row | {f"scale.{name}": scale for name, scale in scales.items()})
+                found.append(row | found_here)
                 advance(1)
                 if len(passed) == _STORED:
                     spectra.write_batch(spectra_batch(passed))
                     passed.clear()
             spectra.write_batch(spectra_batch(passed))
         write_table(part / "found.arrow", pa.Table.from_pylist(found, schema=schema))
+
+
+def value_column(target, config) -> str:
+    """Column of the table of what was found that has the true values of a config's target."""
+    return "z" if target.stored_in == "z" else f"target.{config}"
 
 
 class StoredSpectra:
@@ -125,10 +146,11 @@ def write_files(folder, rank, world_size, *, advance=lambda count: None):
             continue
         rows = sample.slice(file["start"], file["stop"] - file["start"]).combine_chunks()
         spectra = StoredSpectra(job, rows["row"].to_numpy())
-        encodings = {
-            name: (Encoding.from_dict(made, name), rows[f"scale.{name}"].to_numpy())
-            for name, made in plan["configs"].items()
-        }
+        encodings = {}
+        for name, made in plan["configs"].items():
+            encoding = Encoding.from_dict(made, name)
+            values = rows[value_column(encoding.target, name)].to_pylist()
+            encodings[name] = encoding, rows[f"scale.{name}"].to_numpy(), values
         with new_folder(done) as part:
             values = write_parquet(part, spectra, rows["position_id"].chunk(0), encodings, advance)
             hashes = {path.stem: file_sha256(path) for path in sorted(part.glob("*.parquet"))}

@@ -1,6 +1,7 @@
 """What the rows of a data set cost in tokens: how many bins a number of tokens allows, and the card's table."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +23,12 @@ CONTEXT = 8192
 MOST_ROWS = 2000  # of the card's table, which needs every row written in every scheme
 
 
-def fit_bins(config, spectra, scale, *, label, progress=True) -> dict:
+def fit_bins(config, target, spectra, scale, values, *, label, progress=True) -> dict:
     """Find the most bins of a text config with which no row is over the number of tokens that its grid asks for.
 
     `config.grid.tokens` is the limit, the chat template included, and `config.grid.tokenizer` counts. `spectra`, a
-    `specdata.dataset.stages.StoredSpectra` or a table, holds rows of the `spectra` config, and `scale` that of each;
-    `label` is the name of the config.
+    `specdata.dataset.stages.StoredSpectra` or a table, holds rows of the `spectra` config, `scale` that of each, and
+    `values` what each has for the `target`; `label` is the name of the config.
 
     Returns
     -------
@@ -39,7 +40,8 @@ def fit_bins(config, spectra, scale, *, label, progress=True) -> dict:
     with tqdm(unit=" rows", desc=f"fit {label}", disable=not progress) as bar:
 
         def count(index, bins):
-            return _count_rows(spectra, scale, index, tokenizer, Encoding.from_recipe(config, bins), bar)
+            encoding = Encoding.from_recipe(config, bins, target=target)
+            return _count_rows(spectra, scale, values, index, tokenizer, encoding, bar)
 
         try:
             found = most_bins(count, np.arange(len(spectra)), grid.tokens, MOST_BINS)
@@ -48,7 +50,7 @@ def fit_bins(config, spectra, scale, *, label, progress=True) -> dict:
     return found._asdict() | {"rows": len(spectra), "tokens": grid.tokens, "tokenizer": grid.tokenizer}
 
 
-def check_longest(config, encoding, spectra, scale, *, label, progress=True) -> dict:
+def check_longest(config, encoding, spectra, scale, values, *, label, progress=True) -> dict:
     """Check that no conversation is longer than its config says; arguments as for `fit_bins`.
 
     Returns `longest`, the most tokens of any row; the `rows` that were counted; the limit (`tokens`); the `tokenizer`.
@@ -56,7 +58,7 @@ def check_longest(config, encoding, spectra, scale, *, label, progress=True) -> 
     limit = config.conversation
     with tqdm(total=len(spectra), unit=" rows", desc=f"count {label}", disable=not progress) as bar:
         tokenizer = load_tokenizer(limit.tokenizer)
-        longest = int(_count_rows(spectra, scale, np.arange(len(spectra)), tokenizer, encoding, bar).max())
+        longest = int(_count_rows(spectra, scale, values, np.arange(len(spectra)), tokenizer, encoding, bar).max())
     if longest > limit.tokens:
         raise SpecdataError(
             f"configs.{label}.conversation.tokens = {limit.tokens}: a row has {longest} tokens of {limit.tokenizer}; "
@@ -65,14 +67,18 @@ def check_longest(config, encoding, spectra, scale, *, label, progress=True) -> 
     return {"longest": longest, "rows": len(spectra), "tokens": limit.tokens, "tokenizer": limit.tokenizer}
 
 
-def _count_rows(spectra, scale, index, tokenizer, encoding, bar):
+def _count_rows(spectra, scale, values, index, tokenizer, encoding, bar):
     """Tokens of each of some rows as they would be written, a batch at a time."""
     tokens = []
     for start in range(0, len(index), BATCH):
         here = index[start : start + BATCH]
         table = spectra.take(here)
         text, _ = encoding.encode(rows.bin_rows(table, encoding.edges).flux, scale[here])
-        tokens.append(count_chats(tokenizer, _chats(rows.messages(text.to_pylist(), table, encoding))))
+        tokens.append(
+            count_chats(
+                tokenizer, _chats(rows.messages(text.to_pylist(), table, encoding, [values[row] for row in here]))
+            )
+        )
         bar.update(len(here))
     return np.concatenate(tokens)
 
@@ -107,24 +113,22 @@ def token_costs(
     samples, written = [], []  # name, number of bins, series, chats and limit of each way to write the rows
     for config, made in manifest["configs"].items():
         text = [row for table in first_rows(config, ["prompt", "completion"]) for row in table.to_pylist()]
-        series = [prompts.read_series(row["prompt"]) for row in text]
-        allowed = limit or (made.get("limit") or made.get("fit") or {}).get("tokens", PAPER_LIMIT)
         encoding = Encoding.from_dict(made, config)
+        series = [prompts.read_series(row["prompt"], encoding.target) for row in text]
+        allowed = limit or (made.get("limit") or made.get("fit") or {}).get("tokens", PAPER_LIMIT)
         samples.append((f"config `{config}`", len(encoding.wavelength), series, _chats(text), allowed))
         written.append((encoding.scheme, encoding.normalisation, encoding.edges.tolist()))
     first = next(iter(manifest["configs"]))
     base = Encoding.from_dict(manifest["configs"][first], first)
     edges = base.edges if bins is None else np.linspace(base.edges[0], base.edges[-1], bins + 1)
     scale = pa.concat_tables(first_rows(first, ["scale"]))["scale"].to_numpy()
-    flux, z = [], []
-    for table in first_rows("spectra", [*rows.PIXELS, "z"]):
-        flux.append(rows.bin_rows(table, edges).flux)
-        z += table["z"].to_pylist()
+    flux = [rows.bin_rows(table, edges).flux for table in first_rows("spectra", list(rows.PIXELS))]
+    values = pa.concat_tables(first_rows(first, [base.target.stored_in]))[0].to_pylist()
     for scheme in SCHEMES:
         if (scheme, base.normalisation, edges.tolist()) not in written:
-            encoding = Encoding(edges=edges, normalisation=base.normalisation, scheme=scheme)
+            encoding = replace(base, edges=edges, scheme=scheme, turns=0)
             series = encoding.encode(np.concatenate(flux), scale)[0].to_pylist()
-            chats = _chats(map(prompts.build_row, series, z))
+            chats = _chats(rows.messages(series, None, encoding, values))
             samples.append((f"scheme `{scheme}`", len(edges) - 1, series, chats, limit or PAPER_LIMIT))
     todo = [(tokenizer, *sample) for tokenizer in tokenizers for sample in samples]
     return [

@@ -99,8 +99,12 @@ def begin(folder, key, recipe, output, listing, selection, *, overwrite, shards=
 
 
 def job_key(recipe, listing) -> str:
-    """Hash of all that the parts depend on: the version, the recipe, and names, sizes and times of the source files."""
-    digest = hashlib.sha256(json.dumps([specdata.__version__, recipe.model_dump()]).encode())
+    """Hash of all that the parts depend on.
+
+    These are the version, the recipe, the tables that it joins, and names, sizes and times of the source files.
+    """
+    tables = [file_sha256(Path(table.path)) for table in recipe.tables]
+    digest = hashlib.sha256(json.dumps([specdata.__version__, recipe.model_dump(), tables]).encode())
     for column in ("item", "size", "modified"):
         digest.update("\n".join(map(str, listing[column].to_pylist())).encode())
     return digest.hexdigest()

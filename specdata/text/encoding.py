@@ -1,4 +1,4 @@
-"""A binned spectrum to text, and back to wavelengths and flux: grid, normalisation and scheme together.
+"""A binned spectrum to text, and back to wavelengths and flux: grid, normalisation and scheme together, and the target.
 
 The same pixels give the same text on every x86-64 processor; see `specdata.spectra.binning` for the flux in its bins.
 """
@@ -11,6 +11,7 @@ from specdata import serialize
 from specdata.errors import SpecdataError
 from specdata.spectra.binning import linear_edges, log_edges
 from specdata.spectra.portable import arcsinh
+from specdata.targets import REDSHIFT, Target
 
 # Each of them takes flux in 1e-17 erg/s/cm2/A and the row's `scale` in the same unit, or numbers of order one.
 NORMALISATIONS = ("median", "asinh", "none")
@@ -62,13 +63,14 @@ class Encoding:
     normalisation: str  # one of `NORMALISATIONS`
     scheme: str  # name of a scheme of `specdata.serialize`
     turns: int = 0  # most questions after the redshift, see `specdata.text.conversation`
+    target: Target = REDSHIFT  # what the prompt asks for
 
     @classmethod
-    def from_recipe(cls, config, bins=None) -> "Encoding":
+    def from_recipe(cls, config, bins=None, *, target=REDSHIFT) -> "Encoding":
         """The encoding that a `TextConfig` of a recipe asks for; `bins` as for `grid_edges`."""
         turns = config.conversation.turns if config.conversation else 0
         edges = grid_edges(config.grid, bins)
-        return cls(edges=edges, normalisation=config.normalisation, scheme=config.scheme, turns=turns)
+        return cls(edges=edges, normalisation=config.normalisation, scheme=config.scheme, turns=turns, target=target)
 
     @classmethod
     def from_dict(cls, stored, name) -> "Encoding":
@@ -83,9 +85,10 @@ class Encoding:
             edges = np.array(stored["edges"], dtype=np.float64)
             scheme, normalisation = str(stored["scheme"]), str(stored["normalisation"])
             turns = int(stored.get("turns", 0))
+            target = Target.from_dict(stored["target"]) if "target" in stored else REDSHIFT
             if len(edges) < 2 or not (edges[0] > 0 and np.isfinite(edges[-1]) and (np.diff(edges) > 0).all()):
                 raise ValueError("edges")
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             raise SpecdataError(
                 f"config {name!r}: the manifest does not say how its text was made; build the data set again"
             ) from None
@@ -95,12 +98,14 @@ class Encoding:
                     f"config {name!r}: {value!r} is not one of {', '.join(known)}; read it with the version of "
                     "specdata that made it, or build it again"
                 )
-        return cls(edges=edges, normalisation=normalisation, scheme=scheme, turns=turns)
+        return cls(edges=edges, normalisation=normalisation, scheme=scheme, turns=turns, target=target)
 
     def to_dict(self) -> dict:
         """What `from_dict` reads, as JSON can hold it."""
-        turns = {"turns": self.turns} if self.turns else {}
-        return {"edges": self.edges.tolist(), "normalisation": self.normalisation, "scheme": self.scheme} | turns
+        more = {"turns": self.turns} if self.turns else {}
+        if self.target != REDSHIFT:  # which data sets have that say nothing else
+            more["target"] = self.target.to_dict()
+        return {"edges": self.edges.tolist(), "normalisation": self.normalisation, "scheme": self.scheme} | more
 
     @property
     def wavelength(self) -> np.ndarray:

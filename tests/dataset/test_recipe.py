@@ -70,7 +70,7 @@ def test_shipped_recipes_load(path):
         found = written["configs"][name]
         if "like" in config:
             shared = {key: written["configs"][config["like"]][key] for key in ("grid", "normalisation", "scheme")}
-            assert found == shared | {"like": config["like"], "conversation": config["conversation"]}
+            assert found == {"target": "redshift", "conversation": None} | shared | config
         else:
             assert found | config | {"grid": found["grid"] | config["grid"]} == found
     # split_sizes would shrink the training split of a recipe that asks for more

@@ -13,6 +13,7 @@ from specdata.dataset.recipe import Grid, TextConfig
 from specdata.dataset.tokens import fit_bins
 from specdata.errors import SpecdataError
 from specdata.spectra.mock.spectrum import mock_spectrum
+from specdata.targets import REDSHIFT
 from specdata.text import budget
 from specdata.text.budget import most_bins
 
@@ -64,7 +65,8 @@ def test_the_bins_of_a_recipe_fit_the_longest_row_wherever_it_is(monkeypatch):
     config = TextConfig(grid=Grid(start=3900, stop=9100, tokens=120), normalisation="none")
 
     def fit(table):
-        return fit_bins(config, table, np.ones(len(table), np.float32), label="x", progress=False)
+        scale, z = np.ones(len(table), np.float32), table["z"].to_pylist()
+        return fit_bins(config, REDSHIFT, table, scale, z, label="x", progress=False)
 
     found = fit(spectra)
     assert found["longest"] <= found["tokens"] == 120 < found["beyond"]
