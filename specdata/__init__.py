@@ -2,7 +2,8 @@
 
 Example
 -------
-Read a spec file of SDSS or BOSS, average its flux in 80 bins, and write these as a prompt with its answer:
+Read a spec file of SDSS or BOSS (`specdata.spectra.readers` lists what else can be read), average its flux in 80 bins,
+and write these as a prompt with its answer:
 
 >>> import numpy as np
 >>> import specdata
@@ -40,11 +41,12 @@ if TYPE_CHECKING:  # for editors and type checkers
     from specdata.errors import SpecdataError
     from specdata.inference.predict import predict
     from specdata.spectra.binning import bin_spectrum
-    from specdata.spectra.specfile import read_spectrum
+    from specdata.spectra.readers import read_spectra, read_spectrum
     from specdata.spectra.spectrum import Spectrum
 
 __version__ = "0.1.0"
-__all__ = ["SpecdataError", "Spectrum", "bin_spectrum", "posterior", "predict", "prompts", "read_spectrum", "serialize"]
+__all__ = ["SpecdataError", "Spectrum", "bin_spectrum", "posterior", "predict", "prompts"]
+__all__ += ["read_spectra", "read_spectrum", "serialize"]
 
 # Imported on first use: `import specdata` itself has to be fast and to need nothing else.
 _HOMES = {
@@ -52,7 +54,8 @@ _HOMES = {
     "Spectrum": "specdata.spectra.spectrum",
     "bin_spectrum": "specdata.spectra.binning",
     "predict": "specdata.inference.predict",
-    "read_spectrum": "specdata.spectra.specfile",
+    "read_spectra": "specdata.spectra.readers",
+    "read_spectrum": "specdata.spectra.readers",
 }
 
 

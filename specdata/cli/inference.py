@@ -22,7 +22,7 @@ _Config = Annotated[str | None, typer.Option(help="Text config of that data set.
 @app.command()
 def chat(
     adapter: _Adapter,
-    spectrum: Annotated[Path, typer.Option(help="A spec file, lite or full.")],
+    spectrum: Annotated[Path, typer.Option(help="A file with one spectrum, of any format in docs/spectra.md.")],
     model: _Model = None,
     dataset: _Dataset = None,
     config: _Config = None,
@@ -38,7 +38,7 @@ def chat(
     from specdata.files import new_file
     from specdata.inference.chat import FORMATS, Session
     from specdata.inference.reader import Reader
-    from specdata.spectra.specfile import read_spectrum
+    from specdata.spectra.readers import read_spectrum
 
     found = read_spectrum(spectrum)  # a file that cannot be read is told before the model is loaded
     at_terminal = not question and sys.stdin.isatty()

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from specdata.errors import SpecdataError
 from specdata.inference.reader import BATCH, Asked, Prediction, Reader
-from specdata.spectra.specfile import read_spectrum
+from specdata.spectra.readers import read_spectra
 from specdata.spectra.spectrum import Spectrum
 
 FORMATS = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".parquet": "parquet", ".fits": "fits"}
@@ -94,18 +94,22 @@ def ask_all(reader, spectra, *, progress=False) -> tuple[list[Asked], list[str]]
     asked, failed = [], []
     for item in tqdm(spectra, unit=" spectra", desc="read", disable=not progress):
         try:
-            asked += [reader.ask(spectrum) for spectrum in open_spectra(item)]
-        except SpecdataError as error:
+            for spectrum in open_spectra(item, on_error=lambda error: failed.append(str(error))):
+                try:
+                    asked.append(reader.ask(spectrum))
+                except SpecdataError as error:
+                    failed.append(str(error))
+        except SpecdataError as error:  # of the file
             failed.append(str(error))
     return asked, failed
 
 
-def open_spectra(item) -> Iterable[Spectrum]:
-    """The spectra of a path, of a `Spectrum` itself, or of a tuple of arrays."""
+def open_spectra(item, *, on_error=None) -> Iterable[Spectrum]:
+    """The spectra of a path, of a `Spectrum` itself, or of a tuple of arrays; `on_error` as for `read_spectra`."""
     if isinstance(item, Spectrum):
         return [item]
     if isinstance(item, (str, os.PathLike)):
-        return [read_spectrum(item)]
+        return read_spectra(item, on_error=on_error)
     return [Spectrum.from_arrays(*item)]
 
 

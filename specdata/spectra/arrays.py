@@ -42,8 +42,8 @@ def convert(wavelength, flux, ivar=None, *, sigma=None, medium="vacuum", mask=No
     with np.errstate(divide="ignore", over="ignore"):
         inverse = np.where(good, 1.0 / (error * error), 0.0)[order].astype(np.float32)
     inverse[~np.isfinite(inverse)] = 0.0
+    wdisp = np.full(wave.shape, np.nan) if lsf_sigma is None else np.broadcast_to(lsf_sigma, flux.shape)[order]
     flux = np.where(np.isfinite(flux), flux, 0.0)[order].astype(np.float32)
-    wdisp = np.full(wave.shape, np.nan) if lsf_sigma is None else np.broadcast_to(lsf_sigma, order.shape)[order]
     none = np.zeros(wave.shape, dtype=np.int32)
     usable = inverse > 0
     return {

@@ -28,8 +28,10 @@ from specdata.spectra.spectrum import Spectrum
 # GAL_CMASS_ALL, GAL_IFIBER2_FAINT (https://www.sdss3.org/dr10/algorithms/bitmask_boss_target1.php)
 BOSS_GALAXY = sum(1 << bit for bit in (0, 1, 2, 3, 6, 7, 8))
 EBOSS_MJD = 56839  # 1 July 2014, when SDSS-IV began
+XCSAO_R = 6.0  # cross-correlation strength above which the stellar parameters of SDSS-V are used
 _LARGEST = 2**26  # bytes of a file; full ones with many exposures have some 10 MB
 _TARGET_BITS = re.compile(r"PRIMTARGET|SECTARGET|[A-Z0-9_]+_TARGET[0-9]*")
+_LOGLAM = re.compile(rb"TTYPE\d+ *= *'loglam *'", re.IGNORECASE)
 _BLOCK = 2880  # every FITS header and every data unit fills whole blocks of this many bytes (FITS 4.0, section 3.1)
 _END = b"END" + b" " * 77
 _ROWS = slice(320, 400)  # the card NAXIS2 of a binary table (FITS 4.0, section 7.3.1)
@@ -60,7 +62,11 @@ def read_spectrum(path) -> Spectrum:
         of the survey eboss from `EBOSS_MJD` on, before that of boss. `ra` and `dec` are those of the fibre (`PLUG_RA`,
         `PLUG_DEC`), which both dialects have. `dered_i` is `MODELMAG - EXTINCTION` in the i band, as in the catalogue
         archive's PhotoObj, where the file has both. `vdisp` is NaN unless its error is above 0, which marks a fit that
-        worked. `teff`, `logg` and `feh` are those of the ELODIE star that fits best, where the class is STAR.
+        worked. `teff`, `logg` and `feh` are, where the class is STAR, those of the ELODIE star that fits best, or of
+        pyXCSAO in SDSS-V.
+
+        SDSS-V has no plates and joins fibres: `plate` is the field, `fiberid` 0, and `specobjid` the SPECOBJID or
+        ``FIELD-MJD-CATALOGID``.
 
     Raises
     ------
@@ -80,6 +86,11 @@ def read_spectrum(path) -> Spectrum:
             return Spectrum(**_pixels(coadd), **_metadata(spec, mock), source=path.name)
     except SpecdataError as error:
         raise SpecdataError(f"{path}: {error}") from error.__cause__
+
+
+def is_spec(head) -> bool:
+    """Whether the first bytes of a FITS file are those of an SDSS `spec` file, which has the column loglam in HDU 1."""
+    return bool(_LOGLAM.search(head))
 
 
 def check_whole(path) -> None:
@@ -266,16 +277,23 @@ def _metadata(table, mock):
     # SPECOBJID is text in SPECOBJ and an integer in SPALL. SN_MEDIAN has one value for each band in the real files.
     specobjid = table.value("SPECOBJID", str, "") or str(table.value("SPECOBJID", int, 0) or "")
     snmedian = table.value("SN_MEDIAN_ALL", float, table.value("SN_MEDIAN", float, nan))
-    numbers = {name: table.value(name.upper(), int) for name in ("plate", "mjd", "fiberid")}
+    if in_sdss5 := table.column("CATALOGID", required=False) is not None:  # which joins spectra of several fibres
+        numbers = {"plate": table.value("FIELD", int), "mjd": table.value("MJD", int)}
+        specobjid = specobjid or "-".join(str(table.value(name, int)) for name in ("FIELD", "MJD", "CATALOGID"))
+    else:
+        numbers = {name: table.value(name.upper(), int) for name in ("plate", "mjd", "fiberid")}
     texts = {name: table.value(name.upper(), str, "") for name in ("run2d", "survey", "instrument")}
     if "(SPALL)" in table.label and not mock:
-        texts["survey"] = texts["survey"] or ("eboss" if numbers["mjd"] >= EBOSS_MJD else "boss")
+        survey = "sdss5" if in_sdss5 else "eboss" if numbers["mjd"] >= EBOSS_MJD else "boss"
+        texts["survey"] = texts["survey"] or survey
         texts["instrument"] = texts["instrument"] or "BOSS"
     bestobjid = table.value("BESTOBJID", str, "") or table.value("OBJID", str, "")  # in SPALL, a text column is OBJID
     ugriz = {name: table.value(name.upper(), list, []) for name in ("spectroflux", "modelmag", "extinction")}
-    vdisp, elodie = table.value("VDISP", float, nan), {}
+    vdisp, star = table.value("VDISP", float, nan), {}
     if spectype == "STAR" and table.value("ELODIE_TEFF", float, 0.0) > 0:
-        elodie = {name: table.value(f"ELODIE_{name.upper()}", float, nan) for name in ("teff", "logg", "feh")}
+        star = {name: table.value(f"ELODIE_{name.upper()}", float, nan) for name in ("teff", "logg", "feh")}
+    elif spectype == "STAR" and table.value("XCSAO_RXC", float, 0.0) > XCSAO_R:
+        star = {name: table.value(f"XCSAO_{name.upper()}", float, nan) for name in ("teff", "logg", "feh")}
     return {
         **numbers,
         **texts,
@@ -290,7 +308,7 @@ def _metadata(table, mock):
         "snmedian": snmedian,
         "dered_i": _dered_i(ugriz["modelmag"], ugriz["extinction"]),
         "vdisp": vdisp if table.value("VDISP_ERR", float, 0.0) > 0 else nan,
-        **elodie,
+        **star,
         "bestobjid": bestobjid,
         **{name: tuple(values) for name, values in ugriz.items() if len(values) == 5 and isinstance(values[0], float)},
         "target_bits": _target_bits(table),

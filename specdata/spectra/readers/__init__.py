@@ -1,0 +1,138 @@
+"""Spectra of any file that can be read: which reader takes it is decided by what the file holds, never by its name.
+
+SDSS spec       `specdata.spectra.specfile`: lite and full, SDSS-I/II, BOSS, eBOSS and SDSS-V
+DESI coadds     `desi`: one file, many targets; the arms b, r and z are joined
+tables          `tables`: FITS, ECSV, CSV and VOTable with columns of wavelength and flux
+images          `images`: one-dimensional FITS images with a wavelength solution in the header
+Parquet         `rows`: the config `spectra` of our data sets, MultimodalUniverse and OmniSky
+what is left    `others`: whatever specutils reads, where it is installed
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from specdata.errors import SpecdataError, one_line
+from specdata.inputs import check_regular
+from specdata.spectra import specfile
+from specdata.spectra.readers import desi, images, others, rows, tables
+from specdata.spectra.spectrum import Spectrum
+
+FORMATS = (
+    "SDSS spec files, DESI coadds, FITS, ECSV, CSV or VOTable tables with columns of wavelength and flux, "
+    "one-dimensional FITS images with a wavelength solution, Parquet files with lists of flux and wavelength, and, "
+    "with `pip install 'specdata[specutils]'`, what specutils reads"
+)
+_HEAD = 2**18  # bytes in which an SDSS spec file names its column loglam
+
+
+def read_spectra(path, *, medium=None, on_error=None) -> Iterator[Spectrum]:
+    """Read all spectra of a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file of any format in `FORMATS`, or one of the FITS formats compressed with gzip.
+    medium : {"vacuum", "air"}, optional
+        What the wavelengths are measured in, where the file does not say; by default vacuum. The formats of SDSS, DESI
+        and MultimodalUniverse are in vacuum.
+    on_error : callable, optional
+        Called with the `SpecdataError` of each spectrum that cannot be used, in a file whose others can be; without it,
+        the error is raised.
+
+    Yields
+    ------
+    Spectrum
+        `specobjid` names each; where the file has no name, it is that of the file, with the number of the row in
+        brackets where there are several.
+
+    Raises
+    ------
+    SpecdataError
+        If the file is missing, damaged, or not a spectrum that can be read.
+    """
+    path = Path(path)
+    try:
+        head = _head(path)
+        if head.startswith(b"SIMPLE  ="):
+            found = _read_fits(path, head, medium)
+        elif head.startswith(b"PAR1"):
+            found = rows.read(path)
+        else:
+            found = tables.read_text(path, head, medium)
+        if found is None:
+            found = others.read(path)
+        if found is None:
+            raise SpecdataError(f"not a spectrum that can be read: {_what(path, head)}; these are: {FORMATS}")
+        for spectrum in found:
+            if isinstance(spectrum, Spectrum):
+                yield spectrum
+            elif on_error is None:
+                raise spectrum
+            else:
+                on_error(spectrum)
+    except SpecdataError as error:
+        message = str(error)
+        raise SpecdataError(message if message.startswith(f"{path}: ") else f"{path}: {message}") from error.__cause__
+
+
+def read_spectrum(path, *, medium=None) -> Spectrum:
+    """Read the only spectrum of a file; see `read_spectra`, which also reads files with several."""
+    found = read_spectra(path, medium=medium)
+    spectrum = next(found)
+    if next(found, None) is not None:
+        raise SpecdataError(f"{path}: holds more than one spectrum; read them with specdata.read_spectra")
+    return spectrum
+
+
+def _head(path):
+    """First bytes of a file, decompressed."""
+    try:
+        check_regular(path)
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+        if head.startswith(b"\x1f\x8b"):
+            with gzip.open(path) as stream:
+                head = stream.read(_HEAD)
+    except FileNotFoundError:
+        raise SpecdataError("there is no such file; check the path") from None
+    except IsADirectoryError:
+        raise SpecdataError("this is a folder, not a file; give the files in it") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise SpecdataError("the gzip data are damaged or cut short; download the file again") from error
+    except OSError as error:
+        raise SpecdataError(f"the file cannot be read ({one_line(error)}); check its permissions") from error
+    if not head:
+        raise SpecdataError("the file is empty; download it again")
+    return head
+
+
+def _read_fits(path, head, medium):
+    """Spectra of a FITS file, or None where it holds none that we know."""
+    if specfile.is_spec(head):
+        return [specfile.read_spectrum(path)]
+    from astropy.io import fits
+
+    try:
+        with fits.open(path) as hdus:
+            hdus.verify("silentfix")
+            if desi.is_desi(hdus):
+                return desi.read(path)
+            found = tables.read_fits(hdus, path, medium)
+            return images.read(hdus, path, medium) if found is None else found
+    except SpecdataError:
+        raise
+    except Exception as error:  # astropy promises no particular exception for a damaged file
+        raise SpecdataError(f"the FITS file is damaged or cut short ({one_line(error)}); download it again") from error
+
+
+def _what(path, head):
+    """What a file is, in a few words."""
+    if not head.startswith(b"SIMPLE  ="):
+        return f"it begins with {head[:20]!r}"
+    from astropy.io import fits
+
+    with fits.open(path) as hdus:
+        names = [f"{hdu.name or number} ({type(hdu).__name__})" for number, hdu in enumerate(hdus)]
+    return f"a FITS file with the HDUs {', '.join(names[:8])}{' and more' if len(names) > 8 else ''}"
