@@ -8,7 +8,7 @@ from specdata.cards import project_url, render
 from specdata.dataset import figures, rows
 from specdata.dataset.selection import CUTS, SPLITS
 from specdata.files import file_sha256
-from specdata.spectra.lines import INSTRUMENTS, LINES, TELLURIC
+from specdata.spectra.lines import ALTITUDE_MIN, INSTRUMENTS, LINES, TELLURIC
 from specdata.text.conversation import MAGNITUDE, MOST_EXPOSURES
 from specdata.text.encoding import SOFTENING, Encoding
 from specdata.text.tokens import TokenCost, cost_table
@@ -80,7 +80,7 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
         columns={"spectra": rows.SPECTRA} | {config: _columns(encoding) for config, encoding in encodings.items()},
         conversation={
             "instruments": INSTRUMENTS, "telluric": TELLURIC, "lines": LINES, "times": MOST_EXPOSURES,
-            "magnitude": MAGNITUDE,
+            "magnitude": MAGNITUDE, "altitude": ALTITUDE_MIN,
         },
         grids={config: _grid(made["edges"]) for config, made in configs.items()},
         schemes=serialize.SCHEMES,

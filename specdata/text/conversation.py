@@ -1,19 +1,29 @@
-"""Questions about a galaxy after its redshift, and their answers from its catalogue values: facts, and nothing else.
+"""Questions about an object after its redshift, and their answers from its catalogue values.
 
 Each kind of question is a function of the facts that returns some wordings of a question and of its answer, or None
-where the catalogue does not have the value. Which kinds a row asks, in which order and in which words, is decided by a
-hash of the observation, so that it depends on no other row. A magnitude, which a model cannot see in a rescaled
-spectrum, and the exact signal-to-noise ratio from which an exposure follows are given in the question, or the answer is
-that they cannot be seen: a row that teaches a model to name a number that it cannot see teaches it to invent one.
+where it cannot be asked. Which kinds a row asks, in which order and in which words, is decided by a hash of the
+observation, so that it depends on no other row. What a model cannot read in the text (the signal-to-noise ratio, the
+pipeline's subclass, the declination, and in a rescaled spectrum the magnitude) stands in the question, or the answer is
+that the text does not hold it: a row that asks for a value that cannot be seen teaches a model to invent one.
 """
 
 import hashlib
+import math
 import re
 
-from specdata.spectra.lines import INSTRUMENTS, LINES, TELLURIC, observed
+from specdata.spectra.lines import (
+    ALTITUDE_MIN,
+    INSTRUMENTS,
+    LATITUDES,
+    LINES,
+    QUASAR_LINES,
+    TELLURIC,
+    highest,
+    observed,
+)
 
 # Columns of the `spectra` config that the answers are made from.
-FACTS = ("plate", "mjd", "fiberid", "z", "spectype", "subclass", "snmedian", "dered_i")
+FACTS = ("plate", "mjd", "fiberid", "z", "spectype", "subclass", "dec", "snmedian", "dered_i")
 MAGNITUDE = 18.0  # the limit of the paper's sample
 TARGETS = (10, 20, 30, 50, 100)  # signal-to-noise ratios per pixel that an exposure is asked for
 MOST_EXPOSURES = 4.0  # times the exposure of the spectrum; a follow-up that takes more is called not feasible
@@ -22,12 +32,13 @@ _SUBCLASSES = {
     "STARFORMING": "emission lines with the ratios of star formation",
     "STARBURST": "strong emission lines with the ratios of star formation",
     "AGN": "emission lines with the ratios of a Seyfert or LINER nucleus",
-    "BROADLINE": "broad lines",
+    "BROADLINE": "fitted line widths above about 200 km/s, which many galaxies without a broad-line nucleus have",
 }
+_NOUNS = {"GALAXY": "galaxy", "QSO": "quasar", "STAR": "star"}
 
 
 def follow_up(facts, span, *, turns, rescaled=True) -> list[dict]:
-    """Ask about a galaxy whose redshift has been answered.
+    """Ask about an object whose redshift has been answered.
 
     Parameters
     ----------
@@ -68,52 +79,86 @@ def _one_of(facts, what, options):
     return options[_hash(facts, what) % len(options)]
 
 
+def _noun(facts):
+    return _NOUNS.get(facts["spectype"], "object")
+
+
+def _lines_of(facts):
+    """Rest wavelengths of the lines that are asked for; none of a star, which has others."""
+    return {"GALAXY": LINES, "QSO": QUASAR_LINES | LINES}.get(facts["spectype"], {})
+
+
 def _type(facts):
-    questions = [
-        "What type of galaxy is this?",
-        "How does the SDSS pipeline classify it?",
-        "Is it forming stars, or does it have an active nucleus?",
-        "Which class and subclass would you give this spectrum?",
-    ]
     spectype, subclass = facts["spectype"], facts["subclass"]
+    if _hash(facts, "type unseen") % 3 == 0:
+        return [
+            "Which subclass has it by the rules of the SDSS pipeline?",
+            "Does the SDSS pipeline count it as star-forming, or as an active nucleus?",
+            f"What kind of {_noun(facts)} is this by the SDSS pipeline's rules?",
+        ], [
+            "The text does not say: the pipeline's subclass rests on fitted widths and ratios of lines.",
+            "I cannot tell from this text. The SDSS pipeline decides that from line fits to the full spectrum.",
+            "That takes the pipeline's line fits, which are not in this text: its subclass would have to be given.",
+        ]
     # Whatever else stands in a file there, such as a special token of a tokenizer, stays out of the conversation.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ()+./-]*", subclass):
-        return questions, [
-            f"The pipeline's class is {spectype}, without a subclass; the catalogue does not say more.",
-            f"{spectype}. The catalogue gives no subclass for it, neither star formation nor an active nucleus.",
-            f"It is of class {spectype}. The subclass is empty in the catalogue, so I cannot say more about its type.",
+        return [
+            f"By the rules of the SDSS pipeline its class is {spectype}, without a subclass. What does that say?",
+            f"Its class is {spectype} and its subclass is empty. Can you tell me more about its type from that?",
+        ], [
+            f"Only that it is of class {spectype}, and that no rule for a subclass applied; more is not known.",
+            f"No: {spectype} is its class, and an empty subclass says no more than that no rule for one applied.",
         ]
-    meaning = ", and ".join(_SUBCLASSES[word] for word in subclass.split() if word in _SUBCLASSES)
-    meaning = f" ({meaning})" if meaning else ""
-    return questions, [
-        f"The SDSS pipeline classifies it as {spectype}, subclass {subclass}{meaning}.",
-        f"{spectype}, with the subclass {subclass}{meaning}.",
-        f"Its class is {spectype} and its subclass {subclass}{meaning}.",
+    meanings = [_SUBCLASSES[word] for word in subclass.split() if word in _SUBCLASSES]
+    if not meanings:  # a spectral type of a star, say, which explains itself
+        return None
+    meaning = ", and ".join(meanings)
+    return [
+        f"By the rules of the SDSS pipeline it is {spectype}, subclass {subclass}. What does that mean?",
+        f"Its class is {spectype} and its subclass {subclass}, as the SDSS pipeline uses them. What does that mean?",
+        f"What does the subclass {subclass} say about this {_noun(facts)}?",
+    ], [
+        f"{subclass} stands for {meaning}.",
+        f"It means {meaning}.",
+        f"The subclass {subclass} is given for {meaning}.",
     ]
 
 
 def _signal(facts):
     ratio = facts["snmedian"]
-    if not 0.05 <= ratio < 1e4:  # NaN, too
-        return None
-    ratio, noise = f"{ratio:.1f}", f"{100 / float(f'{ratio:.1f}'):.0f}"
-    return ["How good is this spectrum?", "What is its signal-to-noise ratio?", "How noisy is the spectrum?"], [
-        f"Its median signal-to-noise ratio is {ratio} per pixel, so the noise is about {noise} % of the flux.",
-        f"The catalogue's median S/N per pixel is {ratio}: in a typical pixel the noise is {noise} % of the flux.",
-        f"The median S/N is {ratio} per pixel, that is, noise of {noise} %.",
+    if not 0.05 <= ratio < 1e4 or _hash(facts, "signal unseen") % 3 == 0:  # or NaN
+        return [
+            "Can you read the signal-to-noise ratio from the text?",
+            "Could you measure from the text how noisy the spectrum is?",
+            "Does the text tell how good the spectrum is?",
+        ], [
+            "No: the text holds the mean flux of wavelength bins, and no errors.",
+            "No. I see the flux in bins without its errors; a ratio would have to be given.",
+            "It does not: errors are left out of it, and the noise of a pixel is not seen in a mean over a bin.",
+        ]
+    ratio = f"{ratio:.1f}"
+    noise = f"{100 / float(ratio):.0f}"
+    return [
+        f"Its median signal-to-noise ratio is {ratio} per pixel. How noisy is that?",
+        f"This spectrum has a median S/N per pixel of {ratio}. How good is that?",
+    ], [
+        f"In a typical pixel the noise is about {noise} % of the flux, and in a bin of many pixels it is less.",
+        f"One part in {ratio}: noise of about {noise} % of the flux in a typical pixel, before binning.",
     ]
 
 
 def _place(facts, line):
     """A line's observed wavelength as text, and whether the spectrum has it: inside, below or above."""
-    at = f"{observed(LINES[line], facts['z']):.0f}"
+    at = f"{observed(_lines_of(facts)[line], facts['z']):.0f}"
     start, stop = facts["span"]
     return at, "below" if float(at) <= start else "above" if float(at) >= stop else "inside"
 
 
 def _lines(facts):
     z, (start, stop) = f"{facts['z']:.4f}", facts["span"]
-    places = {line: _place(facts, line) for line in LINES}
+    places = {line: _place(facts, line) for line in _lines_of(facts)}
+    if not places:
+        return None
     inside = ", ".join(f"{line} at {at} Å" for line, (at, where) in places.items() if where == "inside")
     others = ", ".join(f"{line} ({at} Å)" for line, (at, where) in places.items() if where != "inside")
     inside = inside or "none of the main lines"
@@ -133,8 +178,11 @@ def _lines(facts):
 
 
 def _line(facts):
-    line = _one_of(facts, "line", list(LINES))
-    z, rest, (at, where) = f"{facts['z']:.4f}", f"{LINES[line]:.1f}", _place(facts, line)
+    lines = _lines_of(facts)
+    if not lines:
+        return None
+    line = _one_of(facts, "line", list(lines))
+    z, rest, (at, where) = f"{facts['z']:.4f}", f"{lines[line]:.1f}", _place(facts, line)
     start, stop = facts["span"]
     unseen = "" if where == "inside" else ", so it cannot be seen here"
     where = f"{where} the {start:.0f} to {stop:.0f} Å of this spectrum{unseen}"
@@ -154,8 +202,8 @@ def _magnitude(facts):
     if facts["rescaled"] and (not known or _hash(facts, "magnitude unseen") % 2):
         return ["How bright is it?", "What is its i magnitude?", "Can you tell its apparent magnitude?"], [
             "I cannot tell: the flux that I was given is divided by its median, so it holds the shape of the spectrum "
-            "and not its brightness. The catalogue's magnitude would have to be given.",
-            "The spectrum that I see is rescaled, so its brightness is lost. Look up the magnitude in the catalogue.",
+            "and not its brightness. The magnitude would have to be given.",
+            "The spectrum that I see is rescaled, so its brightness is lost.",
             "That is not in the rescaled flux: only its shape is left, and I would have to invent a magnitude.",
         ]
     if not known:
@@ -166,8 +214,8 @@ def _magnitude(facts):
     ratio = f"{10 ** (0.4 * abs(apart)):.2f}"
     times = f"{ratio} times the flux" if apart >= 0 else f"a flux {ratio} times lower"
     return [
-        f"The catalogue gives a dereddened i magnitude of {value}. How does that compare with i = {limit}?",
-        f"Its dereddened i is {value} in the catalogue. Is it brighter than {limit}, and by how much?",
+        f"It has a dereddened i magnitude of {value}. How does that compare with i = {limit}?",
+        f"Its dereddened i magnitude is {value}. Is it brighter than {limit}, and by how much?",
     ], [
         f"i = {value} is {abs(apart):.2f} magnitudes {than} than {limit}, that is, {times}.",
         f"It is {than} than i = {limit} by {abs(apart):.2f} magnitudes: {times}.",
@@ -175,31 +223,45 @@ def _magnitude(facts):
 
 
 def _instrument(facts):
-    instrument, line = _one_of(facts, "instrument", list(INSTRUMENTS)), _one_of(facts, "its line", list(LINES))
-    (low, high), (at, _), z = INSTRUMENTS[instrument], _place(facts, line), f"{facts['z']:.4f}"
-    place = f"At z = {z} {line} falls at {at} Å"
-    band = next((name for name, (a, b) in TELLURIC.items() if a <= float(at) <= b), None)
+    lines = _lines_of(facts)
+    if not lines or not math.isfinite(facts["dec"]):
+        return None
+    instrument, line = _one_of(facts, "instrument", list(INSTRUMENTS)), _one_of(facts, "its line", list(lines))
+    (low, high, site), (at, _), z = INSTRUMENTS[instrument], _place(facts, line), f"{facts['z']:.4f}"
+    declination = round(facts["dec"], 1) + 0.0  # never -0.0
+    dec, latitude, altitude = f"{declination:+.1f}°", f"{LATITUDES[site]:+.1f}°", f"{highest(declination, site):.1f}"
     questions = [
-        f"Could I observe {line} of this galaxy with {instrument}?",
-        f"Is a follow-up of {line} with {instrument} feasible?",
-        f"I want to measure {line} with {instrument}. Does that work from the ground?",
+        f"Its declination is {dec}. Could I observe {line} of this {_noun(facts)} with {instrument}?",
+        f"Is a follow-up of {line} with {instrument} feasible? The {_noun(facts)} has a declination of {dec}.",
+        f"I want to measure {line} with {instrument}, at declination {dec}. Does that work from the ground?",
     ]
+    if float(altitude) < ALTITUDE_MIN:
+        return questions, [
+            f"No. {site} has a latitude of {latitude}, so a declination of {dec} rises to {altitude}° at most, and "
+            f"{ALTITUDE_MIN}° is the least for a good observation.",
+            f"{instrument} stands at {site}, where it culminates at 90° - |{dec} - ({latitude})| = {altitude}°: below "
+            f"{ALTITUDE_MIN}°, so that is not feasible.",
+        ]
+    place = f"At z = {z} {line} falls at {at} Å"
     if not low <= float(at) <= high:
         return questions, [
             f"No. {place}, and {instrument} covers {low} to {high} Å.",
             f"{place}, outside the {low} to {high} Å of {instrument}, so that is not feasible.",
         ]
-    if band:
-        a, b = TELLURIC[band]
-        return questions, [
-            f"{place}, which {instrument} covers ({low} to {high} Å), but the telluric {band} band ({a} to {b} Å) "
-            "absorbs there: feasible only with a good telluric correction.",
-            f"With care. {place}, inside the {low} to {high} Å of {instrument} and inside the telluric {band} band, "
-            f"{a} to {b} Å, which has to be corrected.",
-        ]
+    rises = f"at {site} it rises to {altitude}°"
+    for band, a, b in TELLURIC:
+        if a <= float(at) <= b:
+            return questions, [
+                f"{place}, which {instrument} covers ({low} to {high} Å), and {rises}, but a telluric {band} band ({a} "
+                f"to {b} Å) absorbs there: feasible only with a good telluric correction.",
+                f"With care. {place}, inside the {low} to {high} Å of {instrument}, and {rises}; but it lies in a "
+                f"telluric {band} band, {a} to {b} Å, which has to be corrected.",
+            ]
     return questions, [
-        f"Yes. {place}, inside the {low} to {high} Å of {instrument} and outside the strong telluric bands.",
-        f"{place}. {instrument} covers {low} to {high} Å, and no strong telluric band is there, so it is feasible.",
+        f"As far as position and wavelength go, yes. {place}, inside the {low} to {high} Å of {instrument} and outside "
+        f"the strong telluric bands, and {rises}.",
+        f"{place}. {instrument} covers {low} to {high} Å, no strong telluric band is there, and {rises}: neither "
+        "wavelength nor position stands against it.",
     ]
 
 
@@ -208,7 +270,7 @@ def _exposure(facts):
         return None
     ratio, target = f"{facts['snmedian']:.1f}", _one_of(facts, "target", TARGETS)
     questions = [
-        f"The catalogue gives a median S/N of {ratio} per pixel. Is a follow-up that reaches {target} feasible?",
+        f"It has a median S/N of {ratio} per pixel. Is a follow-up that reaches {target} feasible?",
         f"Its median S/N per pixel is {ratio}. How much longer would one have to expose for {target}?",
         f"I need a signal-to-noise ratio of {target} per pixel, and this spectrum has {ratio}. Is that feasible?",
     ]
@@ -222,8 +284,8 @@ def _exposure(facts):
     verdict = "which I call feasible" if few else "which I call not feasible"
     rule = f"{'at most' if few else 'more than'} {MOST_EXPOSURES:.0f} times"
     return questions, [
-        f"The ratio grows as the square root of the exposure time, so the same telescope needs ({target} / {ratio})^2 "
-        f"= {factor} times the exposure of this spectrum, {verdict} ({rule}).",
+        "With photon noise the ratio grows as the square root of the exposure time, so the same telescope needs "
+        f"({target} / {ratio})^2 = {factor} times the exposure of this spectrum, {verdict} ({rule}).",
         f"{factor} times this spectrum's exposure with the same instrument, since S/N goes as the square root of the "
         f"time: ({target} / {ratio})^2. That is {rule}, {verdict}.",
     ]
