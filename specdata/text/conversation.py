@@ -92,7 +92,7 @@ def _type(facts):
     spectype, subclass = facts["spectype"], facts["subclass"]
     if _hash(facts, "type unseen") % 3 == 0:
         return [
-            "Which subclass has it by the rules of the SDSS pipeline?",
+            "Which subclass does it have by the rules of the SDSS pipeline?",
             "Does the SDSS pipeline count it as star-forming, or as an active nucleus?",
             f"What kind of {_noun(facts)} is this by the SDSS pipeline's rules?",
         ], [
@@ -106,8 +106,8 @@ def _type(facts):
             f"By the rules of the SDSS pipeline its class is {spectype}, without a subclass. What does that say?",
             f"Its class is {spectype} and its subclass is empty. Can you tell me more about its type from that?",
         ], [
-            f"Only that it is of class {spectype}, and that no rule for a subclass applied; more is not known.",
-            f"No: {spectype} is its class, and an empty subclass says no more than that no rule for one applied.",
+            f"No more than that it is of class {spectype} and that no rule for a subclass applied.",
+            f"Nothing beyond the class {spectype}: an empty subclass only means that no rule for one applied.",
         ]
     meanings = [_SUBCLASSES[word] for word in subclass.split() if word in _SUBCLASSES]
     if not meanings:  # a spectral type of a star, say, which explains itself
@@ -134,7 +134,7 @@ def _signal(facts):
         ], [
             "No: the text holds the mean flux of wavelength bins, and no errors.",
             "No. I see the flux in bins without its errors; a ratio would have to be given.",
-            "It does not: errors are left out of it, and the noise of a pixel is not seen in a mean over a bin.",
+            "No: errors are left out of it, and a mean over a bin hides the noise of its pixels.",
         ]
     ratio = f"{ratio:.1f}"
     noise = f"{100 / float(ratio):.0f}"
@@ -170,7 +170,7 @@ def _lines(facts):
     ], [
         f"At z = {z}, from {start:.0f} to {stop:.0f} Å: {inside}.{others} These are the places where a redshift puts "
         "them; whether a line is there was not measured.",
-        f"Between {start:.0f} and {stop:.0f} Å there is, at z = {z}: {inside}.{others} Vacuum wavelengths, expected "
+        f"Between {start:.0f} and {stop:.0f} Å fall, at z = {z}: {inside}.{others} Vacuum wavelengths, expected "
         "and not measured.",
         f"With z = {z}, expect within {start:.0f} to {stop:.0f} Å: {inside}.{others} I only shift rest wavelengths in "
         "vacuum; no line was measured.",
@@ -239,8 +239,8 @@ def _instrument(facts):
         return questions, [
             f"No. {site} has a latitude of {latitude}, so a declination of {dec} rises to {altitude}° at most, and "
             f"{ALTITUDE_MIN}° is the least for a good observation.",
-            f"{instrument} stands at {site}, where it culminates at 90° - |{dec} - ({latitude})| = {altitude}°: below "
-            f"{ALTITUDE_MIN}°, so that is not feasible.",
+            f"{instrument} stands at {site}, where the {_noun(facts)} culminates at 90° - |{dec} - ({latitude})| = "
+            f"{altitude}°: below {ALTITUDE_MIN}°, so that is not feasible.",
         ]
     place = f"At z = {z} {line} falls at {at} Å"
     if not low <= float(at) <= high:
@@ -248,7 +248,7 @@ def _instrument(facts):
             f"No. {place}, and {instrument} covers {low} to {high} Å.",
             f"{place}, outside the {low} to {high} Å of {instrument}, so that is not feasible.",
         ]
-    rises = f"at {site} it rises to {altitude}°"
+    rises = f"at {site} the {_noun(facts)} rises to {altitude}°"
     for band, a, b in TELLURIC:
         if a <= float(at) <= b:
             return questions, [
