@@ -27,7 +27,7 @@ from specdata import prompts
 from specdata.dataset import rows
 from specdata.dataset.recipe import Grid, TextConfig, load_data_recipe
 from specdata.dataset.selection import position_ids, reject
-from specdata.dataset.sources import folder_paths, read_spectra
+from specdata.dataset.sources import folder_paths, read_folder
 from specdata.dataset.tokens import PAPER_LIMIT, fit_bins
 from specdata.errors import SpecdataError
 from specdata.evaluation.metrics import OUTLIER, nmad
@@ -64,9 +64,7 @@ def load_spectra(folder, mocks):
     """
     recipe = load_data_recipe(Path(__file__).parent.parent / "recipes/data/sdss-folder.yaml")
     found = (
-        read_spectra(folder_paths(folder), on_error=lambda path, error: None)
-        if folder
-        else mock_spectra(mocks, seed=11)
+        read_folder(folder_paths(folder), on_error=lambda path, error: None) if folder else mock_spectra(mocks, seed=11)
     )
     spans = [config.grid.span for config in recipe.configs.values()]
     span = min(start for start, _ in spans), max(stop for _, stop in spans)

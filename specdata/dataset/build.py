@@ -73,12 +73,15 @@ def build(recipe, output, *, overwrite=False, progress=True, work=None, shards=N
     folder = Path(work or f"{output}.parts").resolve()
     if folder.is_relative_to(output) or output.is_relative_to(folder):
         raise SpecdataError(f"--work {folder}: and the output {output} lie inside each other; choose another --work")
-    if recipe.source.kind in ("folder", "dataset"):
+    if recipe.source.kind in ("folder", "files", "dataset"):
         source = Path(recipe.source.path).resolve()
         if source.is_relative_to(output):
             raise SpecdataError(f"{output}: holds the source {recipe.source.path}; choose another output")
         # so that any process finds it, whatever folder it runs in
-        recipe = recipe.model_copy(update={"source": recipe.source.model_copy(update={"path": str(source)})})
+        paths = {"path": str(source)}
+        if getattr(recipe.source, "catalogue", None):
+            paths["catalogue"] = str(Path(recipe.source.catalogue).resolve())
+        recipe = recipe.model_copy(update={"source": recipe.source.model_copy(update=paths)})
     tables = [table.model_copy(update={"path": str(Path(table.path).resolve())}) for table in recipe.tables]
     recipe = recipe.model_copy(update={"tables": tables})
     asked = AskedValues(recipe)

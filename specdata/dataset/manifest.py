@@ -28,8 +28,9 @@ def make_manifest(recipe, plan, files, values, selection) -> dict:
     """
     content = recipe.model_dump()
     source = content["source"]
-    for key in {"path", "catalogue"} & set(source):
-        source[key] = Path(source[key]).resolve().name
+    for key in ("path", "catalogue"):
+        if source.get(key):
+            source[key] = public_name(source[key])
     for table in content["tables"]:
         table["path"] = Path(table["path"]).name
     for key in ("cache", "skyserver_url", "sas_url"):

@@ -53,6 +53,31 @@ class FolderSource(Section):
     path: str = Field(description="The folder; a relative path counts from where the command is run.")
 
 
+class FilesSource(Section):
+    """Files of any format that `specdata.spectra.readers` knows, which are told apart by what they hold."""
+
+    kind: Literal["files"] = Field(description="Says what the source is.")
+    path: str = Field(description="One file, or a folder; a relative path counts from where the command is run.")
+    pattern: str = Field("*", description="Which files of the folder and of those below it, such as `*.csv`.")
+    medium: Literal["vacuum", "air"] = Field(
+        "vacuum", description="What the wavelengths are measured in, where the file does not say."
+    )
+    catalogue: str | None = Field(
+        None,
+        description="Table (csv, ecsv, fits, parquet) of what the files do not say, such as `z` and `spectype`, with "
+        "a column `source` (names of files) or `specobjid`.",
+    )
+    spectype: str = Field("", description="Class of the spectra, where neither file nor catalogue says it.")
+
+
+class MultimodalUniverseSource(Section):
+    """Spectra of MultimodalUniverse or OmniSky: Parquet files or a HATS catalogue with the column `spectrum`."""
+
+    kind: Literal["multimodal_universe"] = Field(description="Says what the source is.")
+    path: str = Field(description="The folder, or the Hub name, such as MultimodalUniverse/sdss.")
+    spectype: str = Field("", description="Class of the spectra, which these data sets do not say.")
+
+
 class DatasetSource(Section):
     """The spectra of a data set that was built before, for other text from the same spectra."""
 
@@ -269,7 +294,8 @@ class TextConfig(Section):
         return TARGETS[self.target] if isinstance(self.target, str) else self.target.target
 
 
-SOURCES = {"folder": FolderSource, "dataset": DatasetSource, "mock": MockSource, "sdss": SdssSource}
+SOURCES = {"folder": FolderSource, "files": FilesSource, "multimodal_universe": MultimodalUniverseSource}
+SOURCES |= {"dataset": DatasetSource, "mock": MockSource, "sdss": SdssSource}
 _NAME = r"^[a-z0-9]([a-z0-9._-]{0,94}[a-z0-9])?$"
 _CONFIG_NAME = r"^[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?$"
 _TAKEN = ("spectra", "figures", "default")  # names that the spectra, the card and `datasets` use
@@ -282,7 +308,7 @@ class DataRecipe(Section):
     name: str = Field(pattern=_NAME, description="Name of the data set; of mocks it has to contain the word mock.")
     title: str = Field(min_length=1, description="Title of the card.")
     source: Annotated[
-        FolderSource | DatasetSource | MockSource | SdssSource,
+        FolderSource | FilesSource | MultimodalUniverseSource | DatasetSource | MockSource | SdssSource,
         Field(discriminator="kind", description="Where the spectra come from."),
     ]
     tables: list[JoinedTable] = Field([], max_length=20, description="Tables that are joined, for targets in them.")
@@ -356,10 +382,12 @@ def load_data_recipe(path, *, source=None) -> DataRecipe:
     if source is not None:
         if (Path(source) / "manifest.json").is_file():
             content["source"] = {"kind": "dataset", "path": str(source)}
-        elif isinstance(content.get("source"), dict) and content["source"].get("kind") == "folder":
+        elif isinstance(content.get("source"), dict) and content["source"].get("kind") in ("folder", "files"):
             content["source"] = {**content["source"], "path": str(source)}
         else:
-            raise SpecdataError(f"{path}: --source replaces the path of a folder source, and this recipe has none")
+            raise SpecdataError(
+                f"{path}: --source replaces the path of a source of kind folder or files, and this recipe has none"
+            )
     try:
         return DataRecipe.model_validate(content)
     except pydantic.ValidationError as error:

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from specdata.archive.catalogue import redshift_steps
-from specdata.spectra.binning import SDSS_PIXELS, pixels_between
+from specdata.spectra.binning import SDSS_PIXELS, pixel_edges, pixels_between
 
 SPLITS = ("train", "validation", "test")
 SAME_OBJECT = 2.0  # arcsec; SDSS fibres are 2 or 3 arcsec wide
@@ -45,9 +45,13 @@ def reject(spectrum, cuts, start, stop) -> tuple[str, str] | None:
     # Out of the pixels that there should be: a stretch that is missing from the file is not good either.
     step = (loglam[-1] - loglam[0]) / max(1, len(loglam) - 1)
     if abs(step * SDSS_PIXELS - 1) > 1e-5:  # not the SDSS grid without a gap
-        step = np.median(np.diff(loglam))
-    expected = max(1.0, np.log10(stop / start) / step)
-    share = min(1.0, np.count_nonzero(spectrum.good[pixels_between(loglam, start, stop)]) / expected)
+        left, right = pixel_edges(loglam)
+        share = np.clip(np.minimum(right, stop) - np.maximum(left, start), 0, None)[spectrum.good].sum() / (
+            stop - start
+        )
+    else:
+        expected = max(1.0, np.log10(stop / start) / step)
+        share = min(1.0, np.count_nonzero(spectrum.good[pixels_between(loglam, start, stop)]) / expected)
     if share < cuts.good_fraction_min or share == 0:
         return "good_pixels", f"{share:.1%} of the pixels are good, not {cuts.good_fraction_min:.0%}"
     return None

@@ -1,17 +1,20 @@
-"""The four kinds of source: what each holds, in which order, and the spectra of any part of it."""
+"""The kinds of source: what each holds, in which order, and the spectra of any part of it."""
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from specdata.dataset.manifest import MANIFEST, read_manifest
 from specdata.dataset.parquet import open_file, read_rows
-from specdata.dataset.rows import IDENTITY, METADATA, PIXELS
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.files import file_sha256
+from specdata.hub import local_folder, public_name
+from specdata.spectra.readers import metadata, read_spectra
+from specdata.spectra.readers.rows import holds_spectra, spectra_of
 from specdata.spectra.specfile import read_spectrum
 from specdata.spectra.spectrum import Spectrum
 
@@ -21,18 +24,18 @@ _COLUMNS = pa.schema([("item", pa.string()), ("size", pa.int64()), ("modified", 
 def list_source(recipe, accept, progress) -> tuple[pa.Table, dict]:
     """List what the source of a recipe holds; that of kind sdss is selected and downloaded first.
 
-    The listing has one row for each spectrum, in the source's order: the `item`, a path or a number; the `size` of the
-    file in bytes and when it was `modified`, in nanoseconds; and `dered_i` where a catalogue knows it. With it comes
-    what the manifest says of the selection, see `specdata.archive.fetch.fetch_recipe`. `accept` says of a `Spectrum`
-    which cut it fails and why, or None.
+    The listing has one row for each spectrum or file, in the source's order: the `item`, a path or a number; the `size`
+    of the file in bytes and when it was `modified`, in nanoseconds; and `dered_i` where a catalogue knows it. With it
+    comes what the manifest says of the selection, see `specdata.archive.fetch.fetch_recipe`. `accept` says of a
+    `Spectrum` which cut it fails and why, or None.
     """
     source, selection, known = recipe.source, {}, None
     if source.kind == "mock":
         items, sizes, times = [str(number) for number in range(source.size)], [0] * source.size, [0] * source.size
-    elif source.kind == "dataset":
-        paths = _dataset_files(source.path, check=True)
-        items = [str(number) for number in range(sum(open_file(source.path, name).metadata.num_rows for name in paths))]
-        files = [Path(source.path, name).stat() for name in paths]
+    elif source.kind in ("dataset", "multimodal_universe"):
+        files = _own_files(source.path, check=True) if source.kind == "dataset" else _foreign_files(source.path)
+        items = [str(number) for number in range(sum(file.metadata.num_rows for _, file in files))]
+        files = [path.stat() for path, _ in files]
         sizes = [sum(file.st_size for file in files)] * len(items)
         times = [max(file.st_mtime_ns for file in files)] * len(items)
     else:
@@ -42,7 +45,7 @@ def list_source(recipe, accept, progress) -> tuple[pa.Table, dict]:
             paths, known, selection = fetch_recipe(recipe, accept, progress=progress)
             items = [str(path.resolve()) for path in paths]
         else:
-            paths = folder_paths(source.path)
+            paths = folder_paths(source.path) if source.kind == "folder" else file_paths(source.path, source.pattern)
             items = [path.relative_to(source.path).as_posix() for path in paths]
         files = [path.stat() for path in paths]
         sizes, times = [file.st_size for file in files], [file.st_mtime_ns for file in files]
@@ -51,22 +54,76 @@ def list_source(recipe, accept, progress) -> tuple[pa.Table, dict]:
 
 
 def open_source(recipe, listing, on_error):
-    """Read the spectra of rows of a listing that follow on each other; `on_error` as for `read_spectra`."""
+    """Read the spectra of rows of a listing that follow on each other; `on_error` as for `read_folder`."""
     source, items = recipe.source, listing["item"].to_pylist()
     if source.kind == "mock":
         from specdata.spectra.mock.spectrum import mock_spectrum
 
         options = source.model_dump(exclude={"kind", "size"})
         return (mock_spectrum(index=int(item), **options)[0] for item in items)
-    if source.kind == "dataset":
-        files = [open_file(source.path, name) for name in _dataset_files(source.path)]
+    if source.kind in ("dataset", "multimodal_universe"):
+        ours = source.kind == "dataset"
+        files = [file for _, file in (_own_files if ours else _foreign_files)(source.path)]
         tables = read_rows(files, int(items[0]), int(items[-1]) + 1)
-        return (spectrum for table in tables for spectrum in _spectra(source.path, table))
-    spectra = read_spectra(
-        [Path(source.path if source.kind == "folder" else "", item) for item in items], on_error=on_error
-    )
+        return _rows(tables, source, int(items[0]), on_error)
+    if source.kind == "files":
+        return _files(source, items, on_error)
+    paths = [Path(source.path if source.kind == "folder" else "", item) for item in items]
     known = {Path(item).name: value for item, value in zip(items, listing["dered_i"].to_pylist(), strict=True)}
-    return (_with_dered_i(spectrum, known[spectrum.source]) for spectrum in spectra)
+    return (_with_dered_i(spectrum, known[spectrum.source]) for spectrum in read_folder(paths, on_error=on_error))
+
+
+def _rows(tables, source, first, on_error):
+    """Spectra of Parquet tables that follow on each other, from the row of the number `first` on."""
+    for table in tables:
+        try:
+            for found in spectra_of(table, public_name(source.path), first, spectype=getattr(source, "spectype", "")):
+                if isinstance(found, Spectrum):
+                    yield found
+                else:
+                    on_error(str(found).partition(": ")[0], found)
+        except SpecdataError as error:
+            raise SpecdataError(f"{source.path}: {error}") from None
+        first += len(table)
+
+
+def _files(source, items, on_error):
+    """Spectra of some files of a source of kind files, with what its catalogue says of them."""
+    catalogue = _read_catalogue(source.catalogue) if source.catalogue else {}
+    for item in items:
+        path = Path(source.path, item)
+        try:
+            for spectrum in read_spectra(
+                path, medium=source.medium, on_error=lambda error: on_error(str(error).partition(": ")[0], error)
+            ):
+                known = catalogue.get(spectrum.source) or catalogue.get(spectrum.specobjid) or {}
+                if not spectrum.spectype:
+                    known = {"spectype": source.spectype} | known
+                yield dataclasses.replace(spectrum, **known)
+        except SpecdataError as error:
+            on_error(path, error)
+
+
+def _read_catalogue(path):
+    """Attributes of spectra by the text of the first column that names them, from a table in any form of astropy."""
+    from astropy.table import Table
+
+    try:
+        table = Table.read(path)
+    except Exception as error:  # of astropy's readers, of which each has its own
+        raise SpecdataError(f"{path}: cannot be read as a catalogue ({one_line(error)})") from None
+    names = {name.lower(): name for name in table.colnames}
+    key = next((names[name] for name in ("source", *metadata.NAMES["specobjid"]) if name in names), None)
+    if key is None:
+        raise SpecdataError(f"{path}: has no column source or specobjid, by which a catalogue knows the spectra")
+    return {
+        metadata.clean_text(row[key]): {
+            field: value
+            for field, value in metadata.metadata(dict(zip(table.colnames, row, strict=True))).items()
+            if field != "specobjid"
+        }
+        for row in table
+    }
 
 
 def folder_paths(folder) -> list[Path]:
@@ -79,18 +136,35 @@ def folder_paths(folder) -> list[Path]:
     if not folder.is_dir():
         raise SpecdataError(f"{folder}: there is no such folder; pass a folder that holds spec-*.fits files")
     paths = [path for pattern in ("spec-*.fits", "spec-*.fits.gz") for path in folder.rglob(pattern) if path.is_file()]
+    if not paths:
+        raise SpecdataError(f"{folder}: there are no spec-*.fits files in this folder; check the path or download some")
+    return _sorted(paths, folder)
+
+
+def file_paths(path, pattern) -> list[Path]:
+    """List a file, or the files of a folder and of those below it that match a pattern, sorted as by `folder_paths`."""
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise SpecdataError(f"{path}: there is no such file or folder; check the path")
+    paths = [one for one in path.rglob(pattern) if one.is_file() and not one.name.startswith(".")]
+    if not paths:
+        raise SpecdataError(f"{path}: there are no files {pattern} in this folder; check the path and the pattern")
+    return _sorted(paths, path)
+
+
+def _sorted(paths, folder):
     for path in paths:
         try:
             str(path).encode()
         except UnicodeEncodeError:
             raise SpecdataError(f"{str(path)!a}: is not a name in UTF-8; give the file another") from None
-    if not paths:
-        raise SpecdataError(f"{folder}: there are no spec-*.fits files in this folder; check the path or download some")
     return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def read_spectra(paths, *, on_error=None):
-    """Read spectra one after the other.
+def read_folder(paths, *, on_error=None) -> Iterator[Spectrum]:
+    """Read SDSS `spec` files one after the other.
 
     Where a file cannot be read, `on_error` is called with its path and the `SpecdataError`, and it is left out, so that
     one broken download among thousands is counted and named instead of ending the build. Without `on_error`, the error
@@ -114,8 +188,8 @@ def _with_dered_i(spectrum, known):
     return dataclasses.replace(spectrum, dered_i=known)
 
 
-def _dataset_files(folder, *, check=False):
-    """Files of the config `spectra` by their names in a data set, split by split; with `check`, their hashes, too."""
+def _own_files(folder, *, check=False):
+    """Paths and open files of the config `spectra` of a data set, split by split; with `check`, after their hashes."""
     files = read_manifest(Path(folder), folder)["files"]
     names = sorted(name for name in files if name.startswith("spectra/"))
     if not names:
@@ -126,18 +200,24 @@ def _dataset_files(folder, *, check=False):
                 f"{folder}/{name}: is missing, or not the file that {MANIFEST} lists; build or download the data set "
                 "again"
             )
-    return names
+    return [(Path(folder, name), open_file(folder, name)) for name in names]
 
 
-def _spectra(folder, table):
-    """Rows of the config `spectra` as `Spectrum`."""
-    pixels = {name: table[name].to_numpy(zero_copy_only=False) for name in PIXELS}
-    plain = table.select([name for name in (*IDENTITY, *METADATA) if name != "position_id"])
-    for number, row in enumerate(plain.to_pylist()):
-        own = {name: arrays[number] for name, arrays in pixels.items()}
-        own["loglam"] = own["loglam"].astype(np.float64)
-        if {len(values) for values in own.values()} != {len(own["flux"])} or not (np.diff(own["loglam"]) > 0).all():
-            raise SpecdataError(
-                f"{folder}: spectrum {row['specobjid']} is damaged; build or download the data set again"
-            )
-        yield Spectrum(**own, **row)
+def _foreign_files(name):
+    """Paths and open Parquet files with spectra in a folder, or in a data set of the Hub, in order of their paths."""
+    folder = local_folder(name, "dataset")
+    found = []
+    for path in sorted(folder.rglob("*.parquet"), key=lambda path: path.relative_to(folder).as_posix()):
+        if path.name.startswith("_") or path.name == "data_thumbnail.parquet":  # of HATS: schemas, and a sample of rows
+            continue
+        try:
+            file = pq.ParquetFile(path)
+        except (OSError, pa.ArrowException) as error:
+            raise SpecdataError(f"{path}: the Parquet file is damaged ({one_line(error)}); download it again") from None
+        if holds_spectra(file.schema_arrow):
+            found.append((path, file))
+    if not found:
+        raise SpecdataError(
+            f"{name}: holds no Parquet file with a column spectrum of the lists flux and lambda; check the path"
+        )
+    return found

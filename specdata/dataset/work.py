@@ -101,9 +101,12 @@ def begin(folder, key, recipe, output, listing, selection, *, overwrite, shards=
 def job_key(recipe, listing) -> str:
     """Hash of all that the parts depend on.
 
-    These are the version, the recipe, the tables that it joins, and names, sizes and times of the source files.
+    These are the version, the recipe, the tables that it joins or looks up, and names, sizes and times of the source
+    files.
     """
     tables = [file_sha256(Path(table.path)) for table in recipe.tables]
+    if recipe.source.kind == "files" and recipe.source.catalogue:
+        tables.append(file_sha256(Path(recipe.source.catalogue)))
     digest = hashlib.sha256(json.dumps([specdata.__version__, recipe.model_dump(), tables]).encode())
     for column in ("item", "size", "modified"):
         digest.update("\n".join(map(str, listing[column].to_pylist())).encode())

@@ -61,19 +61,22 @@ def log_edges(start, stop, bins) -> np.ndarray:
 
 
 def pixel_edges(loglam) -> tuple[np.ndarray, np.ndarray]:
-    """Left and right edges in Angstrom, each of shape (n,), of pixels that are evenly spaced in log10 wavelength.
+    """Left and right edges in Angstrom, each of shape (n,), of pixels whose width changes slowly along the spectrum.
 
     `loglam`, of shape (n,), is log10 of the wavelength in Angstrom of the pixel centres and has to increase.
-    Neighbours share an edge, unless pixels are missing between them.
+    Neighbours share an edge, unless pixels are missing between them: a step of more than one and a half times the
+    median of the eleven steps around it is a gap.
     """
+    from scipy.ndimage import median_filter
+
     step = np.diff(loglam)
     if len(step) == 0 or not np.all(step > 0):
         raise SpecdataError("loglam has to hold at least two values, in increasing order")
-    width = np.median(step)
-    left = exp10(np.append(loglam[0] - width / 2, 0.5 * (loglam[1:] + loglam[:-1])))
-    right = np.append(left[1:], exp10(loglam[-1] + width / 2))
-    gap = np.flatnonzero(step > 1.5 * width)
-    left[gap + 1], right[gap] = exp10(loglam[gap + 1] - width / 2), exp10(loglam[gap] + width / 2)
+    half = median_filter(step, size=11, mode="nearest") / 2
+    left = exp10(np.append(loglam[0] - half[0], 0.5 * (loglam[1:] + loglam[:-1])))
+    right = np.append(left[1:], exp10(loglam[-1] + half[-1]))
+    gap = np.flatnonzero(step > 3 * half)
+    left[gap + 1], right[gap] = exp10(loglam[gap + 1] - half[gap]), exp10(loglam[gap] + half[gap])
     return left, right
 
 

@@ -26,7 +26,7 @@ from specdata.dataset import build as building
 from specdata.dataset import executors, stages
 from specdata.dataset.build import build
 from specdata.dataset.recipe import DataRecipe
-from specdata.dataset.sources import folder_paths, read_spectra
+from specdata.dataset.sources import folder_paths, read_folder
 from specdata.spectra.mock.spectrum import mock_spectra
 
 SPECDATA = Path(sys.executable).with_name("specdata")
@@ -105,7 +105,7 @@ def test_parts_are_put_together_as_one_pass_would(files, whole, tmp_path):
     assert hashes(tmp_path / "out") == whole
     # The one pass, written out.
     expected, seen = [], set()
-    spectra = read_spectra(
+    spectra = read_folder(
         folder_paths(files), on_error=lambda path, _: expected.append([path.name, "unreadable"])
     )  # fmt: skip
     for spectrum in spectra:

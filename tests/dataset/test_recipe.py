@@ -154,8 +154,14 @@ def test_impossible_values(load, key, value):
         ),
         ({"splits.train": 80}, ("splits", "80", "20", "100")),
         ({"sample.redshift_bins": 101}, ("sample.redshift_bins = 101: give at most", "100")),
-        ({"source.kind": "sky"}, ("source.kind = 'sky': give one of folder, dataset, mock, sdss",)),
-        ({"source.kind": ...}, ("source.kind = None: give one of folder, dataset, mock, sdss",)),
+        (
+            {"source.kind": "sky"},
+            ("source.kind = 'sky': give one of folder, files, multimodal_universe, dataset, mock, sdss",),
+        ),
+        (
+            {"source.kind": ...},
+            ("source.kind = None: give one of folder, files, multimodal_universe, dataset, mock, sdss",),
+        ),
     ],
 )
 def test_values_that_contradict_each_other(load, changes, parts):

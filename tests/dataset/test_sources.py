@@ -3,15 +3,20 @@
 import json
 import shutil
 
+import astropy.units as u
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy.table import Table
+from small_recipe import small_recipe
 
 from specdata.dataset.build import build
 from specdata.dataset.recipe import DataRecipe
-from specdata.dataset.sources import folder_paths, read_spectra
+from specdata.dataset.sources import folder_paths, read_folder
 from specdata.errors import SpecdataError
 from specdata.files import file_sha256
+from specdata.spectra.mock.spectrum import mock_spectra
 
 
 @pytest.fixture
@@ -40,12 +45,12 @@ def test_no_files(tmp_path):
 
 
 def test_a_broken_file_is_an_error_or_counted(folder):
-    spectra = read_spectra(folder_paths(folder))
+    spectra = read_folder(folder_paths(folder))
     assert next(spectra).spectype == "GALAXY"
     with pytest.raises(SpecdataError, match=r"spec-4\.fits\.gz: this is not a FITS file"):
         next(spectra)
     broken = []
-    spectra = read_spectra(folder_paths(folder), on_error=lambda path, error: broken.append((path.name, type(error))))
+    spectra = read_folder(folder_paths(folder), on_error=lambda path, error: broken.append((path.name, type(error))))
     assert [spectrum.source for spectrum in spectra] == ["spec-3.fits", "spec-1.fits"]
     assert broken == [("spec-4.fits.gz", SpecdataError)]
 
@@ -93,3 +98,67 @@ def test_a_data_set_that_is_damaged_or_tampered_with_is_no_source(mock_data, tmp
     with pytest.raises(SpecdataError, match=sentence):
         build(recipe, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
+
+
+def small(path, **source):
+    """A recipe of mocks in other files than those of SDSS."""
+    return small_recipe(
+        source={"path": str(path), **source},
+        sample={"size": 12, "redshift_bins": 1},
+        splits={"train": 6, "validation": 3},
+        configs={"packed": {"grid": {"start": 3850, "stop": 9100, "bins": 8}, "scheme": "packed"}},
+    )
+
+
+def test_files_of_any_format_and_a_catalogue(tmp_path):
+    spectra = list(mock_spectra(12, seed=5))
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for number, spectrum in enumerate(spectra):
+        columns = {"wavelength": spectrum.wavelength / 10 * u.nm, "flux": spectrum.flux, "ivar": spectrum.ivar}
+        Table(columns, meta={"mock": True}).write(folder / f"{number:02d}.ecsv")
+    (folder / "notes.txt").write_text("These are mocks.")
+    truth = {"source": [f"{number:02d}.ecsv" for number in range(12)], "z": [spectrum.z for spectrum in spectra]}
+    Table(truth).write(tmp_path / "truth.csv")
+    recipe = small(folder, kind="files", catalogue=str(tmp_path / "truth.csv"), spectype="GALAXY")
+    manifest = build(recipe, tmp_path / "out", progress=False)
+    assert (manifest["counts"]["read"], manifest["counts"]["passed"], manifest["counts"]["mock"]) == (13, 12, 12)
+    assert manifest["recipe"]["source"]["catalogue"] == "truth.csv"
+    assert 'notes.txt,unreadable,"not a spectrum that can be read' in (tmp_path / "out" / "rejected.csv").read_text()
+    found = pq.read_table(tmp_path / "out" / "spectra").to_pylist()
+    by_source = {f"{number:02d}.ecsv": spectrum for number, spectrum in enumerate(spectra)}
+    for row in found:
+        spectrum = by_source[row["source"]]
+        assert (row["z"], row["spectype"], row["specobjid"]) == (spectrum.z, "GALAXY", row["source"])
+        np.testing.assert_allclose(row["loglam"], spectrum.loglam, atol=1e-6)
+        np.testing.assert_allclose(row["flux"], spectrum.flux, rtol=1e-6)
+
+
+def test_multimodal_universe_and_a_join_with_it(tmp_path):
+    spectra = list(mock_spectra(12, seed=5))
+    lists = {"flux": [s.flux for s in spectra], "ivar": [s.ivar for s in spectra]}
+    lists |= {"lambda": [s.wavelength for s in spectra], "mask": [s.ivar == 0 for s in spectra]}
+    lists |= {"lsf_sigma": [s.wdisp for s in spectra]}
+    arrays = [
+        pa.array(values, pa.list_(pa.bool_() if name == "mask" else pa.float32())) for name, values in lists.items()
+    ]
+    columns = {"spectrum": pa.StructArray.from_arrays(arrays, names=list(lists))}
+    columns |= {"object_id": [s.specobjid for s in spectra], "Z": [s.z for s in spectra], "mock": [True] * 12}
+    columns |= {"ra": [s.ra for s in spectra], "dec": [s.dec for s in spectra], "ZWARNING": [False] * 11 + [True]}
+    theirs = pa.table(columns)
+    folder = tmp_path / "hats" / "dataset" / "Norder=0"  # as in a HATS catalogue
+    folder.mkdir(parents=True)
+    pq.write_table(theirs.slice(0, 5), folder / "Npix=0.parquet", row_group_size=2)
+    pq.write_table(theirs.slice(5), folder / "Npix=1.parquet")
+    pq.write_table(theirs.slice(0, 1), tmp_path / "hats" / "dataset" / "data_thumbnail.parquet")
+    pq.write_metadata(theirs.schema, tmp_path / "hats" / "dataset" / "_common_metadata")
+    manifest = build(
+        small(tmp_path / "hats", kind="multimodal_universe", spectype="GALAXY"), tmp_path / "out", progress=False
+    )
+    assert (manifest["counts"]["read"], manifest["counts"]["rejected"]["zwarning"]) == (12, 1)
+    ours = pq.read_table(tmp_path / "out" / "spectra", columns=["specobjid", "z", "healpix"])
+    joined = ours.join(theirs.select(["object_id", "Z", "ra", "dec"]), "specobjid", "object_id")
+    assert len(joined) == 11
+    assert joined["z"].to_pylist() == pytest.approx(joined["Z"].to_pylist())
+    with pytest.raises(SpecdataError, match="holds no Parquet file with a column spectrum"):
+        build(small(tmp_path / "out" / "packed", kind="multimodal_universe"), tmp_path / "other", progress=False)

@@ -154,6 +154,15 @@ def test_a_bin_that_is_covered_by_less_than_half_is_marked(share, masked):
     assert binned.mask.tolist() == [False, masked]
 
 
+def test_linear_pixels_have_no_gaps_and_their_own_widths():
+    wave = np.arange(3600.0, 9824.1, 0.8)  # as of DESI
+    wave = wave[(wave < 5000) | (wave > 5050)]
+    left, right = pixel_edges(np.log10(wave))
+    gaps = np.flatnonzero(left[1:] != right[:-1])
+    assert wave[gaps].tolist() == [wave[wave < 5000][-1]]
+    np.testing.assert_allclose(right - left, 0.8, rtol=0.01)  # beside the gap, the width of the median step
+
+
 def test_a_single_precision_grid_has_no_gaps(rng):
     flux = rng.normal(5, 1, 600)
     single = stand_in(flux, loglam=LOGLAM.astype(np.float32))
