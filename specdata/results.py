@@ -94,13 +94,18 @@ class Written(Part):
 
 
 class Posterior(Part):
-    """Scores of p(z) from 0 to `z_max`, and how many rows have their PIT in each of ten equal steps from 0 to 1."""
+    """Scores of p(z) from 0 to `z_max`, and how many rows have their PIT in each of ten equal steps from 0 to 1.
+
+    `temperature` is the one of the logits with which rows of the validation split are most probable: over 1 where the
+    model is too sure. The scores are of p(z) without it; transformers' decisions use it.
+    """
 
     metrics: dict[str, Score]
     pit: list[int]
     z_max: int
     step: float
     tail: float
+    temperature: float | None = None
 
 
 class Greedy(Part):

@@ -18,6 +18,7 @@ from specdata.evaluation.split import Split, open_split
 from specdata.extras import need_model
 from specdata.files import new_folder
 from specdata.hub import local_folder, public_name, weights_revision
+from specdata.inference.decision import FITTED_ON
 from specdata.inference.local import MAX_NEW_TOKENS, check_model
 from specdata.inference.trained import find_trained
 from specdata.posterior import STEP, TAIL
@@ -106,14 +107,16 @@ def evaluate(
         journal.unlink()
     with new_folder(output, marker=RESULTS, contents=CONTENTS, overwrite=overwrite) as folder:
         rows, made_by = predict_rows(
-            model, adapter_folder, asked, z, journal, identity, z_max=z_max, batch_size=batch_size, device=device,
-            progress=progress,
+            model, adapter_folder, asked, z, journal, identity, z_max=z_max, batch_size=batch_size,
+            validation=_validation(dataset, data, z_max), device=device, progress=progress,
         )  # fmt: skip
         simple = run_baselines(data, baselines, templates=templates, progress=progress)
         results = score_rows(folder, data, z, rows, z_max, simple)
         results["settings"] |= {"batch_size": batch_size}
         if templates is not None:
             results["settings"]["templates"] = Path(templates).name
+        if z_max is not None:
+            results["posterior"]["temperature"] = made_by["temperature"]
         seconds, tokens = sum(row["seconds"] for row in rows), made_by["prompt_tokens"]
         results["speed"] = {
             "seconds": seconds, "prompt_tokens": tokens, "tokens_per_second": tokens / seconds if seconds else None,
@@ -130,6 +133,14 @@ def evaluate(
         figures.draw_figures(folder)
     journal.unlink()
     return results
+
+
+def _validation(dataset, data, z_max):
+    """Prompts and redshifts of the rows on which the temperature is fitted; None where there are none."""
+    if z_max != 1 or not data.n_validation:
+        return None
+    rows = open_split(dataset, data.config, "validation", limit=FITTED_ON).rows
+    return [prompt[:1] for prompt in rows["prompt"].to_pylist()], rows["z"].to_pylist()
 
 
 def _is_older(path, other):

@@ -1,5 +1,6 @@
 """What a model says to each row of a split, kept beside the output as it comes, so that a stopped run can go on."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -7,12 +8,14 @@ import time
 
 from tqdm import tqdm
 
+from specdata.errors import SpecdataError
 from specdata.evaluation.metrics import row_scores
+from specdata.inference.decision import fit_temperature
 from specdata.inference.local import MAX_NEW_TOKENS, Generator
 
 
 def predict_rows(
-    model, adapter, prompts, z, journal, identity, *, z_max, batch_size, device=None, progress=True
+    model, adapter, prompts, z, journal, identity, *, z_max, batch_size, validation=None, device=None, progress=True
 ) -> tuple[list[dict], dict]:
     """Read p(z) and greedy answers of all rows, as far as an earlier run did not.
 
@@ -32,6 +35,8 @@ def predict_rows(
         p(z) is read from 0 to here; None leaves it out.
     batch_size : int
         Most rows that are read together.
+    validation : tuple of sequences, optional
+        Prompts and true redshifts of rows on which the temperature of p(z) is fitted.
     device : str, optional
     progress : bool
 
@@ -41,8 +46,8 @@ def predict_rows(
         Of each row the `answer`, the `posterior` of `specdata.evaluation.metrics.row_scores` (unless it was left out)
         and the `seconds` that both took.
     made_by : dict
-        The base model's `commit` (None for a local folder), `device`, `hardware` and `dtype`, and the number of
-        `prompt_tokens` of all rows.
+        The base model's `commit` (None for a local folder), `device`, `hardware` and `dtype`, the number of
+        `prompt_tokens` of all rows, and the `temperature`, None where there is none.
     """
     wanted = ["answer"] if z_max is None else ["posterior", "answer"]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -52,11 +57,16 @@ def predict_rows(
     generator = Generator(model, adapter, device=device)
     made_by = {"commit": generator.revision, "prompt_tokens": generator.count_tokens(prompts)}
     made_by |= {name: getattr(generator, name) for name in ("device", "hardware", "dtype")}
-    goes_on = head == {"key": key, "made_by": made_by}
+    temperature = head.get("made_by", {}).get("temperature")
+    goes_on = head == {"key": key, "made_by": made_by | {"temperature": temperature}}
     if not goes_on:  # of another run, or the base model's branch moved on
-        found = [{} for _ in prompts]
+        found, temperature = [{} for _ in prompts], None
+        if validation is not None:
+            with contextlib.suppress(SpecdataError):  # a tokenizer with which it cannot be used
+                temperature = fit_temperature(generator.model, generator.tokenizer, *validation)
     else:  # a line that was cut short goes; what an earlier run found stays where it is, should this one be killed, too
         os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
+    made_by |= {"temperature": temperature}
     with (
         journal.open("a" if goes_on else "w", encoding="utf-8") as stream,
         tqdm(total=len(wanted) * len(prompts), unit=" rows", desc="evaluate", disable=not progress) as bar,

@@ -32,6 +32,8 @@ class Split:
         What the rows are; the revision is that of the manifest.
     n_in_split : int
         Rows of the split, also where a limit takes fewer.
+    n_validation : int
+        Rows of the validation split.
     encoding : specdata.text.encoding.Encoding
         How the text was made.
     folder : Path
@@ -47,6 +49,7 @@ class Split:
     split: str
     revision: str
     n_in_split: int
+    n_validation: int
     encoding: Encoding
     folder: Path
     spectra_files: dict[str, list[str]]
@@ -158,6 +161,7 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
         split=split,
         revision=revision,
         n_in_split=counts[split],
+        n_validation=counts.get("validation", 0),
         encoding=Encoding.from_dict(manifest["configs"][config], config),
         folder=folder,
         spectra_files={part: split_files(files, "spectra", part) for part in parts},

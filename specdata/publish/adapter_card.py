@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib.util
 import json
 import math
 import shutil
@@ -15,7 +16,7 @@ from specdata.files import new_folder, read_recipe
 from specdata.hub import check_hub_name, weights_revision
 from specdata.inference.trained import check_config, find_trained
 from specdata.inputs import read_json
-from specdata.publish.contents import CARD, CONFIG, RECIPE, TOKENIZER, WEIGHTS
+from specdata.publish.contents import CARD, CONFIG, DECISION, DECISIONS, RECIPE, TOKENIZER, WEIGHTS
 from specdata.results import CONTENTS as EVALUATION
 from specdata.results import (
     PREDICTIONS,
@@ -31,7 +32,7 @@ from specdata.results import (
 )
 
 CARD_DATA = "card.json"  # what no other file of the folder says
-CONTENTS = (WEIGHTS, CONFIG, *TOKENIZER, CARD, CARD_DATA, RECIPE, *EVALUATION, ".gitattributes", ".cache")
+CONTENTS = (WEIGHTS, CONFIG, *TOKENIZER, *DECISIONS, CARD, CARD_DATA, RECIPE, *EVALUATION, ".gitattributes", ".cache")
 # Values that `trl sft` takes for keys that a recipe leaves out.
 _DEFAULTS = {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "learning_rate": 2e-5, "num_train_epochs": 3,
              "per_device_train_batch_size": 8}  # fmt: skip
@@ -105,9 +106,23 @@ def write_adapter(
             (folder / RETENTION).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
             retention_bars(folder / RETENTION_FIGURE, kept)
             (folder / f"{RETENTION_FIGURE}.pdf").unlink()
+        _write_decision(folder, results)
         for name, content in ((CONFIG, config), (CARD_DATA, card_data)):
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         (folder / CARD).write_text(adapter_card(folder, Path(output).name), encoding="utf-8")
+
+
+def _write_decision(folder, results):
+    """Let transformers' decisions read p(z), where the folder has the tokenizer and the redshifts are below 1."""
+    posterior = results.get("posterior", {"z_max": 1})
+    if importlib.util.find_spec("transformers") is None or posterior["z_max"] != 1:
+        return
+    from transformers import AutoTokenizer
+
+    from specdata.inference.decision import write_decision
+
+    with contextlib.suppress(SpecdataError, OSError, ValueError):  # a tokenizer that is not there, or does not serve
+        write_decision(folder, AutoTokenizer.from_pretrained(folder), posterior.get("temperature"))
 
 
 def adapter_card(folder, name, *, hub=None) -> str:
@@ -150,6 +165,7 @@ def adapter_card(folder, name, *, hub=None) -> str:
         format_score=format_score,
         settings={key: settings[key] for key in _SHOWN if settings.get(key) is not None},
         project=project_url(),
+        decision=_json(folder / DECISION) if (folder / DECISION).exists() else None,
         **{key: card_data.get(key) for key in ("note", "overrides", "checked")},
         **names,
     )

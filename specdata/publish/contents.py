@@ -12,6 +12,8 @@ from specdata.dataset.manifest import MANIFEST
 from specdata.errors import SpecdataError
 from specdata.evaluation.figures import draw_figures
 from specdata.inference.adapter import CONFIG, WEIGHTS, read_config
+from specdata.inference.decision import CONFIG as DECISION
+from specdata.inference.decision import TEMPLATE as DECISION_TEMPLATE
 from specdata.results import CONTENTS as EVALUATION
 from specdata.results import (
     PREDICTIONS,
@@ -29,10 +31,11 @@ EVAL_YAML, EVAL_RESULTS = "eval.yaml", ".eval_results/redshift.yaml"  # see `spe
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
 )  # fmt: skip
+DECISIONS = (DECISION, DECISION_TEMPLATE)
 # What an earlier publication may have put into a repository; a later one replaces or removes it, and nothing else.
 OWNED = {
     "dataset": ("*.parquet", "figures/*.png", "rejected.csv", MANIFEST, CARD, EVAL_YAML),
-    "model": (WEIGHTS, CONFIG, *TOKENIZER, CARD, RECIPE, *EVALUATION, EVAL_RESULTS),
+    "model": (WEIGHTS, CONFIG, *TOKENIZER, *DECISIONS, CARD, RECIPE, *EVALUATION, EVAL_RESULTS),
 }
 
 
@@ -74,6 +77,7 @@ def adapter_files(folder, results, repo, names) -> dict:
         made[RETENTION] = json.dumps(retention, indent=2) + "\n"
     made[RECIPE] = _with_hub_names(recipe, names["base_model"], names["dataset"], scored)
     files = [WEIGHTS, PREDICTIONS, *_pictures(folder, results)]
+    files += [name for name in DECISIONS if (folder / name).exists()]
     files += [name for name in TOKENIZER if names["tokenizer"] == repo and (folder / name).exists()]
     paths = {name: regular_file(folder, name) for name in files if name not in made}
     return {name: text.encode() for name, text in made.items()} | paths | _drawn_again(folder, results)

@@ -1,0 +1,66 @@
+"""``pipeline("decision")`` of stock transformers gives the p(z) of `specdata.posterior`, as far as it resolves it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, pipeline
+
+from specdata import prompts
+from specdata.inference.decision import CONFIG, find_decision, fit_temperature, write_decision
+from specdata.posterior import redshift_posterior
+from specdata.text.tokens import load_tokenizer
+
+PROMPT = prompts.build_row("471523098", 0.1)["prompt"]
+
+
+def digits_only(tokenizer):
+    """A random model whose every next token is made of digits, so that each beginning of an answer is ended."""
+    torch.manual_seed(1)
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), initializer_range=0.7, **shape)).eval()
+    model.lm_head = torch.nn.Linear(16, len(tokenizer))
+    torch.nn.init.constant_(model.lm_head.bias, -50.0)
+    texts = [str(n) for n in range(10)] + [f"{n:03}" for n in range(1000)]
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    model.lm_head.bias.data[[of_text[0] for of_text in ids if len(of_text) == 1]] = 0.0
+    model.lm_head.bias.data[[of_text[0] for of_text in ids[:10]]] = 30.0  # so that the fourth digit follows three
+    return model
+
+
+@pytest.mark.parametrize(("name", "digits"), [("smollm2-135m", 1), ("llama-3.1", 3)])
+def test_a_decision_is_p_of_z_at_the_digits_that_a_token_holds(name, digits, tmp_path):
+    tokenizer = load_tokenizer(name)
+    model = digits_only(tokenizer)
+    write_decision(tmp_path, tokenizer, None)
+    decide = pipeline("decision", model=model, tokenizer=tokenizer, decision_config=str(tmp_path))
+    found, decision = redshift_posterior(model, tokenizer, PROMPT, tail=0), find_decision(tokenizer)
+    assert decision.begin == "Redshift: [0."
+    assert decision.labels == [f"{n:0{digits}}" for n in range(10**digits)]
+    questions = {"first": decision.question()}
+    if digits == 1:
+        questions["second"] = decision.question("Redshift: [0.3")
+    answers = decide({"state": PROMPT[0]["content"], "questions": questions})
+    by_label = found.p.reshape(10**digits, -1).sum(axis=1)
+    said = [answers["first"]["probabilities"][label] for label in decision.labels]
+    assert np.std(by_label) > 0.1 * np.mean(by_label)
+    assert said == pytest.approx(by_label.tolist(), abs=1e-5)
+    if digits == 1:
+        after = found.p.reshape(10, 10, 100).sum(axis=2)[3]
+        assert [*answers["second"]["probabilities"].values()] == pytest.approx((after / after.sum()).tolist(), abs=1e-5)
+
+
+def test_the_temperature_makes_the_true_digits_most_probable(tmp_path):
+    """Digits that are drawn from p(z) itself need no temperature, and a model that is twice as sure needs one of 2."""
+    tokenizer = load_tokenizer("smollm2-135m")
+    model = digits_only(tokenizer)
+    p = redshift_posterior(model, tokenizer, PROMPT, tail=0).p
+    z = np.random.default_rng(0).choice(len(p), size=60, p=p) / len(p)
+    assert fit_temperature(model, tokenizer, [PROMPT] * 60, z) == pytest.approx(1, abs=0.2)
+    for part in (model.lm_head.weight, model.lm_head.bias):
+        part.data *= 2
+    fitted = fit_temperature(model, tokenizer, [PROMPT] * 60, z)
+    assert fitted == pytest.approx(2, abs=0.4)
+    write_decision(tmp_path, tokenizer, fitted)
+    assert json.loads((tmp_path / CONFIG).read_text())["temperature"] == {"choice": fitted}
