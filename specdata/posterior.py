@@ -279,19 +279,19 @@ def answer_posteriors(
             'attn_implementation="sdpa"'
         )
     top = int(z_max) if target.is_wide else None
-    asked = [_prompt_ids(tokenizer, prompt, target, top) for prompt in prompts]
+    asked = [prompt_ids(tokenizer, prompt, target, top) for prompt in prompts]
     waiting = sorted(range(len(asked)), key=lambda number: (id(asked[number][1]), -len(asked[number][0])))
     while waiting:
         answers = asked[waiting[0]][1]
         rows = _batch(model, asked, waiting[:batch_size])
         with torch.inference_mode(), _float32_logits(model):
             found = _read_batch(model, [asked[number][0] for number in rows], answers, tail)
-            found = [_posterior(target, target.answers(top), *one) for one in found]
+            found = [make_posterior(target, target.answers(top), *one) for one in found]
         yield from zip(rows, found, strict=True)
         waiting = waiting[len(rows) :]
 
 
-def _prompt_ids(tokenizer, prompt, target, top):
+def prompt_ids(tokenizer, prompt, target, top):
     """Tokens of a prompt with all that precedes the answer, and the `Answers` that may follow it."""
     text = chat_text(tokenizer, prompt)
     words = prompt[-1]["content"].strip()
@@ -389,7 +389,8 @@ def _read_batch(model, prompts, answers, tail):
     return [(row / norm, *found) for row, norm, found in zip(p, total, shares, strict=True)]
 
 
-def _posterior(target, values, p, answered, beyond, begun, unresolved):
+def make_posterior(target, values, p, answered, beyond, begun, unresolved) -> Posterior:
+    """The posterior of a target's kind; the arguments are the attributes of `Posterior`."""
     found = {"p": p, "answered": answered, "beyond": beyond, "begun": begun, "unresolved": unresolved}
     if target == REDSHIFT:
         return RedshiftPosterior(z=values, **found)

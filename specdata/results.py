@@ -251,6 +251,8 @@ def evaluation_command(results) -> str:
     options |= {"config": data["config"], "split": data["split"]}
     options["limit"] = data["n"] if data["n"] < data["n_in_split"] else None
     options |= {"batch-size": settings.get("batch_size"), "device": model["device"]}
+    if "endpoint" in settings:  # whose address concerns nobody else
+        options |= {"device": None, "endpoint": "URL"}
     options |= {"templates": settings.get("templates"), "baselines": ",".join(results["baselines"])}
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
     words += ["--greedy-only"] if results["estimate"] == "greedy answer" else []

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from specdata.cli.options import Device, Output, Overwrite
+from specdata.cli.options import Device, Endpoint, Output, Overwrite, ServedModel
 
 app = typer.Typer()
 
@@ -21,6 +21,8 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="Score only the first rows, which are a fair sample.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Most prompts that are read together.")] = 16,
     device: Device = None,
+    endpoint: Endpoint = None,
+    served_model: ServedModel = None,
     greedy_only: Annotated[bool, typer.Option("--greedy-only", help="Leave out p(z); score greedy answers.")] = False,
     baselines: Annotated[str | None, typer.Option(help="Only these, such as constant,ridge; by default all.")] = None,
     templates: Annotated[
@@ -34,7 +36,8 @@ def evaluate(
 
     results = run(
         model, dataset, output, adapter=adapter, config=config, recipe=recipe and find_recipe(recipe), split=split,
-        limit=limit, batch_size=batch_size, device=device, greedy_only=greedy_only,
+        limit=limit, batch_size=batch_size, device=device, endpoint=endpoint, served=served_model,
+        greedy_only=greedy_only,
         baselines=baselines and baselines.split(","), templates=templates, overwrite=overwrite,
     )  # fmt: skip
     print_results(results)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from specdata.cli.options import Device
+from specdata.cli.options import Device, Endpoint, Output, Overwrite, ServedModel
 from specdata.errors import SpecdataError
 
 app = typer.Typer()
@@ -31,6 +31,8 @@ def chat(
     figure: Annotated[Path | None, typer.Option(help="Draw p(z): a PNG, PDF or SVG file.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens of the longest answer.")] = 256,
     device: Device = None,
+    endpoint: Endpoint = None,
+    served_model: ServedModel = None,
 ) -> None:
     """Predict the redshift of a spectrum, and talk about the galaxy."""
     from specdata import canvas
@@ -46,10 +48,13 @@ def chat(
         new_file(save, suffixes=FORMATS) if save else contextlib.nullcontext() as transcript,
         new_file(figure, suffixes=canvas.FORMATS) if figure else contextlib.nullcontext() as drawing,
     ):
-        reader = Reader(adapter, model, dataset=dataset, config=config, device=device)
+        where = {"device": device, "endpoint": endpoint, "served": served_model}
+        reader = Reader(adapter, model, dataset=dataset, config=config, **where)
         session = Session(reader, found)
         _introduce(reader, session)
         if figure:
+            if session.prediction.posterior is None:
+                raise SpecdataError(f"{figure}: the server tells no probabilities to draw; leave --figure out")
             said, title = session.prediction, f"{'mock ' if found.is_mock else ''}{found.name}"
             options = {"z_greedy": said.z_greedy, "z_file": found.z, "title": title}
             figures.redshift_density(drawing, said.posterior, **options)
@@ -122,6 +127,8 @@ def predict(
     answer_only: Annotated[bool, typer.Option(help="Give the greedy answers, without p(z) and intervals.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Most spectra that are read together.")] = 16,
     device: Device = None,
+    endpoint: Endpoint = None,
+    served_model: ServedModel = None,
 ) -> None:
     """Predict redshifts of spectra, with 68 % and 95 % intervals."""
     from specdata.files import new_file
@@ -132,7 +139,8 @@ def predict(
     if not paths:
         raise SpecdataError("no spectrum: give one or more files")
     with new_file(output, suffixes=tuple(FORMATS)) if output else contextlib.nullcontext() as partial:
-        reader = Reader(adapter, model, dataset=dataset, config=config, device=device)
+        where = {"device": device, "endpoint": endpoint, "served": served_model}
+        reader = Reader(adapter, model, dataset=dataset, config=config, **where)
         asked, failed = ask_all(reader, paths, progress=len(paths) > 1)
         if not asked:
             raise SpecdataError("; ".join(failed))
@@ -171,3 +179,19 @@ def _print_table(table, most) -> None:
 
 def _number(value) -> str:
     return "none" if math.isnan(value) else f"{value:.4f}"
+
+
+@app.command()
+def merge(
+    adapter: _Adapter,
+    output: Output,
+    model: _Model = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Merge an adapter into its base model, for engines that load no LoRA."""
+    from specdata.extras import need_model
+    from specdata.inference.merge import merge as run
+
+    need_model("the merge")
+    run(adapter, output, model=model, overwrite=overwrite)
+    print(f"written to {output}")

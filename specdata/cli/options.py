@@ -14,6 +14,10 @@ SlurmOption = Annotated[
     typer.Option("--slurm-option", help="KEY=VALUE for #SBATCH, such as partition=gpu; repeatable."),
 ]
 Device = Annotated[str | None, typer.Option(help="Such as cuda or cpu; by default a GPU if there is one.")]
+Endpoint = Annotated[
+    str | None, typer.Option(help="Ask a server, such as http://127.0.0.1:8000; its key is SPECDATA_API_KEY.")
+]
+ServedModel = Annotated[str | None, typer.Option(help="Name of the adapter on that server, if it has several.")]
 
 
 def check_words(words: list[str]) -> None:

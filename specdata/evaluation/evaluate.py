@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 import specdata
 from specdata import prompts
+from specdata.errors import SpecdataError
 from specdata.evaluation import figures, metrics
 from specdata.evaluation.baselines.methods import TemplateFits, check_names, read_text, run_baselines
 from specdata.evaluation.predictions import predict_rows
@@ -19,6 +20,7 @@ from specdata.extras import need_model
 from specdata.files import new_folder
 from specdata.hub import local_folder, public_name, weights_revision
 from specdata.inference.decision import FITTED_ON
+from specdata.inference.endpoint import connect
 from specdata.inference.local import MAX_NEW_TOKENS, check_model
 from specdata.inference.trained import find_trained
 from specdata.posterior import STEP, TAIL
@@ -27,7 +29,8 @@ from specdata.results import CONTENTS, FORMAT, PREDICTIONS, RESULTS, evaluation_
 
 def evaluate(
     model, dataset, output, *, adapter=None, config=None, recipe=None, split="test", limit=None, batch_size=16,
-    device=None, greedy_only=False, baselines=None, templates=None, overwrite=False, progress=True,
+    device=None, endpoint=None, served=None, greedy_only=False, baselines=None, templates=None, overwrite=False,
+    progress=True,
 ) -> dict:  # fmt: skip
     """Score a model on a split of a data set; write results, predictions and figures to a folder.
 
@@ -57,6 +60,11 @@ def evaluate(
         Most rows that are read together.
     device : str, optional
         Such as ``cuda`` or ``cpu``; by default a GPU where there is one.
+    endpoint : str, optional
+        Address of a server that serves the adapter, in place of loading it; what it tells of p(z) is scored. See
+        `specdata.inference.endpoint`.
+    served : str, optional
+        Name of the adapter there.
     greedy_only : bool
         Leave p(z) out, and take the greedy answer for the estimate.
     baselines : sequence of str, optional
@@ -78,10 +86,18 @@ def evaluate(
         such baseline, or the file of templates does not serve.
     """
     baselines = check_names(baselines)
-    need_model("the evaluation")
+    if endpoint is None:
+        need_model("the evaluation")
+    elif adapter is None:
+        raise SpecdataError("endpoint: give the adapter, too, whose folder says how the server is spoken to")
     adapter_folder = local_folder(adapter, "model") if adapter else None
     data = open_split(dataset, config, split, limit=limit, trained=find_trained(adapter_folder, recipe))
-    check_model(model)
+    server = None
+    if endpoint is None:
+        check_model(model)
+    else:
+        server = connect(endpoint, adapter_folder, model, served=served, target=data.encoding.target)
+        greedy_only = greedy_only or not server.has_posterior
     TemplateFits(data, templates)  # so that a wrong file is noticed before the model has read all rows
     z = data.rows["z"].to_numpy()
     highest = max(z.max(), data.train["z"].to_numpy().max())
@@ -99,7 +115,7 @@ def evaluate(
         "n": len(data.rows),
         "max_new_tokens": MAX_NEW_TOKENS,
         "z_max": z_max,
-    }
+    } | ({"endpoint": server.kind} if server else {})
     asked = [prompt[:1] for prompt in data.rows["prompt"].to_pylist()]  # later turns may hold the redshift
     output = Path(output).resolve()
     journal = output.with_name(f"{output.name}.answers.partial.jsonl")
@@ -108,11 +124,12 @@ def evaluate(
     with new_folder(output, marker=RESULTS, contents=CONTENTS, overwrite=overwrite) as folder:
         rows, made_by = predict_rows(
             model, adapter_folder, asked, z, journal, identity, z_max=z_max, batch_size=batch_size,
-            validation=_validation(dataset, data, z_max), device=device, progress=progress,
+            validation=_validation(dataset, data, z_max), device=device, server=server,
+            progress=progress,
         )  # fmt: skip
         simple = run_baselines(data, baselines, templates=templates, progress=progress)
         results = score_rows(folder, data, z, rows, z_max, simple)
-        results["settings"] |= {"batch_size": batch_size}
+        results["settings"] |= {"batch_size": batch_size} | ({"endpoint": server.kind} if server else {})
         if templates is not None:
             results["settings"]["templates"] = Path(templates).name
         if z_max is not None:
@@ -123,7 +140,7 @@ def evaluate(
         }  # fmt: skip
         results["model"] = {
             "base": public_name(model),
-            "base_revision": base_revision or made_by["commit"],
+            "base_revision": base_revision or made_by["commit"] or "not known, behind a server",
             "adapter": None if adapter is None else public_name(adapter),
             "adapter_revision": adapter_revision,
             **{name: made_by[name] for name in ("device", "hardware", "dtype")},

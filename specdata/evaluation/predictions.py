@@ -15,7 +15,19 @@ from specdata.inference.local import MAX_NEW_TOKENS, Generator
 
 
 def predict_rows(
-    model, adapter, prompts, z, journal, identity, *, z_max, batch_size, validation=None, device=None, progress=True
+    model,
+    adapter,
+    prompts,
+    z,
+    journal,
+    identity,
+    *,
+    z_max,
+    batch_size,
+    validation=None,
+    device=None,
+    server=None,
+    progress=True,
 ) -> tuple[list[dict], dict]:
     """Read p(z) and greedy answers of all rows, as far as an earlier run did not.
 
@@ -38,6 +50,8 @@ def predict_rows(
     validation : tuple of sequences, optional
         Prompts and true redshifts of rows on which the temperature of p(z) is fitted.
     device : str, optional
+    server : specdata.inference.endpoint.Endpoint, optional
+        What answers, in place of the model and the adapter.
     progress : bool
 
     Returns
@@ -54,14 +68,14 @@ def predict_rows(
     head, found = _read(journal, len(prompts))
     if head.get("key") == key and all(name in row for name in wanted for row in found):
         return found, head["made_by"]
-    generator = Generator(model, adapter, device=device)
+    generator = server or Generator(model, adapter, device=device)
     made_by = {"commit": generator.revision, "prompt_tokens": generator.count_tokens(prompts)}
     made_by |= {name: getattr(generator, name) for name in ("device", "hardware", "dtype")}
     temperature = head.get("made_by", {}).get("temperature")
     goes_on = head == {"key": key, "made_by": made_by | {"temperature": temperature}}
     if not goes_on:  # of another run, or the base model's branch moved on
         found, temperature = [{} for _ in prompts], None
-        if validation is not None:
+        if validation is not None and server is None:
             with contextlib.suppress(SpecdataError):  # a tokenizer with which it cannot be used
                 temperature = fit_temperature(generator.model, generator.tokenizer, *validation)
     else:  # a line that was cut short goes; what an earlier run found stays where it is, should this one be killed, too

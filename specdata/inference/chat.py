@@ -112,6 +112,8 @@ def is_redshift_so_far(text) -> bool:
 def describe(prediction) -> str:
     """The prediction with its interval, as one sentence."""
     posterior = prediction.posterior
+    if posterior is None:
+        return "The greedy answer, without p(z), which this server does not tell."
     if posterior.estimate is None:
         return f"No estimate: only {100 * posterior.answered:.1f} % of the probability is on a redshift."
     (low, high), (lowest, highest) = posterior.interval(0.68), posterior.interval(0.95)

@@ -16,6 +16,7 @@ import numpy as np
 from specdata import prompts
 from specdata.answers import answer_tree
 from specdata.errors import SpecdataError
+from specdata.targets import REDSHIFT
 
 CONFIG, TEMPLATE = "decision.json", "decision_template.jinja"  # as transformers names them
 FITTED_ON = 200  # most rows of the validation split on which the temperature is fitted
@@ -42,8 +43,8 @@ class Decision:
         return {"type": "choice", "criteria": criteria} | ({"instructions": begun} if begun else {})
 
 
-def find_decision(tokenizer) -> Decision:
-    """Find out how the tokens of a tokenizer write a redshift below 1.
+def find_decision(tokenizer, target=REDSHIFT) -> Decision:
+    """Find out how the tokens of a tokenizer write the answers of a target, of the redshift those below 1.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def find_decision(tokenizer) -> Decision:
         If it has no chat template, or the beginning or a digit is not made of whole tokens by itself.
     """
     text = prompts.chat_text(tokenizer, [{"role": "user", "content": "0"}])
-    answers = answer_tree(tokenizer, text[text.rfind("0") + 1 :], 1)
+    answers = answer_tree(tokenizer, text[text.rfind("0") + 1 :], target, 1 if target.is_wide else None)
     begin, ids = tokenizer.decode(answers.start), prompts.text_ids(tokenizer, text)
     tokens = answers.levels[0].token.tolist()
     labels = [tokenizer.decode([token]) for token in tokens]
@@ -65,7 +66,7 @@ def find_decision(tokenizer) -> Decision:
     return Decision(begin, [labels[place] for place in order])
 
 
-def write_decision(folder, tokenizer, temperature=None) -> None:
+def write_decision(folder, tokenizer, temperature=None, target=REDSHIFT) -> None:
     """Write `CONFIG` and `TEMPLATE` for a tokenizer to a folder.
 
     Parameters
@@ -74,23 +75,26 @@ def write_decision(folder, tokenizer, temperature=None) -> None:
     tokenizer : transformers.PreTrainedTokenizerBase
     temperature : float, optional
         By which the logits are divided; of `fit_temperature`.
+    target : specdata.targets.Target
 
     Raises
     ------
     SpecdataError
         As from `find_decision`.
     """
-    found, template = find_decision(tokenizer), tokenizer.get_chat_template()
+    found, template = find_decision(tokenizer, target), tokenizer.get_chat_template()
     # The user's message is the state. An expression keeps a line break at the template's beginning, a block would not.
     head = '{% set messages = [{"role": "user", "content": state}] %}{{ "" }}'
     begin = json.dumps(found.begin)
     template = f"{head}{template.removesuffix(chr(10))}{{{{ question.instructions or {begin} }}}}"
-    content = {"labels": {"choice": found.labels}, "temperature": {"choice": temperature or 1.0}}
+    # The server's --decision-config takes one file, the pipeline also the template beside it.
+    settings = {"labels": {"choice": found.labels}, "temperature": {"choice": temperature or 1.0}}
+    content = settings | {"chat_template": template}
     (Path(folder) / CONFIG).write_text(json.dumps(content) + "\n", encoding="utf-8")
     (Path(folder) / TEMPLATE).write_text(template, encoding="utf-8")
 
 
-def fit_temperature(model, tokenizer, asked, z) -> float:
+def fit_temperature(model, tokenizer, asked, values, target=REDSHIFT) -> float:
     """Fit the temperature with which the labels of rows are most probable.
 
     All digits of an answer count that the labels can write, each after the true ones before it.
@@ -101,8 +105,9 @@ def fit_temperature(model, tokenizer, asked, z) -> float:
     tokenizer : transformers.PreTrainedTokenizerBase
     asked : sequence of list of dict
         Prompts of rows that the model was not trained on.
-    z : sequence of float
-        Their true redshifts, below 1.
+    values : sequence of float or str
+        Their true values, of the redshift below 1.
+    target : specdata.targets.Target
 
     Returns
     -------
@@ -112,17 +117,18 @@ def fit_temperature(model, tokenizer, asked, z) -> float:
     import torch
     from scipy.optimize import minimize_scalar
 
-    labels, rows = set(find_decision(tokenizer).labels), []
-    for prompt, true in zip(asked, z, strict=True):
+    labels, rows, top = set(find_decision(tokenizer, target).labels), [], 1 if target.is_wide else None
+    for prompt, true in zip(asked, values, strict=True):
         text = prompts.chat_text(tokenizer, prompt)
         words = prompt[-1]["content"].strip()
-        answers = answer_tree(tokenizer, text[text.rfind(words) + len(words) :], 1)
-        passed = [int(level.through[round(true * 10**4)]) for level in answers.levels]
-        path = [int(level.token[node]) for level, node in zip(answers.levels, passed, strict=True)]
+        answers = answer_tree(tokenizer, text[text.rfind(words) + len(words) :], target, top)
+        at = round((true - target.low) / target.step) if target.is_number else target.labels.index(true)
+        passed = [int(level.through[at]) for level in answers.levels if level.through[at] >= 0]
+        path = [int(level.token[node]) for level, node in zip(answers.levels, passed, strict=False)]
         ids = torch.tensor([prompts.text_ids(tokenizer, text) + answers.start + path[:-1]], device=model.device)
         with torch.inference_mode():
             logits = model(input_ids=ids, logits_to_keep=len(path)).logits[0].double().cpu().numpy()
-        for level, node, found in zip(answers.levels, passed, logits, strict=True):
+        for level, node, found in zip(answers.levels, passed, logits, strict=False):
             siblings = np.flatnonzero(level.parent == level.parent[node])
             tokens = level.token[siblings]
             if labels.issuperset(tokenizer.convert_ids_to_tokens(tokens.tolist())):

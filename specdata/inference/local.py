@@ -42,6 +42,8 @@ class Generator:
     tokenizer : transformers.PreTrainedTokenizerBase
     """
 
+    has_posterior = True  # which not every server can tell
+
     def __init__(self, model, adapter=None, *, device=None):
         need_model(f"model {model}")
         import torch

@@ -38,8 +38,8 @@ COLUMNS = {
 
 
 def predict(
-    spectra, adapter, *, model=None, dataset=None, config=None, device=None, answer_only=False, batch_size=BATCH,
-    progress=False,
+    spectra, adapter, *, model=None, dataset=None, config=None, device=None, endpoint=None, served=None,
+    answer_only=False, batch_size=BATCH, progress=False,
 ):  # fmt: skip
     """Predict the redshifts of spectra with a trained adapter.
 
@@ -55,6 +55,10 @@ def predict(
         Data set that the adapter was trained on, and its text config; needed where the folder does not say it.
     device : str, optional
         Such as ``cuda`` or ``cpu``; by default a GPU where there is one.
+    endpoint : str, optional
+        Address of a server that serves the adapter; nothing is loaded then. See `specdata.inference.endpoint`.
+    served : str, optional
+        Name of the adapter there.
     answer_only : bool
         Take the greedy answer for the redshift, and leave out p(z) and its intervals, which take most of the time.
     batch_size : int
@@ -72,7 +76,8 @@ def predict(
     SpecdataError
         If a spectrum cannot be read or does not cover what the adapter reads, before the model is loaded.
     """
-    reader = Reader(adapter, model, dataset=dataset, config=config, device=device)
+    where = {"device": device, "endpoint": endpoint, "served": served}
+    reader = Reader(adapter, model, dataset=dataset, config=config, **where)
     if isinstance(spectra, (str, os.PathLike, Spectrum, tuple)):
         spectra = [spectra]
     asked, failed = ask_all(reader, spectra, progress=progress)

@@ -11,9 +11,10 @@ from tqdm import tqdm
 from specdata import prompts
 from specdata.dataset import rows
 from specdata.errors import SpecdataError
-from specdata.extras import need_model
+from specdata.extras import need, need_model
 from specdata.hub import local_folder, public_name, weights_revision
 from specdata.inference.adapter import read_config
+from specdata.inference.endpoint import Endpoint, connect
 from specdata.inference.local import MAX_NEW_TOKENS, Generator, check_model
 from specdata.inference.trained import doubts, load_encoding, only_redshifts, training_range
 from specdata.posterior import RedshiftPosterior
@@ -138,6 +139,10 @@ class Reader:
     dataset, config : str, optional
         See `specdata.inference.trained.load_encoding`.
     device : str, optional
+    endpoint : str, optional
+        Address of a server that serves the adapter; nothing is loaded then. See `specdata.inference.endpoint`.
+    served : str, optional
+        Name of the adapter there.
 
     Attributes
     ----------
@@ -148,31 +153,45 @@ class Reader:
         Whether the adapter was trained on nothing but redshifts, so that it cannot be expected to talk.
     """
 
-    def __init__(self, adapter, model=None, *, dataset=None, config=None, device=None):
-        need_model("this command")
+    def __init__(
+        self, adapter, model=None, *, dataset=None, config=None, device=None, endpoint=None, served=None
+    ):  # fmt: skip
+        if endpoint is None:
+            need_model("this command")
+        else:
+            need("serve", "transformers", what="an endpoint")
         self._folder, self._device = local_folder(adapter, "model"), device
+        self._endpoint, self._served = endpoint, served
         self._results = load_results(self._folder) if (self._folder / RESULTS).is_file() else None
         named = read_config(self._folder, adapter)["base_model_name_or_path"]
         if self._results and self._results["model"]["base"] == PACKAGE:  # other weights than the Hub's: quantised
             named = PACKAGE
         self._model = str(model or named)
-        check_model(self._model)
+        if endpoint is None:
+            check_model(self._model)
         self.encoding = load_encoding(self._folder, dataset, config)
         self.adapter, self.model = public_name(adapter), public_name(self._model)
         self.only_redshifts = only_redshifts(self._folder, self._results)
 
     @functools.cached_property
-    def generator(self) -> Generator:
-        """The model with the adapter."""
-        return Generator(self._model, self._folder, device=self._device)
+    def generator(self) -> Generator | Endpoint:
+        """The model with the adapter, loaded or behind a server."""
+        if self._endpoint is None:
+            return Generator(self._model, self._folder, device=self._device)
+        return connect(self._endpoint, self._folder, self._model, served=self._served, target=self.encoding.target)
 
     @functools.cached_property
     def warnings(self) -> list[str]:
         """Reasons to doubt this pair of model and adapter, a sentence each; list of str. Loads the model."""
+        warnings = doubts(self._results) if self._results else []
+        if self._endpoint is not None:
+            return warnings + self.generator.notes
         if not self._results:
             return []
-        found = self.generator.revision or weights_revision(self._model)
-        scored, warnings = self._results["model"]["base_revision"], doubts(self._results)
+        found, scored = (
+            self.generator.revision or weights_revision(self._model),
+            self._results["model"]["base_revision"],
+        )
         if len(found) == len(scored) and found != scored:  # a Hub commit and a hash of files cannot be compared
             warnings.append(f"the base model has revision {found[:12]}, and the adapter was scored on {scored[:12]}")
         return warnings
@@ -226,6 +245,7 @@ class Reader:
         with tqdm(total=len(asked), unit=" spectra", desc="predict", disable=not progress) as bar:
             for start in range(0, len(asked), _CHUNK * batch_size):
                 chunk = asked[start : start + _CHUNK * batch_size]
+                answer_only = answer_only or not self.generator.has_posterior
                 found, posteriors = [one.prompt for one in chunk], [None] * len(chunk)
                 if not answer_only:
                     options = {"z_max": z_max, "batch_size": batch_size}

@@ -1,0 +1,357 @@
+"""A model behind a server, with the interface of `specdata.inference.local.Generator`.
+
+What a server can tell is found out by asking it: the probabilities of labels (``/v1/systemone`` of
+``transformers serve``), those of given tokens (``/v1/completions`` of vLLM), or greedy answers alone.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import httpx2
+import numpy as np
+
+from specdata.errors import SpecdataError, one_line
+from specdata.inference.decision import CONFIG, find_decision
+from specdata.inference.local import MAX_NEW_TOKENS
+from specdata.inputs import read_json
+from specdata.posterior import Posterior, make_posterior, prompt_ids
+from specdata.prompts import chat_text, text_ids
+from specdata.retries import LONGEST_WAIT, retry_after
+from specdata.targets import REDSHIFT
+from specdata.text.smollm2 import GGUF, PACKAGE, gguf_folder, read_gguf_tokenizer
+
+KEY = "SPECDATA_API_KEY"  # the environment variable with the server's key
+CONNECT, ANSWER = 10.0, 600.0  # s; a server on a CPU takes its time
+TRIES = 4
+TOGETHER = 8  # requests at a time
+TAIL = 0.01  # share of p at each level of digits that may be left unresolved; a server answers each branch by itself
+MOST_BRANCHES = 64  # of a level that are asked for, and the questions of one request that transformers takes
+_TRY_AGAIN = (408, 429, 500, 502, 503, 504)
+_BLOCK = 128  # token ids of a request that vLLM takes
+# Ways to ask vLLM for the logarithms of probabilities, and how many tokens of one request they tell.
+_WAYS = ((lambda ids: {"logprobs": 1, "logprob_token_ids": ids}, _BLOCK),
+         (lambda ids: {"logprob_token_ids": ids}, _BLOCK),
+         (lambda _: {"logprobs": 1000}, 10**6))  # fmt: skip
+
+
+def connect(url, adapter, model, *, served=None, target=REDSHIFT) -> "Endpoint":
+    """Connect to a server of an adapter, whose folder says how it is spoken to; of the weights nothing is read.
+
+    Parameters
+    ----------
+    url : str
+    adapter : Path
+        Folder of the adapter.
+    model : str
+        Its base model, which has the tokenizer where the folder has none.
+    served, target
+        As for `Endpoint`.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        if (adapter / "tokenizer_config.json").is_file() or model != PACKAGE:
+            source = adapter if (adapter / "tokenizer_config.json").is_file() else model
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        else:
+            tokenizer = read_gguf_tokenizer(gguf_folder() / GGUF)
+        decision = read_json(adapter / CONFIG) if (adapter / CONFIG).is_file() else {}
+        temperature = float(decision.get("temperature", {}).get("choice", 1.0))
+    except SpecdataError:
+        raise
+    except Exception as error:  # tokenizers raises bare exceptions
+        raise SpecdataError(f"adapter {adapter}: its tokenizer cannot be loaded ({one_line(error)})") from None
+    return Endpoint(url, tokenizer, name=model, served=served, target=target, temperature=temperature)
+
+
+class _RefusedError(SpecdataError):
+    """The server answers, but not to this."""
+
+
+class Endpoint:
+    """A model behind a server.
+
+    Parameters
+    ----------
+    url : str
+        Such as ``http://127.0.0.1:8000``. The key is taken from the environment variable `KEY`, if it is set.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        The one that the adapter was trained with.
+    name : str
+        The base model's, for what is stored.
+    served : str, optional
+        Name of the adapter on the server; by default the only one there.
+    target : specdata.targets.Target
+        What the adapter answers.
+    temperature : float
+        Of the adapter's ``decision.json``, which the server applies, so that it can be undone.
+
+    Attributes
+    ----------
+    kind : {"systemone", "logprobs", "answers"}
+        What the server tells.
+    notes : list of str
+        What is missing because of that, a sentence each.
+    device, hardware, dtype : str
+    revision : None
+    name : str
+    tokenizer : transformers.PreTrainedTokenizerBase
+
+    Raises
+    ------
+    SpecdataError
+        If the server does not answer, or has several models and `served` names none of them.
+    """
+
+    revision, device, dtype = None, "endpoint", "unknown"
+
+    def __init__(self, url, tokenizer, *, name, served=None, target=REDSHIFT, temperature=1.0):
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise SpecdataError(
+                f"endpoint: give an address such as http://127.0.0.1:8000, and a key in the environment as {KEY}"
+            )
+        self.url, self.hardware = url.rstrip("/").removesuffix("/v1"), parts.hostname
+        self.name, self.tokenizer, self._temperature = name, tokenizer, temperature
+        self._key = os.environ.get(KEY, "")
+        self._client = httpx2.Client(
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            timeout=httpx2.Timeout(ANSWER, connect=CONNECT),
+        )
+        weakref.finalize(self, self._client.close)
+        self._model, self._way, self.notes = {"model": served} if served else {}, None, []
+        models = []
+        with contextlib.suppress(_RefusedError):  # as transformers does where its cache is empty
+            models = self._request("GET", "/v1/models", tries=TRIES - 1).get("data") or []
+        if self._is_systemone(target):
+            self.kind = "systemone"
+            self.notes.append("the server does not tell the probability of a text that is no answer; it counts as 0")
+            return
+        self._model = self._model or self._choose([model for model in models if isinstance(model, dict)])
+        self.kind = "logprobs" if self._finds_logprobs() else "answers"
+        if self.kind == "answers":
+            self.notes.append("the server tells no probabilities, so that there are only greedy answers without p(z)")
+
+    @property
+    def has_posterior(self) -> bool:
+        """Whether the server tells probabilities."""
+        return self.kind != "answers"
+
+    def count_tokens(self, prompts) -> int:
+        """Tokens of all prompts together, chat template included."""
+        return sum(len(text_ids(self.tokenizer, chat_text(self.tokenizer, prompt))) for prompt in prompts)
+
+    def answer(self, prompts, *, max_new_tokens=MAX_NEW_TOKENS) -> list[str]:
+        """Continue prompts greedily; as `Generator.answer`."""
+
+        def ask(prompt):
+            body = self._model | {"messages": prompt, "max_tokens": max_new_tokens, "temperature": 0}
+            found = self._request("POST", "/v1/chat/completions", body)
+            return str(self._part(found, "choices", 0, "message", "content") or "")
+
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            return list(pool.map(ask, prompts))
+
+    def reply(self, conversation, *, max_new_tokens, on_text) -> str:
+        """Continue one conversation greedily, and hand on each piece of text; as `Generator.reply`."""
+        body = {"messages": conversation, "max_tokens": max_new_tokens, "temperature": 0, "stream": True}
+        pieces = []
+        try:
+            with self._client.stream("POST", f"{self.url}/v1/chat/completions", json=self._model | body) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise self._refused(response)
+                for line in response.iter_lines():
+                    if not line.startswith("data: ") or line == "data: [DONE]":
+                        continue
+                    for choice in json.loads(line[6:]).get("choices", [])[:1]:
+                        if text := choice.get("delta", {}).get("content"):
+                            pieces.append(text)
+                            on_text(text)
+        except (httpx2.TransportError, ValueError, AttributeError) as error:
+            if isinstance(error, SpecdataError):
+                raise
+            raise SpecdataError(f"{self.url}: the answer broke off ({one_line(error)}); ask again") from None
+        return "".join(pieces)
+
+    def posteriors(self, prompts, target=REDSHIFT, *, z_max=1, batch_size=64) -> Iterator[tuple[int, Posterior]]:
+        """The probability of each answer after each of several prompts; as `specdata.posterior.answer_posteriors`.
+
+        Digits are followed as long as no more than `MOST_BRANCHES` of them are probable, and evenly spread below.
+        """
+        with ThreadPoolExecutor(min(TOGETHER, batch_size)) as pool:
+            yield from enumerate(pool.map(lambda prompt: self._posterior(prompt, target, int(z_max)), prompts))
+
+    def _posterior(self, prompt, target, z_max):
+        top = (1 if self.kind == "systemone" else z_max) if target.is_wide else None
+        ids, answers = prompt_ids(self.tokenizer, prompt, target, top)
+        shares = self._shares(ids, answers)
+        p, values = np.zeros(len(answers.levels[0].through)), target.answers(top)
+        paths, resolved = [[int(token)] for token in answers.levels[0].token], 0.0
+        mass = self._after(prompt, ids, answers, [[]], answers.levels[0].token)[0]
+        for depth in range(len(answers.levels)):
+            level, ended = answers.levels[depth], answers.levels[depth].answer >= 0
+            p[level.answer[ended]] += mass[ended]
+            resolved += mass[ended].sum()
+            open_mass = np.where(ended, 0.0, mass)
+            order = np.argsort(-open_mass, kind="stable")
+            count = int(np.searchsorted(np.cumsum(open_mass[order]), (1 - TAIL) * open_mass.sum())) + 1
+            follow = np.zeros(len(mass), dtype=bool)
+            if depth + 1 < len(answers.levels) and open_mass.any() and count <= MOST_BRANCHES:
+                below, nodes = answers.levels[depth + 1], order[:count]
+                tokens = np.unique(below.token[np.isin(below.parent, nodes)])
+                found = self._after(prompt, ids, answers, [paths[node] for node in nodes], tokens)
+                follow[nodes] = found is not None
+            passing = level.through >= 0
+            evenly = np.where(follow | ended, 0.0, mass) / np.bincount(level.through[passing], minlength=len(mass))
+            p[passing] += evenly[level.through[passing]]
+            if not follow.any():
+                break
+            row = np.full(len(mass), -1)
+            row[nodes] = np.arange(len(nodes))
+            place = np.searchsorted(tokens, below.token).clip(0, len(tokens) - 1)
+            known = row[below.parent] >= 0
+            after = np.where(known, found[row[below.parent], place], 0.0)
+            if self.kind == "systemone":  # of the labels alone: what follows a beginning are the digits after it
+                norm = np.bincount(below.parent, weights=after, minlength=len(mass))
+                after = np.divide(after, norm[below.parent], out=np.zeros_like(after), where=norm[below.parent] > 0)
+            paths = [[*paths[parent], int(token)] for parent, token in zip(below.parent, below.token, strict=True)]
+            mass = mass[below.parent] * after
+        answered = min(shares[0] * p.sum(), 1.0)
+        return make_posterior(target, values, p / p.sum(), answered, *shares[1:], 1 - resolved / p.sum())
+
+    def _shares(self, ids, answers):
+        """Probability of what all answers begin with, of a larger number, and that an answer is begun."""
+        if self.kind == "systemone":
+            return 1.0, 0.0, 1.0
+        start, tokens = answers.start, sorted({*answers.start, *answers.beyond})
+        if not start:
+            return 1.0, 0.0, 1.0
+        found = self._logprobs([ids + start[:at] for at in range(len(start))], tokens)
+        log_p = np.array([row[tokens.index(token)] for row, token in zip(found, start, strict=True)])
+        begun = float(np.exp(log_p[: answers.fork].sum()))
+        beyond = 0.0
+        if answers.beyond and answers.fork < len(start):
+            beyond = begun * float(np.exp(found[answers.fork])[[tokens.index(one) for one in answers.beyond]].sum())
+        return float(np.exp(log_p.sum())), beyond, begun
+
+    def _after(self, prompt, ids, answers, paths, tokens):
+        """Probabilities of tokens after some beginnings of an answer; shape (paths, tokens). None if it tells none."""
+        tokens = [int(token) for token in tokens]
+        if self.kind == "logprobs":
+            return np.exp(self._logprobs([ids + answers.start + path for path in paths], tokens))
+        labels = [self.tokenizer.decode([token]) for token in tokens]
+        if not set(labels) <= set(self._decision.labels):
+            return None
+        begun = [self.tokenizer.decode(answers.start + path) for path in paths]
+        asked = {str(number): self._decision.question(text) for number, text in enumerate(begun)}
+        found = self._request(
+            "POST", "/v1/systemone", self._model | {"state": prompt[-1]["content"], "questions": asked}
+        )
+        p = np.array(
+            [
+                [self._part(found, "answers", name, "probabilities", label) for label in self._decision.labels]
+                for name in asked
+            ]
+        )
+        p = p**self._temperature
+        p = p / p.sum(axis=1, keepdims=True)
+        return p[:, [self._decision.labels.index(label) for label in labels]]
+
+    def _is_systemone(self, target):
+        """Whether the server has ``/v1/systemone`` with the adapter's labels and template."""
+        with contextlib.suppress(SpecdataError):
+            self._decision = find_decision(self.tokenizer, target)
+            prompt = [{"role": "user", "content": "0"}]
+            body = self._model | {"state": "0", "questions": {"z": self._decision.question()}}
+            found = self._request("POST", "/v1/systemone", body, tries=1)
+            whole = text_ids(self.tokenizer, chat_text(self.tokenizer, prompt) + self._decision.begin)
+            if self._part(found, "usage", "input_tokens") == len(whole):
+                return True
+            raise SpecdataError(f"{self.url}: serves a decision of another prompt")
+        return False
+
+    def _choose(self, models):
+        """The server's only model or, of several, its only adapter."""
+        names = [str(model.get("id")) for model in models]
+        adapters = [str(model.get("id")) for model in models if model.get("parent")]
+        found = names if len(names) == 1 else adapters
+        if len(found) > 1 or (names and not found):
+            raise SpecdataError(
+                f"{self.url}: serves {', '.join(names[:20])}; say by --served-model which one the adapter is"
+            )
+        return {"model": found[0]} if found else {}
+
+    def _finds_logprobs(self):
+        """Whether the server tells the probabilities of tokens, and in which way it has to be asked."""
+        ids = text_ids(self.tokenizer, chat_text(self.tokenizer, [{"role": "user", "content": "0"}]))
+        digits = self.tokenizer([str(n) for n in range(10)], add_special_tokens=False)["input_ids"]
+        for self._way in _WAYS:
+            with contextlib.suppress(SpecdataError):
+                self._logprobs([ids], sorted({found[-1] for found in digits}), tries=1)
+                return True
+        return False
+
+    def _logprobs(self, prompts, tokens, tries=TRIES):
+        """Logarithms of the probabilities of tokens after prompts, given as ids; shape (prompts, tokens)."""
+        options, most = self._way
+        found = np.full((len(prompts), len(tokens)), -np.inf)
+        for start in range(0, len(tokens), most):
+            block = tokens[start : start + most]
+            body = {"prompt": prompts, "max_tokens": 1, "temperature": 0, "return_tokens_as_token_ids": True}
+            answer = self._request("POST", "/v1/completions", self._model | body | options(block), tries=tries)
+            for choice in self._part(answer, "choices"):
+                told = self._part(choice, "logprobs", "top_logprobs", 0)
+                for at, token in enumerate(block):
+                    if f"token_id:{token}" in told:
+                        found[choice.get("index", 0), start + at] = told[f"token_id:{token}"]
+        # Of the 1,000 most probable tokens those that are missing are improbable; of tokens that were asked for, none.
+        if np.isinf(found).all(axis=1).any() or (most == _BLOCK and np.isinf(found).any()):
+            raise SpecdataError(f"{self.url}: does not tell the probabilities that were asked for; try --answer-only")
+        return found
+
+    def _part(self, answer, *keys):
+        try:
+            for key in keys:
+                answer = answer[key]
+        except (KeyError, IndexError, TypeError):
+            where = ".".join(map(str, keys))
+            raise SpecdataError(f"{self.url}: answers without {where}; is it a server of language models?") from None
+        return answer
+
+    def _refused(self, response):
+        text = one_line(response.text or response.reason_phrase)[:200]
+        if self._key:
+            text = text.replace(self._key, "***")
+        hint = f"; give the server's key as {KEY}" if response.status_code in (401, 403) else ""
+        return _RefusedError(f"{self.url}: answers {response.status_code} ({text}){hint}")
+
+    def _request(self, method, path, body=None, tries=TRIES) -> dict:
+        """Send a request, again where the server is busy or the connection breaks; the JSON of the answer."""
+        for number in itertools.count(1):
+            try:
+                response = self._client.request(method, f"{self.url}{path}", json=body)
+            except httpx2.TransportError as error:
+                if number >= tries:
+                    raise SpecdataError(
+                        f"{self.url}: does not answer ({one_line(error)}); is the server running?"
+                    ) from None
+                wait = 2.0**number
+            else:
+                if response.status_code < 400:
+                    break
+                wait = retry_after(response.headers, 2.0**number)
+                if response.status_code not in _TRY_AGAIN or number >= tries or wait > LONGEST_WAIT:
+                    raise self._refused(response)
+            time.sleep(wait)
+        try:
+            return dict(response.json())
+        except (ValueError, TypeError):
+            raise SpecdataError(f"{self.url}{path}: answers no JSON; is it a server of language models?") from None

@@ -1,0 +1,239 @@
+"""A model behind a server says what it says here: the real ``transformers serve``, and a double that speaks as vLLM."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import specdata
+from specdata.errors import SpecdataError
+from specdata.evaluation.evaluate import evaluate
+from specdata.inference import endpoint as module
+from specdata.inference.chat import Session
+from specdata.inference.decision import CONFIG, write_decision
+from specdata.inference.endpoint import KEY, Endpoint
+from specdata.inference.local import Generator
+from specdata.inference.reader import Reader
+from specdata.prompts import chat_text, text_ids
+from specdata.spectra.mock.spectrum import mock_spectra
+
+
+@pytest.fixture(scope="module")
+def adapter(scored_adapter, tokenizer, tmp_path_factory):
+    """An adapter that changes the answers of its base, with its files for transformers' decisions."""
+    folder = shutil.copytree(scored_adapter, tmp_path_factory.mktemp("strong") / "adapter")
+    weights = load_file(folder / "adapter_model.safetensors")
+    strong = {name: 3000 * weight if "lora_B" in name else weight for name, weight in weights.items()}
+    save_file(strong, folder / "adapter_model.safetensors")
+    write_decision(folder, tokenizer, 1.5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def spectra():
+    return list(mock_spectra(2, seed=4))
+
+
+@pytest.fixture(scope="module")
+def reader(adapter, taught_model):
+    return Reader(adapter, str(taught_model))
+
+
+@pytest.fixture(scope="module")
+def here(reader, spectra):
+    return list(reader.predict([reader.ask(spectrum) for spectrum in spectra]))
+
+
+@pytest.fixture(scope="module")
+def serve(adapter, taught_model, tmp_path_factory):
+    """Address of ``transformers serve`` for a folder with the base and the adapter, as docs/serving.md says."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("openai")
+    folder = shutil.copytree(taught_model, tmp_path_factory.mktemp("both") / "both")
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(adapter / name, folder)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("transformers"), "serve", folder, "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--device", "cpu", "--decision-config", adapter / CONFIG]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as server:
+        said = ""
+        for line in server.stderr:
+            said += line
+            if "Uvicorn running" in line:
+                break
+        else:
+            pytest.fail(said)
+        reader = threading.Thread(target=server.stderr.read)  # so that it never waits for its log to be read
+        reader.start()
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+        reader.join()
+
+
+class Vllm(BaseHTTPRequestHandler):
+    """As much of vLLM as `Endpoint` uses; the class attributes are set by the tests."""
+
+    generator, asked, busy, tells = None, None, 0, True
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        base, adapter = {"id": "base", "parent": None}, {"id": "redshift", "parent": "base"}
+        self.send({"data": [base, adapter]})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append((self.path, body, self.headers.get("Authorization")))
+        if type(self).busy:
+            type(self).busy -= 1
+            self.send({"error": "busy"}, 503)
+        elif self.path == "/v1/chat/completions":
+            (text,) = self.generator.answer([body["messages"]], max_new_tokens=body["max_tokens"])
+            self.send({"choices": [{"message": {"content": text}}]})
+        elif self.path != "/v1/completions":
+            self.send({"error": "Not Found"}, 404)
+        elif not self.tells or len(body.get("logprob_token_ids", [])) > 128:
+            self.send({"error": f"no, {self.headers.get('Authorization')}"}, 400)
+        else:
+            choices = []
+            for index, prompt in enumerate(body["prompt"]):
+                with torch.inference_mode():
+                    logits = self.generator.model(input_ids=torch.tensor([prompt])).logits[0, -1]
+                log_p = logits.log_softmax(-1)
+                told = {f"token_id:{token}": float(log_p[token]) for token in body["logprob_token_ids"]}
+                choices.append({"index": index, "text": "", "logprobs": {"top_logprobs": [told]}})
+            self.send({"choices": choices[::-1]})
+
+    def send(self, content, status=200):
+        text = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        if status == 503:
+            self.send_header("Retry-After", "0")
+        self.end_headers()
+        self.wfile.write(text)
+
+
+@pytest.fixture
+def vllm(reader, monkeypatch):
+    """Address of the double, whose model is that of `reader`."""
+    for name, value in {"generator": reader.generator, "asked": [], "busy": 0, "tells": True}.items():
+        monkeypatch.setattr(Vllm, name, value)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Vllm)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def first_digit(generator, prompt):
+    """Probabilities of the first digit of an answer, given that it is one."""
+    text = chat_text(generator.tokenizer, prompt) + "Redshift: [0."
+    with torch.inference_mode():
+        logits = generator.model(input_ids=torch.tensor([text_ids(generator.tokenizer, text)])).logits[0, -1]
+    digits = generator.tokenizer.convert_tokens_to_ids([str(n) for n in range(10)])
+    return logits[digits].softmax(-1).numpy()
+
+
+def test_transformers_serve_tells_the_same_redshifts(serve, reader, adapter, taught_model, here, spectra):
+    there = Reader(adapter, str(taught_model), endpoint=serve)
+    found = list(there.predict([there.ask(spectrum) for spectrum in spectra]))
+    assert there.generator.kind == "systemone"
+    assert [said.answer for said in found] == [said.answer for said in here]
+    base = Generator(str(taught_model))
+    for said in found:
+        p = said.posterior.p.reshape(10, 1000).sum(axis=1)
+        assert p == pytest.approx(first_digit(reader.generator, said.prompt), abs=1e-5)
+        assert p != pytest.approx(first_digit(base, said.prompt), abs=1e-3)
+    session, heard = Session(there, spectra[0]), []
+    session.ask("Is it near?", max_new_tokens=4, on_text=heard.append)
+    local = Session(Reader(adapter, str(taught_model)), spectra[0])
+    assert local.ask("Is it near?", max_new_tokens=4, on_text=lambda _: None) == "".join(heard).strip()
+
+
+def test_vllm_tells_the_same_p_of_z(vllm, adapter, taught_model, here, spectra, monkeypatch):
+    monkeypatch.setenv(KEY, "secret-key")
+    monkeypatch.setattr(module, "TAIL", 1e-6)
+    monkeypatch.setattr(module, "MOST_BRANCHES", 10**6)
+    monkeypatch.setattr(Vllm, "busy", 1)
+    there = Reader(adapter, str(taught_model), endpoint=f"{vllm}/v1")
+    found = list(there.predict([there.ask(spectrum) for spectrum in spectra[:1]]))
+    assert there.generator.kind == "logprobs"
+    assert found[0].answer == here[0].answer
+    _, local = next(Vllm.generator.posteriors([found[0].prompt], tail=0))
+    assert found[0].posterior.p == pytest.approx(local.p, abs=1e-5)
+    for name in ("answered", "beyond", "begun"):
+        assert getattr(found[0].posterior, name) == pytest.approx(getattr(local, name), abs=1e-4)
+    assert {body["model"] for path, body, _ in Vllm.asked if path != "/v1/systemone"} == {"redshift"}
+    assert {key for *_, key in Vllm.asked} == {"Bearer secret-key"}
+
+
+def test_a_server_that_tells_no_probabilities_gives_answers(vllm, adapter, taught_model, here, spectra, monkeypatch):
+    monkeypatch.setattr(Vllm, "tells", False)
+    table = specdata.predict(spectra, adapter, model=str(taught_model), endpoint=vllm, served="redshift")
+    assert list(table["answer"]) == [said.answer for said in here]
+    assert "z_low_68" not in table.colnames
+    assert "the server tells no probabilities, so that there are only greedy answers" in table.meta["comments"][-1]
+
+
+def test_what_a_server_refuses_is_one_sentence_without_the_key(vllm, tokenizer, monkeypatch):
+    monkeypatch.setenv(KEY, "secret-key")
+    found = Endpoint(vllm, tokenizer, name="base")
+    monkeypatch.setattr(Vllm, "tells", False)
+    with pytest.raises(SpecdataError, match=r"answers 400 \(.*Bearer \*\*\*") as error:
+        found._logprobs([[1]], [2])
+    assert "secret" not in str(error.value)
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(SpecdataError, match=f"{port}: does not answer .*; is the server running"):
+        Endpoint(f"http://127.0.0.1:{port}", tokenizer, name="base")
+    for wrong in ("127.0.0.1:8000", "ftp://host", "http://user:word@host"):
+        with pytest.raises(SpecdataError, match="give an address such as") as error:
+            Endpoint(wrong, tokenizer, name="base")
+        assert "word@" not in str(error.value)
+    with pytest.raises(SpecdataError, match="serves a, b; say by --served-model"):
+        found._choose([{"id": "a"}, {"id": "b"}])
+
+
+def test_more_tokens_than_a_request_may_ask_for_go_in_blocks(vllm, tokenizer):
+    found = Endpoint(vllm, tokenizer, name="base")
+    Vllm.asked.clear()
+    assert np.exp(found._logprobs([[1, 2], [3]], list(range(300)))).sum(axis=1).max() <= 1
+    assert [len(body["logprob_token_ids"]) for _, body, _ in Vllm.asked] == [128, 128, 44]
+
+
+def test_a_merged_model_answers_as_the_adapter_does(command, adapter, reader, here, taught_model, tmp_path):
+    code, _, err = command("merge", "--adapter", adapter, "--model", taught_model, "--output", "merged")
+    assert code == 0, err
+    found = Generator(str(tmp_path / "merged"))
+    prompts = [said.prompt for said in here]
+    assert found.answer(prompts) == [said.answer for said in here]
+    merged, adapted, base = (
+        first_digit(one, prompts[0]) for one in (found, reader.generator, Generator(str(taught_model)))
+    )
+    assert merged == pytest.approx(adapted, abs=1e-5)
+    assert merged != pytest.approx(base, abs=1e-3)
+    assert (tmp_path / "merged" / CONFIG).read_bytes() == (adapter / CONFIG).read_bytes()
+
+
+def test_an_evaluation_of_a_server_scores_what_it_tells(vllm, adapter, taught_model, mock_data, tmp_path):
+    options = {"adapter": adapter, "config": "paper", "limit": 2, "baselines": [], "progress": False, "endpoint": vllm}
+    found = evaluate(str(taught_model), str(mock_data), tmp_path / "there", served="redshift", **options)
+    local = evaluate(str(taught_model), str(mock_data), tmp_path / "here", **options | {"endpoint": None})
+    assert found["settings"]["endpoint"] == "logprobs"
+    assert found["metrics"]["mae"]["value"] == pytest.approx(local["metrics"]["mae"]["value"], abs=1e-3)
+    assert "--endpoint URL" in found["command"]
