@@ -73,6 +73,7 @@ def imports_between_files():
                 inner = {f"{node.module}.{alias.name}" for alias in node.names} & files.keys()
                 targets |= inner or {node.module}
         found[name] = (targets & files.keys()) - {name}
+    found["specdata"] = set()  # what it names is imported on first use
     return found
 
 
