@@ -28,6 +28,7 @@ In the order in which data go through them:
 - ``inference``: a trained model that answers with a redshift and p(z), or in a conversation
 - ``evaluation``: answers to scores with intervals, beside those of baselines
 - ``publish``: results to a card, and everything to the Hugging Face Hub
+- ``serve``: an agent's tools and a page, with a trained model behind them
 - ``cli``: the command ``specdata``
 
 ``serialize``, ``prompts`` and ``posterior`` are what other code needs to speak with a trained model.

@@ -32,6 +32,7 @@ NAMES = (
     "learning",
     "evaluation",
     "publishing",
+    "serving",
     "architecture",
     "robustness",
     "recipe-reference",

@@ -16,7 +16,7 @@ import specdata
 ROOT = Path(__file__).parents[1]
 # The packages in the order in which data go through them, each of which may import those before it. Only `archive`,
 # where the data begin, stands after `spectra` here, since it reads the files that it downloads to check them.
-ORDER = ["spectra", "archive", "text", "dataset", "training", "inference", "evaluation", "publish", "cli"]
+ORDER = ["spectra", "archive", "text", "dataset", "training", "inference", "evaluation", "publish", "serve", "cli"]
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "astropy", "matplotlib", "scipy", "pyarrow", "numpy"}
 NO_TORCH = """\
 import sys

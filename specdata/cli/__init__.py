@@ -12,13 +12,13 @@ from typing import Annotated
 import typer
 
 import specdata
-from specdata.cli import data, evaluation, inference, publish, training
+from specdata.cli import data, evaluation, inference, publish, serve, training
 from specdata.cli.options import check_words
 from specdata.errors import SpecdataError, one_line
 
 _LONGEST = 2000  # characters of a sentence
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-for _group in (data, training, inference, evaluation, publish):
+for _group in (data, training, inference, evaluation, publish, serve):
     app.add_typer(_group.app)
 
 

@@ -116,7 +116,7 @@ def encode_spectrum(spectrum, encoding) -> tuple[str, list[str]]:
         raise SpecdataError(f"{spectrum.source}: {error}") from None
     texts, clipped = encoding.encode(binned.flux, np.float32([scale]))
     warnings, missing = [], int(binned.mask.sum())
-    if spectrum.spectype != "GALAXY":
+    if spectrum.spectype not in ("GALAXY", ""):
         warnings.append(f"the pipeline's class is {spectrum.spectype}, and the model has seen galaxies only")
     if spectrum.zwarning:
         warnings.append(f"zwarning is {spectrum.zwarning}, so the file's own redshift is in doubt")
@@ -149,6 +149,8 @@ class Reader:
     encoding : specdata.text.encoding.Encoding
     adapter, model : str
         Names, without the folders that they lie in.
+    results : dict or None
+        Of the adapter's evaluation.
     only_redshifts : bool
         Whether the adapter was trained on nothing but redshifts, so that it cannot be expected to talk.
     """
@@ -162,16 +164,16 @@ class Reader:
             need("serve", "transformers", what="an endpoint")
         self._folder, self._device = local_folder(adapter, "model"), device
         self._endpoint, self._served = endpoint, served
-        self._results = load_results(self._folder) if (self._folder / RESULTS).is_file() else None
+        self.results = load_results(self._folder) if (self._folder / RESULTS).is_file() else None
         named = read_config(self._folder, adapter)["base_model_name_or_path"]
-        if self._results and self._results["model"]["base"] == PACKAGE:  # other weights than the Hub's: quantised
+        if self.results and self.results["model"]["base"] == PACKAGE:  # other weights than the Hub's: quantised
             named = PACKAGE
         self._model = str(model or named)
         if endpoint is None:
             check_model(self._model)
         self.encoding = load_encoding(self._folder, dataset, config)
         self.adapter, self.model = public_name(adapter), public_name(self._model)
-        self.only_redshifts = only_redshifts(self._folder, self._results)
+        self.only_redshifts = only_redshifts(self._folder, self.results)
 
     @functools.cached_property
     def generator(self) -> Generator | Endpoint:
@@ -183,14 +185,14 @@ class Reader:
     @functools.cached_property
     def warnings(self) -> list[str]:
         """Reasons to doubt this pair of model and adapter, a sentence each; list of str. Loads the model."""
-        warnings = doubts(self._results) if self._results else []
+        warnings = doubts(self.results) if self.results else []
         if self._endpoint is not None:
             return warnings + self.generator.notes
-        if not self._results:
+        if not self.results:
             return []
         found, scored = (
             self.generator.revision or weights_revision(self._model),
-            self._results["model"]["base_revision"],
+            self.results["model"]["base_revision"],
         )
         if len(found) == len(scored) and found != scored:  # a Hub commit and a hash of files cannot be compared
             warnings.append(f"the base model has revision {found[:12]}, and the adapter was scored on {scored[:12]}")
@@ -209,7 +211,7 @@ class Reader:
             If it does not span the bins, or cannot be scaled.
         """
         series, warnings = encode_spectrum(spectrum, self.encoding)
-        (low, high), (faint, bright) = training_range(self._results)
+        (low, high), (faint, bright) = training_range(self.results)
         if spectrum.z is not None and not low <= spectrum.z <= high and np.isfinite(spectrum.z):
             warnings.append(
                 f"its file says z = {spectrum.z:.4f}, and the adapter was trained from {low:.4f} to {high:.4f}"
@@ -240,8 +242,8 @@ class Reader:
         ------
         Prediction
         """
-        (low, high), _ = training_range(self._results)
-        z_max = (self._results or {}).get("posterior", {}).get("z_max", 1)
+        (low, high), _ = training_range(self.results)
+        z_max = (self.results or {}).get("posterior", {}).get("z_max", 1)
         with tqdm(total=len(asked), unit=" spectra", desc="predict", disable=not progress) as bar:
             for start in range(0, len(asked), _CHUNK * batch_size):
                 chunk = asked[start : start + _CHUNK * batch_size]

@@ -1,0 +1,163 @@
+"""A page: pick or upload a spectrum, see it with its lines at the predicted redshift and p(z), and ask about it."""
+
+import base64
+import html
+import io
+import math
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from specdata.canvas import BLUE, new_figure
+from specdata.errors import SpecdataError
+from specdata.inference.chat import Session, describe
+from specdata.inference.predict import open_spectra
+from specdata.spectra.lines import LINES, observed
+
+MOST_BYTES = "50mb"  # of a file that is uploaded
+_CSS = """
+.specdata img { width: 100%; border-radius: 8px; background: white; }
+.specdata p { overflow-wrap: anywhere; }
+"""
+
+
+def make_page(reader, examples, *, gpu=None):
+    """Make the page.
+
+    Parameters
+    ----------
+    reader : specdata.inference.reader.Reader
+    examples : path-like
+        Folder with files of spectra to pick from.
+    gpu : callable, optional
+        Wraps what computes, such as ``spaces.GPU``.
+
+    Returns
+    -------
+    gradio.Blocks
+    """
+    import gradio as gr
+
+    gpu = gpu or (lambda function: function)
+    paths = {path.name: str(path) for path in sorted(Path(examples).iterdir())}
+
+    @gpu
+    def measure(example, upload):
+        """The sentence, both figures, an empty conversation, and the session."""
+        try:
+            spectrum = next(iter(open_spectra(upload or paths[example])))
+            session = Session(reader, spectrum)
+        except (SpecdataError, KeyError, StopIteration) as error:
+            return _error(error, upload), "", "", [], None
+        said = session.prediction
+        found = [f"**{html.escape(spectrum.name)}**: {describe(said)}"]
+        found += [f"- {html.escape(doubt)}" for doubt in [*reader.warnings, *said.warnings]]
+        return "\n".join([found[0], "", *found[1:]]), _spectrum(spectrum, said.estimate), _density(said), [], session
+
+    @gpu
+    def ask(question, talk, session):
+        """The conversation with the answer, and an empty question."""
+        if not question.strip():
+            return talk, ""
+        talk = [*talk, {"role": "user", "content": html.escape(question)}]
+        try:
+            if session is None:
+                raise SpecdataError("Predict a redshift first.")
+            answer = session.ask(question, on_text=lambda _: None)
+        except SpecdataError as error:
+            answer = str(error)
+        return [*talk, {"role": "assistant", "content": html.escape(answer)}], ""
+
+    with gr.Blocks(title="Redshifts by a language model", analytics_enabled=False) as page:
+        session = gr.State(None)
+        gr.Markdown(
+            f"# Redshifts by a language model\n`{reader.model}` with `{reader.adapter}` reads a galaxy spectrum as "
+            "text, and answers with its redshift. Pick an example or upload a spectrum."
+        )
+        with gr.Row():
+            with gr.Column(min_width=280):
+                example = gr.Dropdown(list(paths), value=next(iter(paths), None), label="Example")
+                upload = gr.File(label="Or your own spectrum: FITS, ECSV or CSV", type="filepath", height=150)
+                button = gr.Button("Predict", variant="primary")
+                result = gr.Markdown(elem_id="result", elem_classes="specdata", container=True)
+            with gr.Column(scale=2, min_width=280):
+                shown = gr.HTML(elem_classes="specdata")
+                density = gr.HTML(elem_classes="specdata")
+        talk = gr.Chatbot(label="About this galaxy", height=320)
+        with gr.Row():
+            question = gr.Textbox(label="Question", placeholder="What type of galaxy is it?", scale=4, min_width=200)
+            send = gr.Button("Ask", min_width=80)
+        outputs = [result, shown, density, talk, session]
+        button.click(measure, [example, upload], outputs, api_name="predict")
+        for event in (question.submit, send.click):
+            event(ask, [question, talk, session], [talk, question], api_name=False)
+    return page
+
+
+def launch(page, **options) -> None:
+    """Show a page; the options are those of gradio's `launch`."""
+    import gradio as gr
+
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    page.launch(theme=theme, css=_CSS, max_file_size=MOST_BYTES, **options)
+
+
+def _error(error, upload):
+    """The sentence of an error, without the folder into which the page has put the file."""
+    if not isinstance(error, SpecdataError):
+        return "**There is no spectrum.** Pick an example or upload a file."
+    text = str(error)
+    if upload:
+        text = text.replace(str(Path(upload).parent) + "/", "").replace(tempfile.gettempdir(), "")
+    return f"**This did not work.** {html.escape(text)}"
+
+
+def _spectrum(spectrum, z):
+    """A picture of a spectrum with the lines at a redshift."""
+    figure, (axes,) = new_figure(5.5, 2.8)
+    flux = np.where(spectrum.good, spectrum.flux, np.nan)
+    axes.plot(spectrum.wavelength, flux, color="0.35", lw=0.5)
+    low, high = np.nanpercentile(flux, [0.5, 99.5])
+    margin = 0.25 * (high - low)
+    axes.set(xlabel="wavelength (Å, vacuum)", ylabel="flux (1e-17 erg/s/cm²/Å)", ylim=(low - margin, high + margin))
+    for name, rest in LINES.items() if z is not None else ():
+        at = observed(rest, z)
+        if spectrum.wavelength[0] < at < spectrum.wavelength[-1]:
+            axes.axvline(at, color=BLUE, lw=0.8, ls="--")
+            axes.text(at, high + 0.9 * margin, name, rotation=90, ha="right", va="top", fontsize=8, color=BLUE)
+    where = "without lines" if z is None else f"with the lines at z = {z:.4f}"
+    return _picture(figure, f"Spectrum of {spectrum.name}, {where}")
+
+
+def _density(said):
+    """A picture of p(z), or nothing where it was not read."""
+    posterior, stated = said.posterior, said.facts["z_file"]
+    if posterior is None:
+        return ""
+    figure, (axes,) = new_figure(5.5, 2.2)
+    (low, high), (start, stop) = posterior.interval(0.98), posterior.interval(0.68)
+    if stated is not None and math.isfinite(stated):
+        low, high = min(low, stated), max(high, stated)
+    few = max(1, round((high - low) / 300 / posterior.z[1]))
+    cells = len(posterior.p) // few * few
+    centres = posterior.z[:cells].reshape(-1, few).mean(axis=1)
+    axes.fill_between(
+        centres, posterior.p[:cells].reshape(-1, few).mean(axis=1) / posterior.z[1], color="0.8", step="mid"
+    )
+    axes.axvspan(start, stop, color=BLUE, alpha=0.15, label=f"68 %: {start:.4f} to {stop:.4f}")
+    axes.axvline(posterior.median, color=BLUE, label=f"median {posterior.median:.4f}")
+    if stated is not None and math.isfinite(stated):
+        axes.axvline(stated, color="0.2", ls=":", label=f"in the file {stated:.4f}")
+    margin = max(0.1 * (high - low), 0.002)
+    axes.set(xlim=(max(low - margin, 0), high + margin), xlabel="redshift z", ylabel="p(z)")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="upper right", fontsize=8)
+    return _picture(figure, f"p(z) with its median {posterior.median:.4f}")
+
+
+def _picture(figure, alt):
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=180)
+    data = base64.b64encode(stream.getvalue()).decode()
+    return f'<img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
