@@ -21,6 +21,8 @@ SCHEME_WORDS = {
     "csv": "`456` is 4.56, `-456` is negative, `NaN` stands for a missing value, and commas separate the values",
     "packed": "three digits a value without separators, `656` is 4.56 and `200` is 0: value = (code - 200) / 100, so "
     "that the error is at most 0.005; `NaN` stands for a missing value",
+    "digit": "one digit a value, `0` is 0.8 and `9` is 2.6: value = (digit + 4) / 5, so that the error is at most 0.1; "
+    "`N` stands for a missing value",
 }
 # The inverse of each normalisation, as Python.
 RESTORE = {"median": "value * row['scale']", "asinh": f"{SOFTENING} * np.sinh(value) * row['scale']", "none": "value"}

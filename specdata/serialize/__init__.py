@@ -25,6 +25,10 @@ Llama-3's tokenizer writes any run of up to three digits as one token, others wr
     token a value.
     Grammar: ``text = value*``; ``value = "NaN" | [0-9] [0-9] [0-9]``. Range: -2.00 to 7.99; the error inside it is at
     most 0.005.
+`DIGIT`
+    One of ten levels a value, one digit, as in ``3344567``: for models with one token a digit, which then read a value
+    from one token, and for spectra in asinh (`specdata.text.encoding`), most of which lie within the range.
+    Grammar: ``text = value*``; ``value = "N" | [0-9]``. Range: 0.8 to 2.6; the error inside it is at most 0.1.
 """
 
 from specdata.serialize.schemes import FixedScheme, Scheme, SeparatedScheme
@@ -32,5 +36,6 @@ from specdata.serialize.schemes import FixedScheme, Scheme, SeparatedScheme
 PAPER = SeparatedScheme("paper", between_digits="|", separator=" , ", end=" ,")
 CSV = SeparatedScheme("csv", between_digits="", separator=",", end="")
 PACKED = FixedScheme("packed", width=3, step=(1, 100), offset=200)
+DIGIT = FixedScheme("digit", width=1, step=(1, 5), offset=-4)
 
-SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in (PAPER, CSV, PACKED)}
+SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in (PAPER, CSV, PACKED, DIGIT)}

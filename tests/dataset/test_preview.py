@@ -109,7 +109,7 @@ def test_the_token_command_prints_the_table_and_draws_the_figure(data, tmp_path,
     assert code == 0, said
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if "| smol" in line]
     table = {cells[0]: cells[1:] for cells in lines}
-    schemes = (f"scheme `{name}`" for name in ("paper", "csv", "packed"))
+    schemes = (f"scheme `{name}`" for name in ("paper", "csv", "packed", "digit"))
     assert set(table) == {"config `paper`", "config `fine`", *schemes}
     # SmolLM2 writes one token a digit.
     assert table["scheme `packed`"][2:4] == ["40", "3.00"]
