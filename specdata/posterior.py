@@ -30,6 +30,7 @@ from specdata.targets import REDSHIFT, Target
 
 STEP = REDSHIFT.step
 TAIL = 1e-3
+FINE = 1 / 16  # of the standard deviation of p; see `answer_posteriors`
 LOGITS = 2**27  # most numbers in the logits of one pass: half a GiB
 CACHE = 2**31  # most bytes of keys and values that are held: 2 GiB
 COLUMNS = 256  # most branches of a prompt in one pass
@@ -247,8 +248,9 @@ def answer_posteriors(
         Only for a target with too many answers, which is the redshift: answers from 0 to below this, a whole number
         from 1 to 10. With 1 the forced beginning is ``Redshift: [0.`` and the digits after it are what is asked for.
     tail : float
-        Share of the probability at each level of tokens that may be left unresolved, the least probable branches first;
-        0 follows every branch.
+        Share of the probability at each level of tokens that may be left unresolved, the least probable branches first.
+        A branch of numbers that is narrower than `FINE` of the standard deviation of p, and holds less than half of
+        `FINE`, is left unresolved, too, but never the most probable one. With 0 every branch is followed.
     batch_size : int
         Most prompts that are read together; fewer where their keys and values would take more than `CACHE` bytes.
 
@@ -285,7 +287,7 @@ def answer_posteriors(
         answers = asked[waiting[0]][1]
         rows = _batch(model, asked, waiting[:batch_size])
         with torch.inference_mode(), _float32_logits(model):
-            found = _read_batch(model, [asked[number][0] for number in rows], answers, tail)
+            found = _read_batch(model, [asked[number][0] for number in rows], answers, tail, target.is_number)
             found = [make_posterior(target, target.answers(top), *one) for one in found]
         yield from zip(rows, found, strict=True)
         waiting = waiting[len(rows) :]
@@ -339,7 +341,7 @@ def _float32_logits(model):
         model.set_output_embeddings(head)
 
 
-def _read_batch(model, prompts, answers, tail):
+def _read_batch(model, prompts, answers, tail, is_number):
     """Probabilities after some prompts, given as tokens, in shared passes.
 
     A list with p, answered, beyond, begun and unresolved of each prompt, see `Posterior`.
@@ -353,11 +355,14 @@ def _read_batch(model, prompts, answers, tail):
     log_mass, followed = [log_p[:, forced, levels[0].token]], []
     for level, below in itertools.pairwise(levels):
         # The least probable branches are left out, up to the share `tail` of all.
-        mass = np.where(level.answer < 0, np.exp(log_mass[-1] - log_mass[-1].max(axis=1, keepdims=True)), 0.0)
+        whole = np.exp(log_mass[-1] - log_mass[-1].max(axis=1, keepdims=True))
+        mass = np.where(level.answer < 0, whole, 0.0)
         order = np.argsort(mass, axis=1)
         running = np.cumsum(np.take_along_axis(mass, order, axis=1), axis=1)
         follow = np.empty(mass.shape, dtype=bool)
         np.put_along_axis(follow, order, running > tail * running[:, -1:], axis=1)
+        if tail and is_number:
+            follow &= ~_fine(level, whole)
         followed.append(follow & (mass > 0))
         log_mass.append(walk.step(level, below, followed[-1], log_mass[-1]))
     # From here on in units of the most probable answer, whose probability may be tiny.
@@ -387,6 +392,16 @@ def _read_batch(model, prompts, answers, tail):
     unresolved = 1 - resolved / total
     shares = np.stack([answered, beyond, begun, unresolved], axis=1).tolist()
     return [(row / norm, *found) for row, norm, found in zip(p, total, shares, strict=True)]
+
+
+def _fine(level, mass):
+    """Whether a branch says where p lies as well as its digits would: narrow against the spread of p, and improbable."""
+    passing = np.flatnonzero(level.through >= 0)
+    width = np.bincount(level.through[passing], minlength=mass.shape[1])
+    centre = np.bincount(level.through[passing], passing, mass.shape[1]) / width.clip(1)
+    p = mass / mass.sum(axis=1, keepdims=True)
+    spread = np.sqrt((p * (centre - (p @ centre)[:, None]) ** 2).sum(axis=1, keepdims=True))
+    return (width <= FINE * spread) & (p <= FINE / 2) & (p < p.max(axis=1, keepdims=True))
 
 
 def make_posterior(target, values, p, answered, beyond, begun, unresolved) -> Posterior:

@@ -114,6 +114,7 @@ def test_little_branches_are_left_out_and_their_share_is_stated(model_and_tokeni
     model, tokenizer, _ = model_and_tokenizer
     monkeypatch.setattr(posterior, "COLUMNS", 50)  # so that the branches of a level take several passes,
     monkeypatch.setattr(posterior, "TOGETHER", 1)  # and each prompt its own in the last one
+    monkeypatch.setattr(posterior, "FINE", 0)
     found = dict(redshift_posteriors(model, tokenizer, PROMPTS, tail=0.02, batch_size=2))
     assert sorted(found) == [0, 1, 2]
     for number, short in found.items():
@@ -123,12 +124,30 @@ def test_little_branches_are_left_out_and_their_share_is_stated(model_and_tokeni
         assert short.p.sum() == pytest.approx(1)
 
 
+def test_narrow_and_improbable_branches_are_left_out(model_and_tokenizer, exact, monkeypatch):
+    model, tokenizer, _ = model_and_tokenizer
+    asked, passes = [], posterior._Walk._pass
+    monkeypatch.setattr(
+        posterior._Walk, "_pass", lambda walk, level, nodes: asked.append(nodes.size) or passes(walk, level, nodes)
+    )
+    found = dict(redshift_posteriors(model, tokenizer, PROMPTS, tail=1e-9))
+    sizes, asked[:] = sum(asked), []
+    monkeypatch.setattr(posterior, "FINE", 0)
+    dict(redshift_posteriors(model, tokenizer, PROMPTS, tail=1e-9))
+    assert sizes < 0.7 * sum(asked)
+    for number, short in found.items():
+        whole = exact[number]
+        assert 0 < short.unresolved < 1
+        assert np.abs(np.cumsum(short.p) - np.cumsum(whole.p)).max() < 1 / 16
+        assert short.answered == pytest.approx(whole.answered, rel=0.1)
+
+
 def test_prompts_are_read_in_as_many_batches_as_the_memory_asks_for(exact, model_and_tokenizer, monkeypatch):
     model, tokenizer, _ = model_and_tokenizer
     monkeypatch.setattr(posterior, "CACHE", 1)
     first = next(iter(redshift_posteriors(model, tokenizer, PROMPTS, tail=0.5)))
     assert first[0] == 2  # the longest
-    asked = [posterior._prompt_ids(tokenizer, prompt, REDSHIFT, 1) for prompt in PROMPTS]
+    asked = [posterior.prompt_ids(tokenizer, prompt, REDSHIFT, 1) for prompt in PROMPTS]
     assert posterior._batch(model, asked, [2, 0, 1]) == [2]
     monkeypatch.undo()
     assert posterior._batch(model, asked, [2, 0, 1]) == [2, 0, 1]
