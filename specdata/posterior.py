@@ -395,7 +395,7 @@ def _read_batch(model, prompts, answers, tail, is_number):
 
 
 def _fine(level, mass):
-    """Whether a branch says where p lies as well as its digits would: narrow against the spread of p, and improbable."""
+    """Whether a branch needs no more digits: it is narrow against the spread of p, and improbable."""
     passing = np.flatnonzero(level.through >= 0)
     width = np.bincount(level.through[passing], minlength=mass.shape[1])
     centre = np.bincount(level.through[passing], passing, mass.shape[1]) / width.clip(1)
