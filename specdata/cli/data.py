@@ -1,6 +1,7 @@
 """Commands that make and show data sets, and list the recipes."""
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -129,7 +130,7 @@ def tokens(
 @app.command()
 def preview(
     dataset: _Dataset,
-    row: Annotated[str, typer.Argument(help="SPLIT:NUMBER such as test:0, PLATE-MJD-FIBERID, or a specobjid.")],
+    row: Annotated[str, typer.Argument(help="SPLIT:NUMBER such as test:0, PLATE-MJD-FIBERID, a specobjid, or a file.")],
     config: Annotated[str | None, typer.Option(help="Text config; by default the first one.")] = None,
     output: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG; by default preview-NAME-CONFIG.png.")] = None,
 ) -> None:
@@ -139,7 +140,10 @@ def preview(
     shown = run(dataset, row, output, config=config)
     text = shown["text"] if len(shown["text"]) < 100 else f"{shown['text'][:72]} … {shown['text'][-20:]}"
     clipped = f", {shown['clipped']} values clipped" if shown["clipped"] else ""
-    print(f"row        {shown['split']}:{shown['number']}, {shown['name']}, z = {shown['z']:.4f}")
+    at = f"{shown['split']}:{shown['number']}, {shown['name']}" if shown["split"] else row
+    print(f"row        {at}, z = {shown['z']:.4f}")
+    for warning in shown["warnings"]:
+        print(f"specdata: warning: {warning}", file=sys.stderr)
     print(f"text       {shown['config']}, {shown['bins']} values: {text}")
     print(f"error      at most {shown['error']:.4f} of the normalised flux{clipped}")
     print(f"figure     {shown['path']}")

@@ -1,17 +1,20 @@
 """One row of a data set, drawn: the pixels that were observed, the bins, and what the text says."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 
 from specdata import canvas, prompts
-from specdata.dataset import figures
+from specdata.dataset import figures, rows
 from specdata.dataset.manifest import read_manifest
 from specdata.dataset.parquet import open_file, read_columns, read_rows, split_files
 from specdata.dataset.selection import SPLITS
 from specdata.errors import SpecdataError
 from specdata.files import new_file
 from specdata.hub import local_folder
+from specdata.spectra.coverage import cover
+from specdata.spectra.readers import read_spectrum
 from specdata.spectra.spectrum import spectrum_name
 from specdata.text.encoding import Encoding, normalise
 
@@ -26,7 +29,8 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
     dataset : str
         A folder of `specdata build`, or its Hub name.
     row : str
-        ``SPLIT:NUMBER`` such as ``test:12`` (from 0), an observation ``PLATE-MJD-FIBERID``, or a `specobjid`.
+        ``SPLIT:NUMBER`` such as ``test:12`` (from 0), an observation ``PLATE-MJD-FIBERID``, a `specobjid`, or the path
+        of a file with one spectrum, of any format that can be read, which is written as the data set writes its own.
     output : path-like, optional
         A PNG, PDF or SVG file; by default ``preview-NAME-CONFIG.png`` here.
     config : str, optional
@@ -35,7 +39,8 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
     Returns
     -------
     dict
-        `name` of the observation, `split`, `number`, `config`, `z`, `bins`, the `text`, the largest difference of
+        `name` of the observation, `split` and `number` (None for a file), `config`, `z`, `bins`, `warnings`, the
+        `text`, the largest difference of
         decoded and binned flux in units of the scale (`error`), the number of `clipped` values, and the `path` of the
         figure.
 
@@ -51,17 +56,25 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
     if config not in configs:
         raise SpecdataError(f"config {config!r}: {dataset} has the text configs {', '.join(configs)}")
     encoding = Encoding.from_dict(manifest["configs"][config], config)
-    split, number = _find(folder, files, str(row))
-    spectrum, text = (_row(folder, files, name, split, number) for name in ("spectra", config))
+    if Path(row).is_file():
+        (spectrum, warnings), split, number = cover(read_spectrum(row), encoding.edges), None, None
+        binned, scale = rows.bin_one(spectrum, encoding)
+        flux = binned.flux
+        series, clipped = encoding.encode(flux, scale)
+        series = series[0].as_py()
+        spectrum = vars(spectrum)
+    else:
+        split, number = _find(folder, files, str(row))
+        spectrum, text = (_row(folder, files, name, split, number) for name in ("spectra", config))
+        warnings, series = [], prompts.read_series(text["prompt"], encoding.target)
+        flux, scale = np.array(text["flux"], dtype=np.float32)[None], np.float32([text["scale"]])
+        written, clipped = encoding.encode(flux, scale)
+        if written.to_pylist() != [series]:
+            raise SpecdataError(f"{dataset}: the text of {split}:{number} is not that of its flux; build it again")
     name = spectrum_name(*(spectrum[key] for key in (*_OBSERVATION, "specobjid")))
-    series = prompts.read_series(text["prompt"], encoding.target)
-    flux, scale = np.array(text["flux"], dtype=np.float32)[None], np.float32([text["scale"]])
-    written, clipped = encoding.encode(flux, scale)
-    if written.to_pylist() != [series]:
-        raise SpecdataError(f"{dataset}: the text of {split}:{number} is not that of its flux; build it again")
     decoded = encoding.decode([series], scale)[0]
     step = normalise(decoded, scale, encoding.normalisation) - normalise(flux[0], scale, encoding.normalisation)
-    path = Path(output or f"preview-{name}-{config}.png")
+    path = Path(output or f"preview-{re.sub(r'[^A-Za-z0-9._+-]+', '-', name)}-{config}.png")
     pixels = {name: np.array(spectrum[column]) for name, column in (("loglam", "loglam"), ("pixels", "flux"))}
     title = f"{'mock ' if spectrum['is_mock'] else ''}{name}, z = {spectrum['z']:.4f}"
     label = f"text ({config}, {len(decoded)} values)"
@@ -72,7 +85,7 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
         )  # fmt: skip
     error, clipped = float(np.nanmax(np.abs(step))), int(clipped[0])
     shown = {"name": name, "split": split, "number": number, "config": config, "z": spectrum["z"], "bins": len(decoded)}
-    return shown | {"text": series, "error": error, "clipped": clipped, "path": str(path)}
+    return shown | {"warnings": warnings, "text": series, "error": error, "clipped": clipped, "path": str(path)}
 
 
 def _find(folder, files, row):

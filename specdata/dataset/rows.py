@@ -8,7 +8,7 @@ import pyarrow as pa
 from datasets import Features, List, Value
 
 from specdata import prompts
-from specdata.spectra.binning import bin_spectra
+from specdata.spectra.binning import bin_spectra, median_scale
 from specdata.spectra.spectrum import good_pixels
 from specdata.targets import REDSHIFT
 from specdata.text import conversation
@@ -171,6 +171,13 @@ class BinnedRows(NamedTuple):
     flux: np.ndarray
     ivar: np.ndarray
     mask: np.ndarray
+
+
+def bin_one(spectrum, encoding) -> tuple["BinnedRows", np.ndarray]:
+    """Bins of one spectrum and its scale, an array of float32 of shape (1,), as a build stores them."""
+    binned = bin_rows(pa.Table.from_batches([spectra_batch([spectrum])]), encoding.edges)
+    span = encoding.edges[0], encoding.edges[-1]
+    return binned, np.float32([1.0 if encoding.normalisation == "none" else median_scale(spectrum, *span)])
 
 
 def bin_rows(table, edges) -> BinnedRows:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
 from tqdm import tqdm
 
 from specdata import prompts
@@ -19,7 +18,7 @@ from specdata.inference.local import MAX_NEW_TOKENS, Generator, check_model
 from specdata.inference.trained import doubts, load_encoding, only_redshifts, training_range
 from specdata.posterior import RedshiftPosterior
 from specdata.results import RESULTS, load_results
-from specdata.spectra.binning import median_scale
+from specdata.spectra.coverage import cover
 from specdata.text.smollm2 import PACKAGE
 
 BATCH = 16  # spectra that are read together
@@ -100,28 +99,23 @@ def encode_spectrum(spectrum, encoding) -> tuple[str, list[str]]:
     Raises
     ------
     SpecdataError
-        If it does not span the bins, or cannot be scaled.
+        If it covers less than half of the bins' range, or cannot be scaled.
     """
-    span, reach = (encoding.edges[0], encoding.edges[-1]), spectrum.wavelength[[0, -1]]
-    table = pa.Table.from_batches([rows.spectra_batch([spectrum])])
+    spectrum, warnings = cover(spectrum, encoding.edges)
     try:
-        binned = rows.bin_rows(table, encoding.edges)
-        scale = 1.0 if encoding.normalisation == "none" else median_scale(spectrum, *span)
+        binned, scale = rows.bin_one(spectrum, encoding)
     except SpecdataError as error:
-        if reach[0] > span[0] or reach[1] < span[1]:
-            raise SpecdataError(
-                f"{spectrum.source}: spans {reach[0]:.0f} to {reach[1]:.0f} A, but the adapter reads {span[0]:.0f} to "
-                f"{span[1]:.0f} A; give a spectrum that covers that"
-            ) from None
         raise SpecdataError(f"{spectrum.source}: {error}") from None
-    texts, clipped = encoding.encode(binned.flux, np.float32([scale]))
-    warnings, missing = [], int(binned.mask.sum())
+    texts, clipped = encoding.encode(binned.flux, scale)
+    missing = int(binned.mask.sum())
     if spectrum.spectype not in ("GALAXY", ""):
         warnings.append(f"the pipeline's class is {spectrum.spectype}, and the model has seen galaxies only")
     if spectrum.zwarning:
         warnings.append(f"zwarning is {spectrum.zwarning}, so the file's own redshift is in doubt")
     if missing:
-        warnings.append(f"{missing} of {binned.mask.size} bins hold no good pixels and are interpolated")
+        warnings.append(
+            f"{missing} of {binned.mask.size} bins are covered by good pixels to less than half and are interpolated"
+        )
     if clipped[0]:
         warnings.append(f"{clipped[0]} values lie outside the range of the scheme and are set to its end")
     return texts[0].as_py(), warnings

@@ -72,7 +72,7 @@ def pixel_edges(loglam) -> tuple[np.ndarray, np.ndarray]:
     step = np.diff(loglam)
     if len(step) == 0 or not np.all(step > 0):
         raise SpecdataError("loglam has to hold at least two values, in increasing order")
-    half = median_filter(step, size=11, mode="nearest") / 2
+    half = median_filter(step, size=11, mode="mirror") / 2
     left = exp10(np.append(loglam[0] - half[0], 0.5 * (loglam[1:] + loglam[:-1])))
     right = np.append(left[1:], exp10(loglam[-1] + half[-1]))
     gap = np.flatnonzero(step > 3 * half)

@@ -24,6 +24,7 @@ from spec_lite import write_spec_lite
 from specdata import SpecdataError
 from specdata.dataset import build as building
 from specdata.dataset import executors, stages
+from specdata.dataset.asked import AskedValues
 from specdata.dataset.build import build
 from specdata.dataset.recipe import DataRecipe
 from specdata.dataset.sources import folder_paths, read_folder
@@ -109,7 +110,7 @@ def test_parts_are_put_together_as_one_pass_would(files, whole, tmp_path):
         folder_paths(files), on_error=lambda path, _: expected.append([path.name, "unreadable"])
     )  # fmt: skip
     for spectrum in spectra:
-        failed, _ = stages.judge(recipe, spectrum)
+        failed, _ = stages.judge(recipe, spectrum, AskedValues(recipe))
         if failed is None and spectrum.name in seen:
             failed = "duplicate", f"{spectrum.name} came before"
         if failed:

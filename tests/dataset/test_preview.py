@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from datasets import load_dataset
 from small_recipe import GRID, small_recipe
 
@@ -47,6 +48,17 @@ def test_a_row_has_three_names(data, tmp_path):
     found = [preview(data, name, tmp_path / "row.png") for name in names]
     assert found[0] == found[1] == found[2]
     assert found[0]["config"] == "paper"
+
+
+def test_a_file_is_written_as_the_data_set_writes_its_own(data, tmp_path):
+    row = load_dataset(str(data), "spectra").with_format("numpy")["test"][3]
+    shown = preview(data, "test:3", tmp_path / "row.png", config="fine")
+    wave = 10.0 ** row["loglam"].astype(float)
+    Table({"wavelength": wave, "flux": row["flux"], "ivar": row["ivar"]}).write(tmp_path / "my.csv")
+    own = preview(data, tmp_path / "my.csv", tmp_path / "own.png", config="fine")
+    assert (own["split"], own["name"], own["warnings"]) == (None, "my.csv", [])
+    same = np.array(list(own["text"])) == np.array(list(shown["text"]))
+    assert same.mean() > 0.95  # of the digits: the table has no masks, so that a few bins may differ
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])

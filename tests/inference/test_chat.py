@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from datasets import load_dataset
 from spec_lite import write_spec_lite
@@ -185,7 +186,7 @@ DATASET = [*FILE, *ADAPTER, "--dataset", "{data}"]
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--spectrum", "no.fits", *FINISHED], "no.fits: this is not a FITS file"),
+        (["--spectrum", "no.fits", *FINISHED], "no.fits: not a spectrum that can be read: "),
         (["--spectrum", "gone.fits", *FINISHED], "gone.fits: "),
         ([*FILE, *ADAPTER], "has no results.json of specdata; give --dataset and --config"),
         (DATASET, "has the text configs paper, packed, chat; say by --config, or by the --recipe of the training"),
@@ -201,20 +202,22 @@ DATASET = [*FILE, *ADAPTER, "--dataset", "{data}"]
         ),
         ([*FILE, "--adapter", "{data}"], "has no adapter_config.json; give the folder of a LoRA adapter"),
         ([*FILE, *FINISHED, "--model", "{wide}"], "does not load on"),
-        (["--spectrum", "{short}", *FINISHED], " A, but the adapter reads 3840 to 9160 A; give a spectrum that covers"),
+        (["--spectrum", "{short}", *FINISHED], " A, but the bins 3840 to 9160 A; give a spectrum that covers"),
         ([*FILE, *FINISHED, "--save", "x.txt"], "x.txt: give a name that ends in .json, .md"),
         ([*FILE, *FINISHED, "--question", "x", "--max-new-tokens", "9999"], "which leaves no room for 9999 more"),
     ],
 )
-def test_bad_input_is_one_sentence(run, arguments, sentence, request, spec_files, tmp_path):
+def test_bad_input_is_one_sentence(run, arguments, sentence, request, tmp_path):
     fixtures = {"finished": "finished", "adapter": "taught_adapter", "data": "mock_data", "wide": "wide"}
     used = {key: request.getfixturevalue(name) for key, name in fixtures.items()}
-    used |= {"file": request.getfixturevalue("files")[0], "short": spec_files["galaxy"]}
+    used |= {"file": request.getfixturevalue("files")[0], "short": tmp_path / "short.csv"}
+    wave = np.arange(3800.0, 5000.0)
+    np.savetxt(used["short"], np.column_stack([wave, np.ones_like(wave), np.ones_like(wave)]))
     (tmp_path / "no.fits").write_text("nothing")
     code, _, err = run("chat", "--save", "t.json", *(text.format(**used) for text in arguments))
     assert code == 2
     assert sentence.format(**used) in err
-    assert [path.name for path in tmp_path.iterdir()] == ["no.fits"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["no.fits", "short.csv"]
 
 
 @pytest.fixture(scope="module")

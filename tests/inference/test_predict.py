@@ -102,6 +102,24 @@ def test_the_command_leaves_out_what_it_cannot_read(command, scored_adapter, fil
     assert command("predict", "--adapter", scored_adapter)[0] == 2
 
 
+def test_a_csv_of_ones_own_in_other_units(command, scored_adapter, spectra, tmp_path):
+    spectrum = spectra[0]
+    columns = {"wavelength_nm": spectrum.wavelength / 10, "flux": spectrum.flux, "ivar": spectrum.ivar}
+    Table(columns).write(tmp_path / "mine.csv")
+    Table({name: values[700:] for name, values in columns.items()}).write(tmp_path / "red.csv")
+    (tmp_path / "blind.csv").write_text("wavelength,flux\n4000,1\n5000,2\n")
+    code, _, err = command(
+        "predict", "mine.csv", "red.csv", "blind.csv", "--adapter", scored_adapter, "--output", "z.csv"
+    )
+    assert code == 2
+    assert "blind.csv: the noise of fewer than 5 pixels cannot be estimated; give ivar or sigma" in err
+    found = Table.read(tmp_path / "z.csv")
+    assert list(found["file"]) == ["mine.csv", "red.csv"]
+    assert np.allclose(found["z"], 0.2468, atol=0.01)
+    assert "that the model has seen; the bins beyond are filled" in found["warnings"][1]
+    assert "that the model has seen" not in found["warnings"][0]
+
+
 def test_what_lies_outside_of_the_training_is_doubted(scored_adapter, taught_model, spectra, tmp_path):
     from shutil import copytree
 
