@@ -30,7 +30,7 @@ from specdata.dataset.selection import position_ids, reject
 from specdata.dataset.sources import folder_paths, read_folder
 from specdata.dataset.tokens import PAPER_LIMIT, fit_bins
 from specdata.errors import SpecdataError
-from specdata.evaluation.metrics import OUTLIER, nmad
+from specdata.evaluation.metrics import nmad
 from specdata.serialize import SCHEMES
 from specdata.serialize.schemes import FixedScheme
 from specdata.spectra.binning import median_scale
@@ -166,7 +166,7 @@ def scores(results, against):
     groups, cells = {k: list(runs) for k, runs in itertools.groupby(results, key=lambda r: key(r)[:-1])}, []
     for (*where, place, reader), runs in groups.items():
         z, z_pred, objects = (np.concatenate([run[name] for run in runs]) for name in ("z", "z_pred", "object"))
-        error, outlier = np.abs(z_pred - z), np.abs(z_pred - z) > OUTLIER * (1 + z)
+        error, outlier = np.abs(z_pred - z), np.abs(z_pred - z) > REDSHIFT.far * (1 + z)
         cell = {name: runs[0][name] for name in LABEL} | {"mae": interval(error, objects), "difference": "–"}
         cell["score"] = "{:.2f} [{:.2f}, {:.2f}]; ".format(*cell["mae"])
         cell["score"] += f"{1000 * nmad(z_pred, z):.2f}; {100 * outlier.mean():.1f} %"

@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Literal
 
 import pydantic
+from pydantic_core import PydanticCustomError
 
 from specdata.errors import SpecdataError
 from specdata.inputs import read_json
+from specdata.targets import REDSHIFT, Target
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.parquet"  # what the results were computed from, a row for each spectrum
 FORMAT = 3
+GREEDY = "greedy answer"  # what `estimate` says where the probabilities were left out
 RETENTION = "retention.json"
 RETENTION_FIGURE = "retention"
 SAMPLES = "samples.parquet"  # what the retention was computed from, a row for each question
 RETENTION_FORMAT = 1
-_FIGURES, _POSTERIOR_FIGURES = ("redshift", "errors"), ("calibration", "examples")
+_FIGURES, _POSTERIOR_FIGURES = ("redshift", "prediction", "confusion", "errors"), ("calibration", "examples")
 CONTENTS = (  # of the folder that an evaluation writes, into which a retention may be put
     RESULTS, PREDICTIONS, RETENTION,
     *(f"{name}.{end}" for name in (*_FIGURES, *_POSTERIOR_FIGURES, RETENTION_FIGURE) for end in ("png", "pdf")),
@@ -38,7 +41,7 @@ class Score(Part):
     """One number over `n` rows, with a 95 % interval from `low` to `high`.
 
     The interval is of the bootstrap (``bca``, or ``percentile`` where that is not defined) or, of a rate, ``exact``
-    (Clopper and Pearson). The value is null where it would flatter: see `specdata.evaluation.metrics.NAMES`.
+    (Clopper and Pearson). The value is null where it would flatter: see `specdata.evaluation.metrics.names`.
     """
 
     value: float | None
@@ -85,31 +88,65 @@ class Model(Part):
 
 
 class Written(Part):
-    """How spectra are written as text; see `specdata.text.encoding.Encoding`. Edges in vacuum Angstrom."""
+    """How spectra are written as text; see `specdata.text.encoding.Encoding`. Edges in vacuum Angstrom.
+
+    `target` is what is asked, as `specdata.targets.Target` says; without it, the redshift.
+    """
 
     edges: list[float]
     normalisation: str
     scheme: str
     turns: int = 0
+    target: dict | None = None
+
+    @pydantic.field_validator("target")
+    @classmethod
+    def _is_a_target(cls, stored):
+        try:
+            if stored is not None:
+                Target.from_dict(stored)
+        except (TypeError, ValueError, AttributeError):
+            raise PydanticCustomError("target", "no target that this version of specdata knows") from None
+        return stored
+
+
+class Reliability(Part):
+    """Of the `n` rows in one step: the mean probability of the most probable label, and the share of right labels."""
+
+    n: int
+    confidence: float
+    accuracy: float
+
+
+class Confusion(Part):
+    """Numbers of rows of each true label by the label of the estimate; the last column has those without an answer."""
+
+    labels: list[str]
+    rows: list[list[int]]
 
 
 class Posterior(Part):
-    """Scores of p(z) from 0 to `z_max`, and how many rows have their PIT in each of ten equal steps from 0 to 1.
+    """Scores of the probabilities of all answers, and how well they are calibrated.
+
+    Of a number: how many rows have their PIT in each of ten equal steps from 0 to 1, and the `step` of the grid; of a
+    redshift, p(z) reaches from 0 to `z_max`. Of labels: the `reliability` in steps of the most probable one's
+    probability.
 
     `temperature` is the one of the logits with which rows of the validation split are most probable: over 1 where the
-    model is too sure. The scores are of p(z) without it; transformers' decisions use it.
+    model is too sure. The scores are of the probabilities without it; transformers' decisions use it.
     """
 
     metrics: dict[str, Score]
-    pit: list[int]
-    z_max: int
-    step: float
+    pit: list[int] = []
+    reliability: list[Reliability] = []
+    z_max: int | None
+    step: float | None
     tail: float
     temperature: float | None = None
 
 
 class Greedy(Part):
-    """Scores of the greedy answers, and how many different redshifts are among them."""
+    """Scores of the greedy answers, and how many different values are among them."""
 
     metrics: dict[str, Score]
     distinct_answers: int
@@ -134,8 +171,9 @@ class Baseline(Part):
     chose with the training rows, `note` a sentence that has to stand beside its scores, if there is one, and `seconds`
     how long it took, its choices included.
 
-    `difference` is the mean absolute error of the model's estimate minus that of the method, row by row; the `verdict`
-    on the model is ``better`` or ``worse`` only where the interval of the difference leaves out zero.
+    `difference` is the mean absolute error of the model's estimate (of labels, the error rate) minus that of the
+    method, row by row; the `verdict` on the model is ``better`` or ``worse`` only where the interval of the difference
+    leaves out zero.
     """
 
     title: str
@@ -149,31 +187,42 @@ class Baseline(Part):
 
 
 class Subset(Part):
-    """Scores of the rows with a redshift, or a signal-to-noise ratio, from `low` to `high`."""
+    """Scores of the rows with a true value or a signal-to-noise ratio from `low` to `high`, or with a true `label`."""
 
     low: float
     high: float
+    label: str | None = None
     metrics: dict[str, Score]
 
 
 class Results(Part):
-    """The file. `command` makes it again; `metrics` are those of the `estimate`."""
+    """The file. `task` names the target; `command` makes the file again; `metrics` are those of the `estimate`."""
 
     format: Literal[3]
-    task: Literal["redshift"]
+    task: str
     command: str
     dataset: Scored
     model: Model
     speed: Speed
     encoding: Written
-    estimate: Literal["median of p(z)", "greedy answer"]
+    estimate: str
     metrics: dict[str, Score]
     greedy: Greedy
     baselines: dict[str, Baseline]
-    subsets: dict[Literal["z", "snmedian"], list[Subset]]
+    subsets: dict[Literal["z", "target", "snmedian"], list[Subset]]
     posterior: Posterior | None = None
+    confusion: Confusion | None = None
     settings: dict
     versions: dict[str, str]
+
+    @pydantic.field_validator("estimate")
+    @classmethod
+    def _is_of_the_target(cls, estimate, info):
+        if encoding := info.data.get("encoding"):
+            target = Target.from_dict(encoding.target) if encoding.target else REDSHIFT
+            if estimate not in (estimate_name(target, True), GREEDY) or info.data.get("task") != target.name:
+                raise PydanticCustomError("target", f"no estimate of the {target.words}")
+        return estimate
 
 
 class Kept(Part):
@@ -255,7 +304,7 @@ def evaluation_command(results) -> str:
         options |= {"device": None, "endpoint": "URL"}
     options |= {"templates": settings.get("templates"), "baselines": ",".join(results["baselines"])}
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
-    words += ["--greedy-only"] if results["estimate"] == "greedy answer" else []
+    words += ["--greedy-only"] if results["estimate"] == GREEDY else []
     return shlex.join(["specdata", "evaluate", *words, "--output", "evaluation"])
 
 
@@ -278,9 +327,27 @@ def rename_retention(retention, *, base, adapter) -> dict:
     return retention | {"model": model, "command": shlex.join(words)}
 
 
+def target_of(results) -> Target:
+    """What the results are about."""
+    stored = results["encoding"].get("target")
+    return Target.from_dict(stored) if stored else REDSHIFT
+
+
+def estimate_name(target, with_posterior) -> str:
+    """What `estimate` says of a target, where the probabilities were read and where not."""
+    if not with_posterior:
+        return GREEDY
+    return f"median of p({target.symbol})" if target.is_number else f"most probable {target.words}"
+
+
+def main_figure(target) -> str:
+    """Name, without .png or .pdf, of the figure that shows the predictions of a target."""
+    return "redshift" if target == REDSHIFT else "prediction" if target.is_number else "confusion"
+
+
 def figure_names(results) -> tuple[str, ...]:
-    """Names, without .png or .pdf, of the figures that belong to results; some need p(z)."""
-    return _FIGURES + (_POSTERIOR_FIGURES if "posterior" in results else ())
+    """Names, without .png or .pdf, of the figures that belong to results; some need the probabilities."""
+    return (main_figure(target_of(results)), "errors", *(_POSTERIOR_FIGURES if "posterior" in results else ()))
 
 
 def load_results(folder, hint="give the folder of an evaluation") -> dict:

@@ -126,6 +126,12 @@ class Target:
         """Whether fits of shifted templates find it."""
         return self.column == "z"
 
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest answer; it has no more tokens."""
+        ends = (self.low, self.high) if self.is_number else self.labels
+        return max(len(self.format(value).encode()) for value in ends)
+
     def show(self, value) -> str:
         """A number, or a label, as it stands in an answer."""
         return f"{value:.{max(self.decimals, 0)}f}" if self.is_number else str(value)
@@ -216,8 +222,12 @@ class Target:
     def code(self, values) -> np.ndarray:
         """Values as numbers, of labels their places in `labels`; NaN for None. ndarray of shape (n,), float64."""
         if not self.is_number:
-            places = {label: place for place, label in enumerate(self.labels)}
-            values = [None if value is None else places[value] for value in values]
+            places = {label: place for place, label in enumerate(self.labels)} | {None: None}
+            if unknown := set(values) - set(places):
+                raise SpecdataError(
+                    f"target {self.name}: {unknown.pop()!r} is none of its labels; build the data again"
+                )
+            values = [places[value] for value in values]
         return np.array(values, dtype=np.float64)
 
     def decode(self, codes) -> list:

@@ -7,6 +7,18 @@ import typer
 from specdata.cli.options import Device, Endpoint, Output, Overwrite, ServedModel
 
 app = typer.Typer()
+# Scores that are printed as a percentage, with so many decimals, and those of numbers (True) and labels (False).
+_SHARES = {"mae_share": 0, "error_share": 0, "outlier_fraction": 1, "parse_rate": 0}
+_COLUMNS = {
+    True: {
+        "MAE": "mae", "of constant's": "mae_share", "NMAD": "nmad", "outliers": "outlier_fraction",
+        "answers": "parse_rate",
+    },
+    False: {
+        "error rate": "error_rate", "of constant's": "error_share", "balanced accuracy": "balanced_accuracy",
+        "answers": "parse_rate",
+    },
+}  # fmt: skip
 
 
 @app.command()
@@ -99,19 +111,22 @@ def print_retention(found: dict) -> None:
 
 
 def print_results(results: dict) -> None:
-    """Print the scores of a model and of the baselines, a line for each, and then those of p(z)."""
-    from specdata.results import format_score
+    """Print the scores of a model and of the baselines, a line for each, and then those of the probabilities."""
+    from specdata.results import GREEDY, format_score, target_of
+
+    def cell(name, score):
+        value = score["value"]
+        if value is None or name not in _SHARES:
+            return format_score(score, "-")
+        return f"{100 * value:.3g} %" if name.endswith("_share") else f"{100 * value:.{_SHARES[name]}f} %"
 
     def line(title, found, said=""):
-        share, outliers, answers = (found[name]["value"] for name in ("mae_share", "outlier_fraction", "parse_rate"))
-        share = "-" if share is None else f"{100 * share:.3g} %"
-        cells = (format_score(found["mae"], "-"), share, format_score(found["nmad"], "-"))
-        return title, *cells, f"{100 * outliers:.1f} %", f"{100 * answers:.0f} %", said
+        return title, *(cell(name, found[name]) for name in columns.values()), said
 
-    data, speed = results["dataset"], results["speed"]
-    lines = [("", "MAE", "of constant's", "NMAD", "outliers", "answers", "MAE of the model, by comparison")]
+    data, speed, columns = results["dataset"], results["speed"], _COLUMNS[target_of(results).is_number]
+    lines = [("", *columns, f"{next(iter(columns))} of the model, by comparison")]
     lines.append(line(results["estimate"], results["metrics"]))
-    if results["estimate"] != "greedy answer":
+    if results["estimate"] != GREEDY:
         lines.append(line("greedy answer", results["greedy"]["metrics"]))
     for found in results["baselines"].values():
         said = f"{found['verdict']}, by {format_score(found['difference'])}"

@@ -56,8 +56,8 @@ def chat(
             if session.prediction.posterior is None:
                 raise SpecdataError(f"{figure}: the server tells no probabilities to draw; leave --figure out")
             said, title = session.prediction, f"{'mock ' if found.is_mock else ''}{found.name}"
-            options = {"z_greedy": said.z_greedy, "z_file": found.z, "title": title}
-            figures.redshift_density(drawing, said.posterior, **options)
+            options = {"greedy": said.z_greedy, "stated": found.z, "title": title}
+            figures.answer_figure(drawing, said.posterior, **options)
         for text in question or _questions(at_terminal):
             print("assistant  " if at_terminal else f"\nuser       {text}\nassistant  ", end="", flush=True)
             try:

@@ -1,4 +1,4 @@
-"""Model and data set to results: p(z) and answers of each row, scored beside baselines on the same rows."""
+"""Model and data set to results: probabilities and answers of each row, scored beside baselines on the same rows."""
 
 import platform
 from importlib.metadata import version
@@ -10,21 +10,29 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import specdata
-from specdata import prompts
 from specdata.errors import SpecdataError
 from specdata.evaluation import figures, metrics
 from specdata.evaluation.baselines.methods import TemplateFits, check_names, read_text, run_baselines
 from specdata.evaluation.predictions import predict_rows
+from specdata.evaluation.scores import score_subsets, scores_of
 from specdata.evaluation.split import Split, open_split
 from specdata.extras import need_model
 from specdata.files import new_folder
 from specdata.hub import local_folder, public_name, weights_revision
 from specdata.inference.decision import FITTED_ON
 from specdata.inference.endpoint import connect
-from specdata.inference.local import MAX_NEW_TOKENS, check_model
+from specdata.inference.local import check_model, most_tokens
 from specdata.inference.trained import find_trained
-from specdata.posterior import STEP, TAIL
-from specdata.results import CONTENTS, FORMAT, PREDICTIONS, RESULTS, evaluation_command, save_results
+from specdata.posterior import TAIL
+from specdata.results import (
+    CONTENTS,
+    FORMAT,
+    PREDICTIONS,
+    RESULTS,
+    estimate_name,
+    evaluation_command,
+    save_results,
+)
 
 
 def evaluate(
@@ -34,9 +42,10 @@ def evaluate(
 ) -> dict:  # fmt: skip
     """Score a model on a split of a data set; write results, predictions and figures to a folder.
 
-    The estimate that is scored is the median of p(z), for which the absolute error is the loss; a row where the model
-    most probably answers no redshift has no estimate. The greedy answer stands beside it. What is found is kept beside
-    the output as it comes, so that a run that was stopped goes on when the same command is given again.
+    The estimate that is scored is the median of p(z), for which the absolute error is the loss, and of a target with
+    labels the most probable one; a row where the model most probably writes no answer has no estimate. The greedy
+    answer stands beside it. What is found is kept beside the output as it comes, so that a run that was stopped goes on
+    when the same command is given again.
 
     Parameters
     ----------
@@ -66,7 +75,7 @@ def evaluate(
     served : str, optional
         Name of the adapter there.
     greedy_only : bool
-        Leave p(z) out, and take the greedy answer for the estimate.
+        Leave the probabilities out, and take the greedy answer for the estimate.
     baselines : sequence of str, optional
         Names out of `specdata.evaluation.baselines.methods.TITLES`; by default all. The constant is always there.
     templates : path-like, optional
@@ -96,12 +105,16 @@ def evaluate(
     if endpoint is None:
         check_model(model)
     else:
-        server = connect(endpoint, adapter_folder, model, served=served, target=data.encoding.target)
+        server = connect(endpoint, adapter_folder, model, served=served, target=data.target)
         greedy_only = greedy_only or not server.has_posterior
-    TemplateFits(data, templates)  # so that a wrong file is noticed before the model has read all rows
-    z = data.rows["z"].to_numpy()
-    highest = max(z.max(), data.train["z"].to_numpy().max())
-    z_max = None if greedy_only else int(highest + STEP / 2) + 1
+    target, true = data.target, data.true()
+    if target.template_fits:
+        TemplateFits(data, templates)  # so that a wrong file is noticed before the model has read all rows
+    elif templates is not None:
+        raise SpecdataError(
+            f"--templates {templates}: template fits find redshifts, not the {target.words}; leave it out"
+        )
+    z_max = int(max(true.max(), data.train["z"].to_numpy().max()) + target.step / 2) + 1 if target.is_wide else None
     base_revision = weights_revision(model) if Path(model).is_dir() else None
     adapter_revision = weights_revision(adapter_folder) if adapter else "none"
     identity = {
@@ -113,8 +126,10 @@ def evaluate(
         "config": data.config,
         "split": split,
         "n": len(data.rows),
-        "max_new_tokens": MAX_NEW_TOKENS,
+        "max_new_tokens": most_tokens(target),
         "z_max": z_max,
+        "greedy_only": greedy_only,
+        "target": target.to_dict(),
     } | ({"endpoint": server.kind} if server else {})
     asked = [prompt[:1] for prompt in data.rows["prompt"].to_pylist()]  # later turns may hold the redshift
     output = Path(output).resolve()
@@ -123,16 +138,17 @@ def evaluate(
         journal.unlink()
     with new_folder(output, marker=RESULTS, contents=CONTENTS, overwrite=overwrite) as folder:
         rows, made_by = predict_rows(
-            model, adapter_folder, asked, z, journal, identity, z_max=z_max, batch_size=batch_size,
-            validation=_validation(dataset, data, z_max), device=device, server=server,
+            model, adapter_folder, asked, target.decode(true), target, journal, identity, z_max=z_max or 1,
+            greedy_only=greedy_only, batch_size=batch_size,
+            validation=None if greedy_only else _validation(dataset, data, z_max), device=device, server=server,
             progress=progress,
         )  # fmt: skip
         simple = run_baselines(data, baselines, templates=templates, progress=progress)
-        results = score_rows(folder, data, z, rows, z_max, simple)
+        results = score_rows(folder, data, rows, z_max, simple)
         results["settings"] |= {"batch_size": batch_size} | ({"endpoint": server.kind} if server else {})
         if templates is not None:
             results["settings"]["templates"] = Path(templates).name
-        if z_max is not None:
+        if "posterior" in results:
             results["posterior"]["temperature"] = made_by["temperature"]
         seconds, tokens = sum(row["seconds"] for row in rows), made_by["prompt_tokens"]
         results["speed"] = {
@@ -153,30 +169,28 @@ def evaluate(
 
 
 def _validation(dataset, data, z_max):
-    """Prompts and redshifts of the rows on which the temperature is fitted; None where there are none."""
-    if z_max != 1 or not data.n_validation:
+    """Prompts and true values of the rows on which the temperature is fitted; None where there are none."""
+    if z_max not in (1, None) or not data.n_validation:
         return None
     rows = open_split(dataset, data.config, "validation", limit=FITTED_ON).rows
-    return [prompt[:1] for prompt in rows["prompt"].to_pylist()], rows["z"].to_pylist()
+    return [prompt[:1] for prompt in rows["prompt"].to_pylist()], rows[data.target.stored_in].to_pylist()
 
 
 def _is_older(path, other):
     return path.is_file() and other.is_file() and path.stat().st_mtime <= other.stat().st_mtime
 
 
-def score_rows(folder, data: Split, z, rows, z_max, baselines) -> dict:
+def score_rows(folder, data: Split, rows, z_max, baselines) -> dict:
     """Score what a model said to the rows of a split, and write the table of them to a folder.
 
     Parameters
     ----------
     folder : Path
     data : Split
-    z : ndarray, shape (n,)
-        True redshifts.
     rows : list of dict
         Of `specdata.evaluation.predictions.predict_rows`.
     z_max : int or None
-        Upper end of p(z), None where it was left out.
+        Upper end of p(z); None for a target whose answers are all read.
     baselines : dict
         Of `specdata.evaluation.baselines.methods.run_baselines`.
 
@@ -185,72 +199,83 @@ def score_rows(folder, data: Split, z, rows, z_max, baselines) -> dict:
     dict
         What `specdata.results.Results` says, without `command`, `model` and `speed`.
     """
-    z_train = data.train["z"].to_numpy()
-    z_range, z_constant = (float(z_train.min()), float(z_train.max())), baselines["constant"][1]["chosen"]["z"]
+    target, true, true_train = data.target, data.true(), data.true("train")
+    scores, name = scores_of(target), target.stored_in
+    basis = scores.basis(target, true_train)
+
+    def of(pred):
+        return scores.score(pred, true, *basis, target=target)
+
+    def shown(values):
+        return pa.array(target.decode(values), pa.float64() if target.is_number else pa.string())
+
     answers = [row["answer"] for row in rows]
-    z_greedy = np.array([prompts.parse_redshift(answer) for answer in answers], dtype=np.float64)
-    posteriors = None if z_max is None else [row["posterior"] for row in rows]
-    z_pred = z_greedy if posteriors is None else np.array([row["estimate"] for row in posteriors], dtype=np.float64)
+    greedy = target.code([target.parse(answer) for answer in answers])
+    posteriors = [row["posterior"] for row in rows] if "posterior" in rows[0] else None
+    pred = greedy if posteriors is None else target.code([row["estimate"] for row in posteriors])
     table = {
-        "specobjid": data.rows["specobjid"], "position_id": data.rows["position_id"], "z": z, "snmedian": data.snmedian,
-        "z_pred": pa.array(z_pred, from_pandas=True), "answer": answers,
-        "z_greedy": pa.array(z_greedy, from_pandas=True),
+        "specobjid": data.rows["specobjid"], "position_id": data.rows["position_id"], name: shown(true),
+        "snmedian": data.snmedian, f"{name}_pred": shown(pred), "answer": answers, f"{name}_greedy": shown(greedy),
     }  # fmt: skip
-    table |= {f"z_{name}": z_simple for name, (z_simple, _) in baselines.items()}
-    table |= {f"posterior_{name}": [row[name] for row in posteriors] for name in (posteriors[0] if posteriors else ())}
+    table |= {f"{name}_{method}": shown(simple) for method, (simple, _) in baselines.items()}
+    table |= {f"posterior_{key}": [row[key] for row in posteriors] for key in (posteriors[0] if posteriors else ())}
     # The spectra of a few rows as the model read them, for a figure.
     x = read_text(data.rows, data.encoding)
-    order = np.argsort(np.abs(metrics.fill_failures(z_pred, z, z_range) - z), kind="stable")
-    shown = {order[-1]: "worst", order[len(order) // 2]: "median", order[0]: "best"}
-    table["example"] = pa.array([shown.get(row) for row in range(len(z))], pa.string())
-    table["spectrum"] = pa.array([x[row] if row in shown else None for row in range(len(z))], pa.list_(pa.float32()))
+    loss = scores.losses(pred, true, basis[0]) if posteriors is None or target.is_number else surprise(posteriors)
+    order = np.argsort(loss, kind="stable")
+    examples = {order[-1]: "worst", order[len(order) // 2]: "median", order[0]: "best"}
+    table["example"] = pa.array([examples.get(row) for row in range(len(true))], pa.string())
+    spectra = [x[row] if row in examples else None for row in range(len(true))]
+    table["spectrum"] = pa.array(spectra, pa.list_(pa.float32()))
     pq.write_table(pa.table(table), folder / PREDICTIONS, compression="zstd")
 
     mocks, mocks_train = (int(pc.sum(part["is_mock"]).as_py() or 0) for part in (data.rows, data.train))
     results = {
         "format": FORMAT,
-        "task": "redshift",
+        "task": target.name,
         "dataset": {
             "name": data.name,
             "revision": data.revision,
             "config": data.config,
             "split": data.split,
-            "n": len(z),
+            "n": len(true),
             "n_in_split": data.n_in_split,
-            "n_train": len(z_train),
+            "n_train": len(true_train),
             "n_mock": mocks,
             "n_mock_train": mocks_train,
         },
         "encoding": data.encoding.to_dict(),
-        "estimate": "greedy answer" if posteriors is None else "median of p(z)",
-        "metrics": metrics.score(z_pred, z, z_range, z_constant),
-        "greedy": {
-            "metrics": metrics.score(z_greedy, z, z_range, z_constant),
-            "distinct_answers": len(set(z_greedy[~np.isnan(z_greedy)])),
-        },
+        "estimate": estimate_name(target, posteriors is not None),
+        "metrics": of(pred),
+        "greedy": {"metrics": of(greedy), "distinct_answers": len(set(greedy[~np.isnan(greedy)]))},
         "baselines": {},
         "subsets": {
-            "z": metrics.score_subsets(z, z_pred, z, z_range, z_constant),
-            "snmedian": metrics.score_subsets(data.snmedian, z_pred, z, z_range, z_constant),
+            name: scores.subsets_by_value(pred, true, *basis, target=target),
+            "snmedian": score_subsets(data.snmedian, pred, true, *basis, target=target),
         },
         "settings": {
             "decoding": "greedy",
-            "max_new_tokens": MAX_NEW_TOKENS,
-            "outlier_threshold": metrics.OUTLIER,
+            "max_new_tokens": most_tokens(target),
             "confidence": metrics.CONFIDENCE,
             "bootstrap_resamples": metrics.RESAMPLES,
-            "unparsed_scores_as": list(z_range),
+            **scores.kept_basis(*basis),
         },
         "versions": {name: version(name) for name in ("numpy", "peft", "scipy", "torch", "transformers")}
         | {"python": platform.python_version(), "specdata": specdata.__version__},
     }
+    if target.is_number:
+        results["settings"]["outlier_threshold"] = target.far
+    else:
+        results["confusion"] = scores.confusion(pred, true, target)
     if posteriors is not None:
-        results["posterior"] = metrics.score_posteriors(posteriors, z, z_constant)
-        results["posterior"] |= {"z_max": z_max, "step": STEP, "tail": TAIL}
-    for name, (z_simple, facts) in baselines.items():
-        results["baselines"][name] = {
-            **facts,
-            "metrics": metrics.score(z_simple, z, z_range, z_constant),
-            **metrics.compare(z_pred, z_simple, z, z_range),
-        }
+        results["posterior"] = scores.score_posteriors(posteriors, true, basis[1], target=target)
+        results["posterior"] |= {"z_max": z_max, "step": target.step if target.is_number else None, "tail": TAIL}
+    for method, (simple, facts) in baselines.items():
+        comparison = scores.compare(pred, simple, true, basis[0], target=target)
+        results["baselines"][method] = {**facts, "metrics": of(simple), **comparison}
     return results
+
+
+def surprise(posteriors) -> list[float]:
+    """By which rows with labels are put in order, since most are either right or wrong: their logarithmic loss."""
+    return [row["log_loss"] for row in posteriors]

@@ -1,4 +1,4 @@
-"""Figures of an evaluation, drawn from the files that it wrote; of a sweep; and p(z) of one spectrum."""
+"""Figures of an evaluation, drawn from the files that it wrote; of a sweep; and the answers to one spectrum."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from specdata.canvas import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure, paper_figure, save_figure
 from specdata.evaluation import metrics
-from specdata.posterior import STEP
+from specdata.evaluation.scores import scores_of
 from specdata.results import (
     PREDICTIONS,
     RESULTS,
@@ -15,6 +15,8 @@ from specdata.results import (
     RETENTION_FIGURE,
     load_results,
     load_retention,
+    main_figure,
+    target_of,
 )
 
 _GREY = "0.45"
@@ -27,22 +29,36 @@ def draw_figures(folder) -> None:
     """
     folder = Path(folder)
     results, table = load_results(folder), pq.read_table(folder / PREDICTIONS)
-    column = {name: table[name].to_numpy() for name in table.column_names if table[name].type == "double"}
-    z, z_pred = column["z"], column["z_pred"]
-    read_text = {name: baseline for name, baseline in results["baselines"].items() if baseline["reads"] == "text"}
-    best = min(read_text, key=lambda name: read_text[name]["metrics"]["mae"]["value"], default=None)
-    interval = None
+    target = target_of(results)
+    scores, name = scores_of(target), target.stored_in
+    bounds, _ = scores.stored_basis(results, target)
+
+    def codes(column):
+        return target.code(table[f"{name}{column}"].to_pylist())
+
+    true, pred, signal = codes(""), codes("_pred"), table["snmedian"].to_numpy()
+    read_text = {method: baseline for method, baseline in results["baselines"].items() if baseline["reads"] == "text"}
+    best = min(read_text, key=lambda method: read_text[method]["metrics"][target.loss]["value"], default=None)
+    interval, edges = None, results["encoding"]["edges"]
     if "posterior" in results:
-        interval = column["posterior_low_68"], column["posterior_high_68"]
-        calibration(folder / "calibration", column["posterior_pit"])
         shown = sorted(table.filter(table["example"].is_valid()).to_pylist(), key=lambda row: row["example"])
-        example_spectra(folder / "examples", shown, results["encoding"]["edges"])
-    threshold, z_range = results["settings"]["outlier_threshold"], results["settings"]["unparsed_scores_as"]
-    predicted_redshifts(folder / "redshift", z, z_pred, interval=interval, threshold=threshold)
-    methods = {"model": z_pred, "constant": column["z_constant"]}
-    methods |= {best.replace("_", " "): column[f"z_{best}"]} if best else {}
-    errors = {name: np.abs(metrics.fill_failures(values, z, z_range) - z) for name, values in methods.items()}
-    errors_by(folder / "errors", {"redshift": z, "S/N per pixel": column["snmedian"]}, errors)
+        if target.is_number:
+            interval = table["posterior_low_68"].to_numpy(), table["posterior_high_68"].to_numpy()
+            calibration(folder / "calibration", table["posterior_pit"].to_numpy(), target)
+        else:
+            reliability(folder / "calibration", results["posterior"]["reliability"])
+        example_spectra(folder / "examples", shown, edges, target)
+    main = folder / main_figure(target)
+    if target.is_number:
+        predicted_values(main, true, pred, interval=interval, target=target)
+    else:
+        confusion_matrix(main, results["confusion"])
+    methods = {"model": pred, "constant": codes("_constant")}
+    methods |= {best.replace("_", " "): codes(f"_{best}")} if best else {}
+    errors = {method: scores.losses(values, true, bounds) for method, values in methods.items()}
+    quantities = {target.label: true} if target.is_number else {}
+    score = "MAE" if target.is_number else "error rate"
+    errors_by(folder / "errors", quantities | {"S/N per pixel": signal}, errors, score=score)
     if (folder / RETENTION).exists():
         retention_bars(folder / RETENTION_FIGURE, load_retention(folder))
 
@@ -65,51 +81,55 @@ def draw_sweep(folder, published) -> bool:
     for path in sorted(folder.glob(f"*/retention/{RETENTION}")):
         run = path.parents[1]
         if (run / "evaluation" / RESULTS).exists():
-            runs[run.name] = load_results(run / "evaluation")["metrics"]["mae"], load_retention(path.parent)["groups"]
+            results = load_results(run / "evaluation")
+            runs[run.name] = results["metrics"][target_of(results).loss], load_retention(path.parent)["groups"]
     if len(runs) > 1:
         tradeoff(folder / "tradeoff", runs, published)
     return len(runs) > 1
 
 
-def predicted_redshifts(stem, z, z_pred, *, interval, threshold) -> None:
-    """Draw predicted against true redshift with the intervals of p(z), and below it the differences.
+def predicted_values(stem, z, z_pred, *, interval, target) -> None:
+    """Draw predicted against true values with the intervals of p, and below it the differences.
 
     Parameters
     ----------
     stem : Path
         Of the PNG and of the PDF.
     z : ndarray, shape (n,)
-        True redshift.
+        True value, such as the redshift.
     z_pred : ndarray, shape (n,)
-        Predicted redshift; NaN where there is no answer, which is marked at the lower edge.
+        Predicted value; NaN where there is no answer, which is marked at the lower edge.
     interval : tuple of ndarray, or None
-        Lower and upper ends of the 68 % intervals of p(z).
-    threshold : float
-        An outlier lies further than this from the truth in dz = (z_pred - z) / (1 + z).
+        Lower and upper ends of the 68 % intervals of p.
+    target : specdata.targets.Target
+        An outlier lies further than its `far` from the truth, of a redshift in dz = (z_pred - z) / (1 + z).
     """
+    threshold, difference = target.far, "dz" if target.relative else "difference"
     parsed = np.isfinite(z_pred)
-    dz = (z_pred - z) / (1 + z)
-    margin = 0.04 * np.ptp(z) + 1e-3
+    scale = 1 + z if target.relative else np.ones_like(z)
+    dz = (z_pred - z) / scale
+    margin = 0.04 * np.ptp(z) + 10 * target.step
     low, high = z.min() - margin, z.max() + margin
     bottom, top = z_pred[parsed].min(initial=z.min()) - margin, z_pred[parsed].max(initial=z.max()) + margin
     with paper_figure(stem, 4.1, rows=2, heights=(3, 1)) as (_, (axes, below)):
         line = np.array([low, high])
         axes.plot(line, line, color=_GREY, lw=0.8, zorder=1)
         for sign in (1, -1):
-            label = f"|dz| = {threshold:g}" if sign == 1 else None
-            axes.plot(line, line + sign * threshold * (1 + line), color=_GREY, lw=0.7, ls="--", zorder=1, label=label)
+            label = f"|{difference}| = {threshold:g}" if sign == 1 else None
+            edge = line + sign * threshold * (1 + line if target.relative else 1)
+            axes.plot(line, edge, color=_GREY, lw=0.7, ls="--", zorder=1, label=label)
         if interval is not None:
-            label = "68 % of p(z)"
+            label = f"68 % of p({target.symbol})"
             axes.vlines(z[parsed], *(end[parsed] for end in interval), color=SKY, lw=0.7, alpha=0.6, label=label)
         axes.plot(z[parsed], z_pred[parsed], "o", color=BLUE, ms=2, mew=0, alpha=0.8, label="model")
         if not parsed.all():
             at_edge, label = axes.get_xaxis_transform(), f"no answer ({np.sum(~parsed)})"
             axes.plot(z[~parsed], np.full(np.sum(~parsed), 0.01), "x", color=VERMILION, transform=at_edge, label=label)
-        axes.set(ylabel="predicted redshift", xlim=(low, high), ylim=(bottom, top))
-        _legend_above(axes)
+        axes.set(ylabel=f"predicted {target.label}", xlim=(low, high), ylim=(bottom, top))
+        _legend_above(axes, 4 if target.relative else 2)
         axes.tick_params(labelbottom=False)
         span = np.nanpercentile(np.abs(dz), 98) if parsed.any() else threshold
-        span = 1.3 * min(max(span, 1e-4), 2 * threshold)
+        span = 1.3 * min(max(span, target.step), 2 * threshold)
         outside = parsed & (np.abs(dz) > span)
         below.axhline(0, color=_GREY, lw=0.8)
         for value in (threshold, -threshold):
@@ -118,11 +138,66 @@ def predicted_redshifts(stem, z, z_pred, *, interval, threshold) -> None:
         for marker, sign in (("^", 1), ("v", -1)):
             here = outside & (np.sign(dz) == sign)
             below.plot(z[here], np.full(here.sum(), sign * 0.97 * span), marker, color=VERMILION, ms=2.5, mew=0)
-        below.set(xlabel="true redshift z", ylabel="dz", xlim=(low, high), ylim=(-span, span))
+        label = "true redshift z" if target.symbol == "z" else f"true {target.label}"
+        below.set(xlabel=label, ylabel=difference, xlim=(low, high), ylim=(-span, span))
 
 
-def errors_by(stem, quantities, errors) -> None:
-    """Draw the mean absolute error of several methods in parts of the rows, a panel for each quantity.
+def confusion_matrix(stem, confusion) -> None:
+    """Draw which labels were answered for each true one, as shares of its rows with the numbers of rows.
+
+    Parameters
+    ----------
+    stem : Path
+        Of the PNG and of the PDF.
+    confusion : dict
+        As `specdata.results.Confusion` says.
+    """
+    rows, labels = np.array(confusion["rows"]), confusion["labels"]
+    columns = [*labels, "no answer"] if rows[:, -1].any() else labels
+    rows = rows[:, : len(columns)]
+    share = rows / rows.sum(axis=1, keepdims=True).clip(1)
+    with paper_figure(stem, min(6.0, 0.9 + 0.35 * len(labels))) as (_, (axes,)):
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        if len(labels) <= 12:
+            for (row, column), count in np.ndenumerate(rows):
+                colour = "white" if share[row, column] > 0.6 else "black"
+                axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=7)
+        rotation = 0 if len(columns) < 5 else 90
+        axes.set_xticks(range(len(columns)), columns, rotation=rotation, fontsize=7)
+        axes.set_yticks(range(len(labels)), labels, fontsize=7)
+        axes.set(xlabel="estimate", ylabel="true")
+
+
+def reliability(stem, steps) -> None:
+    """Draw how often the most probable label is right, against its probability, with the exact 95 % intervals.
+
+    Parameters
+    ----------
+    stem : Path
+        Of the PNG and of the PDF.
+    steps : list of dict
+        As `specdata.results.Reliability` says.
+    """
+    from scipy.stats import binomtest
+
+    confidence, accuracy, n = (np.array([step[key] for step in steps]) for key in ("confidence", "accuracy", "n"))
+    right = np.rint(accuracy * n).astype(int)
+    ends = [binomtest(k, int(of)).proportion_ci(0.95, method="exact") for k, of in zip(right, n, strict=True)]
+    low, high = np.array([[end.low, end.high] for end in ends]).T
+    with paper_figure(stem, 3.2) as (_, (axes,)):
+        axes.plot([0, 1], [0, 1], color=_GREY, ls="--", label="calibrated")
+        errors = np.maximum([accuracy - low, high - accuracy], 0)
+        axes.errorbar(confidence, accuracy, errors, fmt="o", color=BLUE, ms=3, elinewidth=0.8, label="model")
+        for x, y, count in zip(confidence, high, n, strict=True):
+            place = {"xytext": (0, 2), "textcoords": "offset points", "ha": "center", "fontsize": 6}
+            axes.annotate(f"{count}", (x, min(y, 1.0)), **place)
+        axes.set(xlabel="probability of the most probable label", ylabel="share of right labels")
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.08))
+        axes.legend(loc="lower right")
+
+
+def errors_by(stem, quantities, errors, *, score="MAE") -> None:
+    """Draw the mean loss of several methods in parts of the rows, a panel for each quantity.
 
     Parameters
     ----------
@@ -131,10 +206,14 @@ def errors_by(stem, quantities, errors) -> None:
     quantities : dict of str to ndarray, shape (n,)
         What the rows are divided by, see `specdata.evaluation.metrics.subsets`.
     errors : dict of str to ndarray, shape (n,)
-        Absolute error of each row by method, the model first.
+        Loss of each row by method, the model first.
+    score : str
+        Name of their mean, such as the mean absolute error.
     """
     parts = {label: (values, rows) for label, values in quantities.items() if (rows := metrics.subsets(values))}
-    parts = parts or {"redshift": (next(iter(quantities.values())), [np.arange(len(next(iter(errors.values()))))])}
+    if not parts:
+        label, values = next(iter(quantities.items()))
+        parts = {label: (values, [np.arange(len(values))])}
     with paper_figure(stem, 2.1 * len(parts), rows=len(parts)) as (_, panels):
         for axes, (label, (values, rows)) in zip(panels, parts.items(), strict=True):
             centre = np.array([np.median(values[part]) for part in rows])
@@ -144,24 +223,25 @@ def errors_by(stem, quantities, errors) -> None:
                 value, least, most = np.array([[score[key] for key in ("value", "low", "high")] for score in found]).T
                 ends = np.maximum([value - least, most - value], 0)
                 axes.errorbar(centre, value, ends, reach, fmt=marker, color=colour, elinewidth=0.8, label=name)
-            axes.set(xlabel=label, ylabel="MAE", yscale="log")
+            axes.set(xlabel=label, ylabel=score, yscale="log" if score == "MAE" else "linear")
         _legend_above(panels[0])
 
 
-def _legend_above(axes):
-    """A legend in one line above the axes, where it hides nothing."""
-    axes.legend(ncols=4, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2, columnspacing=1.0)
+def _legend_above(axes, columns=4):
+    """A legend above the axes, where it hides nothing."""
+    axes.legend(ncols=columns, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2, columnspacing=1.0)
 
 
-def calibration(stem, pit) -> None:
-    """Draw how p(z) is calibrated: the histogram of PIT, and the share of rows inside central intervals.
+def calibration(stem, pit, target) -> None:
+    """Draw how p is calibrated: the histogram of PIT, and the share of rows inside central intervals.
 
     Parameters
     ----------
     stem : Path
         Of the PNG and of the PDF.
     pit : ndarray, shape (n,)
-        Of each row the probability below its true redshift.
+        Of each row the probability below its true value.
+    target : specdata.targets.Target
     """
     from scipy.stats import binom
 
@@ -171,7 +251,7 @@ def calibration(stem, pit) -> None:
         axes.axhspan(low, high, color="0.88", lw=0, label="95 % of bins, if calibrated")
         axes.hist(pit, bins=np.linspace(0, 1, bins + 1), color=BLUE, alpha=0.75)
         axes.axhline(len(pit) / bins, color=_GREY, ls="--")
-        axes.set(xlabel="PIT: probability below the true redshift", ylabel="rows", xlim=(0, 1))
+        axes.set(xlabel=f"PIT: probability below the true {target.words}", ylabel="rows", xlim=(0, 1))
         axes.set_ylim(top=1.2 * axes.get_ylim()[1])
         axes.legend(loc="upper right")
         level = np.linspace(0, 1, 101)
@@ -184,8 +264,8 @@ def calibration(stem, pit) -> None:
         below.legend(loc="upper left")
 
 
-def example_spectra(stem, examples, edges) -> None:
-    """Draw a few spectra as the model reads them, each with its p(z) beside it.
+def example_spectra(stem, examples, edges, target) -> None:
+    """Draw a few spectra as the model reads them, each with the probabilities of its answers beside it.
 
     Parameters
     ----------
@@ -193,35 +273,58 @@ def example_spectra(stem, examples, edges) -> None:
         Of the PNG and of the PDF.
     examples : list of dict
         Rows of the predictions: `example` says which it is, `spectrum` has a value for each bin, and
-        `posterior_quantiles` the redshifts below which equal steps of the probability lie, from none to all of it.
+        `posterior_quantiles` the values below which equal steps of the probability lie, from none to all of it, or
+        `posterior_p` the probability of each label.
     edges : sequence of float
         Edges of the bins, in vacuum Angstrom.
+    target : specdata.targets.Target
     """
     edges = np.asarray(edges) / 1000
     options = {"rows": len(examples), "columns": 2, "widths": (1.7, 1)}
     with paper_figure(stem, 1.15 * len(examples) + 0.3, **options) as (figure, panels):
         for row, axes, beside in zip(examples, panels[::2], panels[1::2], strict=True):
-            quantiles, marks = np.asarray(row["posterior_quantiles"]), {"true z": (row["z"], VERMILION, "--")}
-            if row["z_pred"] is not None:
-                marks = {"estimate": (row["z_pred"], BLUE, "-")} | marks
             axes.stairs(np.array(row["spectrum"], dtype=float), edges, baseline=None, color="black", lw=0.7)
             axes.set(xlim=(edges[0], edges[-1]))
-            axes.set_title(f"{row['example']}: z = {row['z']:.4f}", fontsize=7, loc="left", pad=2)
-            shown = [quantiles[1], quantiles[-2], *(z for z, *_ in marks.values())]
-            margin = 0.2 * np.ptp(shown) + 5 * STEP
-            low, high = max(min(shown) - margin, 0), max(shown) + margin
-            cells = np.linspace(low, high, min(60, int((high - low) / STEP)) + 1)
-            below = np.interp(cells, quantiles, np.linspace(0, 1, len(quantiles)))
-            beside.stairs(np.diff(below), cells, color=SKY, fill=True, lw=0, label="p(z)")
-            for label, (z, colour, style) in marks.items():
-                beside.axvline(z, color=colour, ls=style, label=label)
-            beside.set(xlim=(low, high), yticks=[])
-            beside.locator_params(axis="x", nbins=2)
+            true = row[target.stored_in]
+            title = f"{row['example']}: {target.symbol} = {target.show(true)} {target.unit}".rstrip()
+            axes.set_title(title, fontsize=7, loc="left", pad=2)
+            (_density if target.is_number else _bars)(beside, row, target)
             beside.spines["left"].set_visible(False)
         panels[-2].set_xlabel(r"observed wavelength ($10^3$ Å)")
-        panels[-1].set_xlabel("redshift z")
+        panels[-1].set_xlabel(f"{target.words} {target.symbol}" if target.relative else target.label)
         figure.supylabel("flux as the model reads it", fontsize=8)
         figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper right", ncols=3)
+
+
+def _density(axes, row, target):
+    """The density of p of one row, with its estimate and the true value."""
+    quantiles, true, step = np.asarray(row["posterior_quantiles"]), row[target.stored_in], target.step
+    marks, found = {f"true {target.symbol}": (true, VERMILION, "--")}, row[f"{target.stored_in}_pred"]
+    if found is not None:
+        marks = {"estimate": (found, BLUE, "-")} | marks
+    shown = [quantiles[1], quantiles[-2], *(value for value, *_ in marks.values())]
+    margin = 0.2 * np.ptp(shown) + 5 * step
+    low, high = max(min(shown) - margin, target.low), max(shown) + margin
+    cells = np.linspace(low, high, max(1, min(60, int((high - low) / step))) + 1)
+    below = np.interp(cells, quantiles, np.linspace(0, 1, len(quantiles)))
+    axes.stairs(np.diff(below), cells, color=SKY, fill=True, lw=0, label=f"p({target.symbol})")
+    for label, (value, colour, style) in marks.items():
+        axes.axvline(value, color=colour, ls=style, label=label)
+    axes.set(xlim=(low, high), yticks=[])
+    axes.locator_params(axis="x", nbins=2)
+
+
+def _bars(axes, row, target):
+    """The probabilities of the most probable labels of one row, the true one in another colour."""
+    p, place = np.array(row["posterior_p"]), target.labels.index(row[target.stored_in])
+    most = np.argsort(-p, kind="stable")[:4]
+    if place not in most:
+        most[-1] = place
+    for height, code in enumerate(most):
+        is_true = code == place
+        axes.barh(-height, p[code], color=VERMILION if is_true else SKY, height=0.7, label="true" if is_true else None)
+    axes.set_yticks(-np.arange(len(most)), [target.labels[code] for code in most], fontsize=6)
+    axes.set(xlim=(0, 1), xticks=[0, 1])
 
 
 def retention_bars(stem, retention) -> None:
@@ -264,7 +367,7 @@ def retention_bars(stem, retention) -> None:
 
 
 def tradeoff(stem, runs, published) -> None:
-    """Draw the redshift error of several trainings against what they kept of the answers to questions.
+    """Draw the error of several trainings against what they kept of the answers to questions.
 
     Parameters
     ----------
@@ -297,45 +400,63 @@ def tradeoff(stem, runs, published) -> None:
                     axes.annotate(name, place, xytext=(3, 3), textcoords="offset points", fontsize=5.5)
             axes.set(xlabel=f"{group}:\n{label}", ylim=(0, None))
             axes.margins(0.15)
-        panels[0].set_ylabel("redshift MAE")
+        panels[0].set_ylabel("error")
         for axes in panels[1:]:
             axes.sharey(panels[0])
             axes.tick_params(labelleft=False)
         _legend_above(panels[0])
 
 
-def redshift_density(path, posterior, *, z_greedy, z_file, title) -> None:
-    """Draw p(z) of one spectrum, with the greedy answer and the credible intervals.
+def answer_figure(path, posterior, *, greedy, stated, title) -> None:
+    """Draw the probabilities of all answers for one spectrum, with the greedy answer and the credible intervals.
 
     Parameters
     ----------
     path : path-like
-    posterior : specdata.posterior.RedshiftPosterior
-    z_greedy : float or None
-        The model's greedy answer.
-    z_file : float
-        Redshift that the file gives.
+    posterior : specdata.posterior.NumberPosterior or LabelPosterior
+    greedy, stated : float, str or None
+        The value of the model's greedy answer, and that in the file.
     title : str
     """
+    target = posterior.target
     figure, (axes,) = new_figure(7, 4)
-    inner, outer = posterior.interval(0.68), posterior.interval(0.95)
-    marks = [z_file, *outer] + ([] if z_greedy is None else [z_greedy])
-    low, high = min(*marks, posterior.quantile(0.001)), max(*marks, posterior.quantile(0.999))
-    margin = max(0.15 * (high - low), 0.005)
-    low, high = max(low - margin, 0.0), min(high + margin, max(*marks, posterior.z[-1]))
-    few = max(1, round((high - low) / 300 / (posterior.z[1] - posterior.z[0])))  # answers in one of about 300 steps
-    cells = len(posterior.p) // few * few
-    density = posterior.p[:cells].reshape(-1, few).mean(axis=1) / (posterior.z[1] - posterior.z[0])
-    edges = np.append(posterior.z[:cells:few], posterior.z[cells - 1] + posterior.z[1]) - posterior.z[1] / 2
-    for (start, stop), colour, name in ((outer, "#DCEFFA", "95 %"), (inner, "#A9D8F3", "68 %")):
-        axes.axvspan(start, stop, color=colour, lw=0, label=f"{name}: {start:.4f} to {stop:.4f}")
-    axes.stairs(density, edges, color="0.15", lw=1, baseline=None)
-    axes.axvline(posterior.median, color=BLUE, lw=1.4, label=f"median {posterior.median:.4f}")
-    if z_greedy is not None:
-        axes.axvline(z_greedy, color=VERMILION, lw=1.4, ls="--", label=f"greedy answer {z_greedy:.4f}")
-    axes.axvline(z_file, color=GREEN, lw=1.4, ls=":", label=f"in the file {z_file:.4f}")
-    axes.set(xlim=(low, high), xlabel="redshift z", ylabel="p(z)", title=title)
-    axes.set_ylim(bottom=0)
+    values = {"greedy answer": (greedy, VERMILION, "--"), "in the file": (stated, GREEN, ":")}
+    values = {label: mark for label, mark in values.items() if mark[0] is not None and mark[0] == mark[0]}  # no NaN
+    draw = _draw_numbers if target.is_number else _draw_labels
+    draw(axes, posterior, values)
+    axes.set(title=title)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
+
+
+def _draw_numbers(axes, posterior, values):
+    target, grid, step = posterior.target, posterior.values, posterior.target.step
+    inner, outer = posterior.interval(0.68), posterior.interval(0.95)
+    marks = [*outer, *(value for value, *_ in values.values())]
+    low, high = min(*marks, posterior.quantile(0.001)), max(*marks, posterior.quantile(0.999))
+    margin = max(0.15 * (high - low), 50 * step)
+    low, high = max(low - margin, grid[0]), min(high + margin, max(*marks, grid[-1]))
+    few = max(1, round((high - low) / 300 / step))  # answers in one of about 300 steps
+    cells = len(posterior.p) // few * few
+    density = posterior.p[:cells].reshape(-1, few).mean(axis=1) / step
+    edges = np.append(grid[:cells:few], grid[cells - 1] + step) - step / 2
+    for (start, stop), colour, name in ((outer, "#DCEFFA", "95 %"), (inner, "#A9D8F3", "68 %")):
+        axes.axvspan(start, stop, color=colour, lw=0, label=f"{name}: {target.show(start)} to {target.show(stop)}")
+    axes.stairs(density, edges, color="0.15", lw=1, baseline=None)
+    axes.axvline(posterior.median, color=BLUE, lw=1.4, label=f"median {target.show(posterior.median)}")
+    for label, (value, colour, style) in values.items():
+        axes.axvline(value, color=colour, lw=1.4, ls=style, label=f"{label} {target.show(value)}")
+    label = f"{target.words} {target.symbol}" if target.relative else target.label
+    axes.set(xlim=(low, high), xlabel=label, ylabel=f"p({target.symbol})")
+    axes.set_ylim(bottom=0)
+
+
+def _draw_labels(axes, posterior, values):
+    most = np.argsort(-posterior.p, kind="stable")[:12]
+    axes.bar(range(len(most)), posterior.p[most], color=SKY, width=0.7)
+    axes.set_xticks(range(len(most)), [posterior.values[place] for place in most], fontsize=8)
+    for label, (value, colour, style) in values.items():
+        places = [place for place, code in enumerate(most) if posterior.values[code] == value]
+        axes.axvline(places[0] if places else -1, color=colour, lw=1.4, ls=style, label=f"{label}: {value}")
+    axes.set(xlim=(-0.6, len(most) - 0.4), ylim=(0, 1), xlabel=posterior.target.words, ylabel="probability")

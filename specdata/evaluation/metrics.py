@@ -1,6 +1,7 @@
-"""Scores of redshift predictions and of p(z), each with its n and a 95 % interval.
+"""Scores of predicted numbers, such as redshifts, and of p over their grid, each with its n and a 95 % interval.
 
-Means and medians get a BCa bootstrap interval over the rows, rates the exact one of Clopper and Pearson.
+Means and medians get a BCa bootstrap interval over the rows, rates the exact one of Clopper and Pearson. What
+`specdata.evaluation.labels` has for labels has the same names and arguments; `specdata.evaluation.scores` chooses.
 
 How often a BCa interval of 95 % holds the truth, as a slow test in `tests/evaluation/test_metrics.py` measures it with
 300 samples each: of the mean of normal errors, 100 rows, 95 %; of their NMAD, 96 %; of the mean error of 160 rows with
@@ -10,7 +11,8 @@ sample lacks, as one in five of the last samples does; see the outlier fraction 
 
 import numpy as np
 
-OUTLIER = 0.05  # |dz| above this is an outlier: far above what reads a line right, far below a line taken for another
+from specdata.targets import REDSHIFT
+
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 PARSED = 0.9  # where fewer rows have an answer, scores over the answers alone would flatter and are left empty
@@ -18,27 +20,72 @@ LEVELS = (0.68, 0.95)
 PIT_BINS = 10
 SUBSETS = 4
 QUANTILES = np.linspace(0, 1, 101)
-NAMES = {
-    "mae": "mean absolute error, mean(abs(z_pred - z)), over all rows",
-    "mae_share": "mean absolute error as a share of that of a constant, the median of the training split",
-    "bias": "mean(dz) over the rows with an answer, dz = (z_pred - z) / (1 + z); "
-    f"empty where they are fewer than {100 * PARSED:.0f} % of all",
-    "nmad": "1.4826 x median(abs(dz - median(dz))) over the rows with an answer; "
-    f"empty where they are fewer than {100 * PARSED:.0f} % of all",
-    "nmad_share": "NMAD as a share of that of the constant on the same rows",
-    "outlier_fraction": f"share of all rows with abs(dz) > {OUTLIER}, or without an answer",
-    "parse_rate": "share of all rows with an answer",
-}
-POSTERIOR_NAMES = {
-    "crps": "mean of the continuous ranked probability score, the integral of (F(x) - [x >= z])^2, in units of z",
-    "crps_share": "the same as a share of the constant's, whose score is its mean absolute error",
-    "coverage_68": "share of rows whose z lies in the central 68 % of p(z)",
-    "coverage_95": "share of rows whose z lies in the central 95 % of p(z)",
-    "answered": "mean probability of a redshift on the grid; all other probability counts as wrong in the scores above",
-    "beyond": "mean probability of a redshift above the grid",
-    "outside": "mean probability of a text that is no redshift",
-    "begun": "mean probability that the model begins an answer by itself",
-}
+COLUMNS = {  # of the card's tables
+    "MAE": "mae", "share of the constant's MAE": "mae_share", "bias": "bias", "NMAD": "nmad",
+    "outliers": "outlier_fraction", "rows with an answer": "parse_rate",
+}  # fmt: skip
+
+
+def names(target=REDSHIFT) -> dict[str, str]:
+    """What each score of `score` means for a target."""
+    few = f"empty where they are fewer than {100 * PARSED:.0f} % of all"
+    unit, symbol = f", in {target.unit}" if target.unit else "", "z" if target == REDSHIFT else target.stored_in
+    difference = f"{symbol}_pred - {symbol}"
+    short, definition = ("dz", f", dz = ({difference}) / (1 + {symbol})") if target.relative else (difference, "")
+    return {
+        "mae": f"mean absolute error, mean(abs({difference})), over all rows{unit}",
+        "mae_share": "mean absolute error as a share of that of a constant, the median of the training split",
+        "bias": f"mean({short}) over the rows with an answer{definition}; {few}",
+        "nmad": f"1.4826 x median(abs({short} - median({short}))) over the rows with an answer; {few}",
+        "nmad_share": "NMAD as a share of that of the constant on the same rows",
+        "outlier_fraction": f"share of all rows with abs({short}) > {target.far:g}, or without an answer",
+        "parse_rate": "share of all rows with an answer",
+    }
+
+
+def posterior_names(target=REDSHIFT) -> dict[str, str]:
+    """What each score of `score_posteriors` means for a target."""
+    symbol, words = target.symbol, target.words
+    return {
+        "crps": "mean of the continuous ranked probability score, the integral of (F(x) - [x >= true])^2, in units of "
+        f"{target.unit or symbol}",
+        "crps_share": "the same as a share of the constant's, whose score is its mean absolute error",
+        "coverage_68": f"share of rows whose {symbol} lies in the central 68 % of p({symbol})",
+        "coverage_95": f"share of rows whose {symbol} lies in the central 95 % of p({symbol})",
+        "answered": f"mean probability of a {words} on the grid; all other probability counts as wrong in the scores "
+        "above",
+        "beyond": f"mean probability of a {words} above the grid",
+        "outside": f"mean probability of a text that is no {words}",
+        "begun": "mean probability that the model begins an answer by itself",
+    }
+
+
+NAMES, POSTERIOR_NAMES = names(), posterior_names()  # of the redshift
+
+
+def basis(target, values) -> tuple[tuple[float, float], float]:
+    """What the scores of a model are measured against, from the values of the training rows, shape (n,).
+
+    Smallest and largest of them, for `fill_failures`, and what a constant predicts: the median, which no other constant
+    beats there in mean absolute error.
+    """
+    return (float(values.min()), float(values.max())), float(np.median(values))
+
+
+def kept_basis(bounds, constant) -> dict:
+    """The part of a basis that `results.json` keeps among its settings."""
+    return {"unparsed_scores_as": list(bounds)}
+
+
+def stored_basis(results, target) -> tuple[list, float]:
+    """The basis of results that were stored."""
+    constant = results["baselines"]["constant"]["chosen"][target.stored_in]
+    return results["settings"]["unparsed_scores_as"], constant
+
+
+def losses(pred, true, bounds, target=REDSHIFT) -> np.ndarray:
+    """Absolute error of each row, whose mean is the score `target.loss`; shape (n,)."""
+    return np.abs(fill_failures(pred, true, bounds) - true)
 
 
 def fill_failures(z_pred, z, z_range) -> np.ndarray:
@@ -69,19 +116,20 @@ def nmad(dz, axis=-1) -> np.ndarray:
     return 1.4826 * np.median(np.abs(dz - np.median(dz, axis=axis, keepdims=True)), axis=axis)
 
 
-def score(z_pred, z, z_range, z_constant=None, *, seed=0) -> dict[str, dict]:
+def score(z_pred, z, z_range, z_constant=None, *, target=REDSHIFT, seed=0) -> dict[str, dict]:
     """All metrics of one set of predictions.
 
     Parameters
     ----------
     z_pred : array_like, shape (n,)
-        Predicted redshift, NaN where there is no answer.
+        Predicted redshift, or value of another `target`; NaN where there is no answer.
     z : array_like, shape (n,)
-        True redshift.
+        True redshift or value.
     z_range : tuple of float
         See `fill_failures`.
     z_constant : float, optional
         What the constant predicts; without it there are no ``mae_share`` and ``nmad_share``.
+    target : specdata.targets.Target
     seed : int
         Of the bootstrap.
 
@@ -93,7 +141,8 @@ def score(z_pred, z, z_range, z_constant=None, *, seed=0) -> dict[str, dict]:
     z_pred, z = np.asarray(z_pred, dtype=np.float64), np.asarray(z, dtype=np.float64)
     parsed = ~np.isnan(z_pred)
     filled = fill_failures(z_pred, z, z_range)
-    dz = (filled - z) / (1 + z)
+    scale = 1 + z if target.relative else 1.0
+    dz = (filled - z) / scale
     error = np.abs(filled - z)
     enough = parsed.mean() >= PARSED
     found = {"mae": interval(np.mean, error, seed=seed)}
@@ -101,15 +150,15 @@ def score(z_pred, z, z_range, z_constant=None, *, seed=0) -> dict[str, dict]:
         found["mae_share"] = interval(ratio, error, np.abs(z_constant - z), seed=seed)
     over_answers = {"bias": (np.mean, dz), "nmad": (nmad, dz)}
     if z_constant is not None:
-        over_answers["nmad_share"] = (_nmad_ratio, dz, (z_constant - z) / (1 + z))
+        over_answers["nmad_share"] = (_nmad_ratio, dz, (z_constant - z) / scale)
     for name, (statistic, *data) in over_answers.items():
         found[name] = _empty(int(parsed.sum()))
         if enough:
             found[name] = interval(statistic, *(values[parsed] for values in data), seed=seed)
-    return found | {"outlier_fraction": rate(~parsed | (np.abs(dz) > OUTLIER)), "parse_rate": rate(parsed)}
+    return found | {"outlier_fraction": rate(~parsed | (np.abs(dz) > target.far)), "parse_rate": rate(parsed)}
 
 
-def compare(z_pred, z_other, z, z_range, *, seed=0) -> dict:
+def compare(z_pred, z_other, z, z_range, *, target=REDSHIFT, seed=0) -> dict:
     """Whether one set of predictions is better than another on the same rows.
 
     Returns
@@ -118,8 +167,13 @@ def compare(z_pred, z_other, z, z_range, *, seed=0) -> dict:
         `difference`, the first's mean absolute error minus the other's with its paired interval, and `verdict`:
         ``better`` or ``worse`` where the interval leaves out zero, ``undecided`` elsewhere.
     """
-    ours, others = (np.abs(fill_failures(np.asarray(one, dtype=float), z, z_range) - z) for one in (z_pred, z_other))
-    found = interval(np.mean, ours - others, seed=seed)
+    ours, others = (losses(np.asarray(one, dtype=float), z, z_range) for one in (z_pred, z_other))
+    return verdict(ours - others, seed=seed)
+
+
+def verdict(difference, *, seed=0) -> dict:
+    """What `compare` returns, from the difference of the two losses of each row, shape (n,)."""
+    found = interval(np.mean, difference, seed=seed)
     decided = found["interval"] != "none" and not found["low"] <= 0 <= found["high"]
     return {"difference": found, "verdict": ("better" if found["value"] < 0 else "worse") if decided else "undecided"}
 
@@ -131,36 +185,31 @@ def subsets(values) -> list[np.ndarray]:
     return np.array_split(order, count) if count > 1 else []
 
 
-def score_subsets(values, z_pred, z, z_range, z_constant) -> list[dict]:
-    """Metrics of the rows in each of `subsets`.
-
-    Returns
-    -------
-    list of dict
-        `low` and `high`, the smallest and the largest value of the part, and its `metrics`.
-    """
+def subsets_by_value(z_pred, z, z_range, z_constant, *, target=REDSHIFT) -> list[dict]:
+    """Metrics of the rows in each of `subsets` by their true value; see `specdata.evaluation.scores.score_subsets`."""
     return [
         {
-            "low": float(values[rows[0]]),
-            "high": float(values[rows[-1]]),
-            "metrics": score(z_pred[rows], z[rows], z_range, z_constant),
+            "low": float(z[rows[0]]),
+            "high": float(z[rows[-1]]),
+            "metrics": score(z_pred[rows], z[rows], z_range, z_constant, target=target),
         }
-        for rows in subsets(values)
+        for rows in subsets(z)
     ]
 
 
 def row_scores(posterior, z) -> dict:
-    """What is kept of p(z) of one row with the true redshift `z`; its `quantiles` are at the shares `QUANTILES`."""
+    """What is kept of p of one row with the true value `z`; its `quantiles` are at the shares `QUANTILES`."""
     found = posterior.summary()
     for level in LEVELS:
         name = f"{100 * level:.0f}"
         found[f"low_{name}"], found[f"high_{name}"] = found.pop(f"interval_{name}")
-    quantiles = [round(posterior.quantile(share), 6) for share in QUANTILES.tolist()]
+    decimals = max(posterior.target.decimals + 2, 0)
+    quantiles = [round(posterior.quantile(share), decimals) for share in QUANTILES.tolist()]
     return found | {"crps": posterior.crps(z), "pit": posterior.pit(z), "quantiles": quantiles}
 
 
-def score_posteriors(rows, z, z_constant, *, seed=0) -> dict:
-    """Scores of p(z) over rows, and how well it is calibrated.
+def score_posteriors(rows, z, z_constant, *, target=REDSHIFT, seed=0) -> dict:
+    """Scores of p over rows, and how well it is calibrated.
 
     Parameters
     ----------
@@ -175,7 +224,7 @@ def score_posteriors(rows, z, z_constant, *, seed=0) -> dict:
     -------
     dict
         `metrics`, for each of `POSTERIOR_NAMES`; `pit`, the counts of rows in `PIT_BINS` equal steps of the probability
-        integral transform, which are equal but for chance where p(z) is calibrated.
+        integral transform, which are equal but for chance where p is calibrated.
     """
     column = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0] if name != "quantiles"}
     off_centre = np.abs(column["pit"] - 0.5)

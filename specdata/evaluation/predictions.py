@@ -9,27 +9,29 @@ import time
 from tqdm import tqdm
 
 from specdata.errors import SpecdataError
-from specdata.evaluation.metrics import row_scores
+from specdata.evaluation.scores import scores_of
 from specdata.inference.decision import fit_temperature
-from specdata.inference.local import MAX_NEW_TOKENS, Generator
+from specdata.inference.local import Generator, most_tokens
 
 
 def predict_rows(
     model,
     adapter,
     prompts,
-    z,
+    values,
+    target,
     journal,
     identity,
     *,
-    z_max,
+    z_max=1,
+    greedy_only=False,
     batch_size,
     validation=None,
     device=None,
     server=None,
     progress=True,
 ) -> tuple[list[dict], dict]:
-    """Read p(z) and greedy answers of all rows, as far as an earlier run did not.
+    """Read probabilities and greedy answers of all rows, as far as an earlier run did not.
 
     Parameters
     ----------
@@ -37,18 +39,21 @@ def predict_rows(
         Base model, a folder or a Hub name.
     adapter : Path or None
     prompts : sequence of list of dict
-    z : ndarray, shape (n,)
-        True redshifts.
+    values : sequence of float or str
+        True values of the target.
+    target : specdata.targets.Target
     journal : Path
         File that each result is added to.
     identity : dict
         What the results depend on; those of an earlier run with another identity are not used.
-    z_max : int or None
-        p(z) is read from 0 to here; None leaves it out.
+    z_max : int
+        Of a target with too many answers: p is read from 0 to here.
+    greedy_only : bool
+        Leave the probabilities out.
     batch_size : int
         Most rows that are read together.
     validation : tuple of sequences, optional
-        Prompts and true redshifts of rows on which the temperature of p(z) is fitted.
+        Prompts and true values of rows on which the temperature is fitted.
     device : str, optional
     server : specdata.inference.endpoint.Endpoint, optional
         What answers, in place of the model and the adapter.
@@ -57,13 +62,13 @@ def predict_rows(
     Returns
     -------
     rows : list of dict
-        Of each row the `answer`, the `posterior` of `specdata.evaluation.metrics.row_scores` (unless it was left out)
+        Of each row the `answer`, the `posterior` of `row_scores` in the module of the scores (unless it was left out)
         and the `seconds` that both took.
     made_by : dict
         The base model's `commit` (None for a local folder), `device`, `hardware` and `dtype`, the number of
         `prompt_tokens` of all rows, and the `temperature`, None where there is none.
     """
-    wanted = ["answer"] if z_max is None else ["posterior", "answer"]
+    wanted = ["answer"] if greedy_only else ["posterior", "answer"]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     head, found = _read(journal, len(prompts))
     if head.get("key") == key and all(name in row for name in wanted for row in found):
@@ -77,7 +82,7 @@ def predict_rows(
         found, temperature = [{} for _ in prompts], None
         if validation is not None and server is None:
             with contextlib.suppress(SpecdataError):  # a tokenizer with which it cannot be used
-                temperature = fit_temperature(generator.model, generator.tokenizer, *validation)
+                temperature = fit_temperature(generator.model, generator.tokenizer, *validation, target)
     else:  # a line that was cut short goes; what an earlier run found stays where it is, should this one be killed, too
         os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
     made_by |= {"temperature": temperature}
@@ -103,12 +108,12 @@ def predict_rows(
         left = {name: [number for number, row in enumerate(found) if name not in row] for name in wanted}
         if "posterior" in left:
             asked = [prompts[number] for number in left["posterior"]]
-            for at, posterior in generator.posteriors(asked, z_max=z_max, batch_size=batch_size):
+            for at, posterior in generator.posteriors(asked, target=target, z_max=z_max, batch_size=batch_size):
                 number = left["posterior"][at]
-                keep(number, posterior=row_scores(posterior, z[number]))
+                keep(number, posterior=scores_of(target).row_scores(posterior, values[number]))
         for start in range(0, len(left["answer"]), batch_size):
             batch = left["answer"][start : start + batch_size]
-            answers = generator.answer([prompts[number] for number in batch], max_new_tokens=MAX_NEW_TOKENS)
+            answers = generator.answer([prompts[number] for number in batch], max_new_tokens=most_tokens(target))
             for number, answer in zip(batch, answers, strict=True):
                 keep(number, answer=answer)
     return found, made_by

@@ -16,6 +16,7 @@ from specdata.files import file_sha256
 from specdata.hub import local_folder
 from specdata.inference.trained import Trained, choose_config
 from specdata.spectra.binning import SDSS_PIXELS, median_scale
+from specdata.targets import Target
 from specdata.text.encoding import Encoding
 
 
@@ -53,6 +54,15 @@ class Split:
     encoding: Encoding
     folder: Path
     spectra_files: dict[str, list[str]]
+
+    @property
+    def target(self) -> Target:
+        """What the rows ask for."""
+        return self.encoding.target
+
+    def true(self, part="rows") -> np.ndarray:
+        """True values of ``rows`` or ``train`` as numbers, see `specdata.targets.Target.code`; shape (n,), float64."""
+        return self.target.code(getattr(self, part)[self.target.stored_in].to_pylist())
 
     def pixels(self, part, limit=None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Yield the pixels that the bins of the text cover, some hundred spectra at a time.
@@ -131,7 +141,8 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
         raise SpecdataError(f"split {split!r}: {name} has the splits {', '.join(splits)} to score on")
     if revision != files_revision(files):
         raise SpecdataError(f"{name}: the revision in {MANIFEST} is not that of its files; build or download it again")
-    parts = {}
+    encoding, parts = Encoding.from_dict(manifest["configs"][config], config), {}
+    columns = ["prompt", "position_id", "specobjid", "is_mock", encoding.target.stored_in]
     # The manifest says which files belong to a split; the card, which `load_dataset` follows, may have been edited.
     for part in ("train", split):
         paths = split_files(files, config, part)
@@ -140,9 +151,9 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
                 raise SpecdataError(
                     f"{name}: {path} is not the file that its manifest names; build or download it again"
                 )
-        parts[part] = read_columns(folder, paths, ["prompt", "z", "position_id", "specobjid", "is_mock"])
-        if len(parts[part]) != counts[part]:
-            raise SpecdataError(f"{name}: its files hold other numbers of rows than {MANIFEST} says; build it again")
+        parts[part] = read_columns(folder, paths, columns)
+        if len(parts[part]) != counts[part] or columns[-1] not in parts[part].column_names:
+            raise SpecdataError(f"{name}: its files hold other rows or columns than {MANIFEST} says; build it again")
     shared = set(parts[split]["position_id"].to_pylist()) & set(parts["train"]["position_id"].to_pylist())
     if shared:
         raise SpecdataError(
@@ -162,7 +173,7 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
         revision=revision,
         n_in_split=counts[split],
         n_validation=counts.get("validation", 0),
-        encoding=Encoding.from_dict(manifest["configs"][config], config),
+        encoding=encoding,
         folder=folder,
         spectra_files={part: split_files(files, "spectra", part) for part in parts},
     )

@@ -9,11 +9,17 @@ from specdata.errors import SpecdataError, one_line
 from specdata.extras import need_model
 from specdata.hub import check_there, weight_files
 from specdata.inference.adapter import check_rank, read_config
-from specdata.posterior import RedshiftPosterior, redshift_posteriors
+from specdata.posterior import Posterior, answer_posteriors
 from specdata.prompts import chat_text, text_ids
+from specdata.targets import REDSHIFT
 from specdata.text.smollm2 import PACKAGE, gguf_folder, load_gguf
 
 MAX_NEW_TOKENS = 24  # "Redshift: [0.1234]" and the end of the turn take 12 to 16 with one token a digit
+
+
+def most_tokens(target) -> int:
+    """Tokens that are asked for at most in an answer."""
+    return max(MAX_NEW_TOKENS, target.longest + 4)
 
 
 class Generator:
@@ -170,9 +176,9 @@ class Generator:
         streamer.on_finalized_text = lambda text, stream_end=False: on_text(text)
         return self._generate([conversation], max_new_tokens, streamer=streamer)[0]
 
-    def posteriors(self, prompts, **options) -> Iterator[tuple[int, RedshiftPosterior]]:
-        """p(z) after each of several prompts; see `specdata.posterior.redshift_posteriors`."""
-        return redshift_posteriors(self.model, self.tokenizer, prompts, **options)
+    def posteriors(self, prompts, target=REDSHIFT, **options) -> Iterator[tuple[int, Posterior]]:
+        """Probabilities of all answers after each of several prompts; see `specdata.posterior.answer_posteriors`."""
+        return answer_posteriors(self.model, self.tokenizer, prompts, target, **options)
 
     def _ids(self, conversation):
         return text_ids(self.tokenizer, chat_text(self.tokenizer, conversation))

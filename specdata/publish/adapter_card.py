@@ -11,7 +11,7 @@ from pathlib import Path
 from specdata.cards import licence, project_url, render
 from specdata.errors import SpecdataError
 from specdata.evaluation.figures import retention_bars
-from specdata.evaluation.metrics import NAMES, POSTERIOR_NAMES
+from specdata.evaluation.scores import scores_of
 from specdata.files import new_folder, read_recipe
 from specdata.hub import check_hub_name, weights_revision
 from specdata.inference.trained import check_config, find_trained
@@ -27,10 +27,14 @@ from specdata.results import (
     format_score,
     load_results,
     load_retention,
+    main_figure,
     rename,
     rename_retention,
+    target_of,
 )
+from specdata.targets import REDSHIFT
 
+EXAMPLE = REDSHIFT.format(0.1234)
 CARD_DATA = "card.json"  # what no other file of the folder says
 CONTENTS = (WEIGHTS, CONFIG, *TOKENIZER, *DECISIONS, CARD, CARD_DATA, RECIPE, *EVALUATION, ".gitattributes", ".cache")
 # Values that `trl sft` takes for keys that a recipe leaves out.
@@ -147,7 +151,9 @@ def adapter_card(folder, name, *, hub=None) -> str:
         "licence": card_data.get("licence"),
     }  # fmt: skip
     retention = load_retention(folder) if (folder / RETENTION).exists() else None
-    ranked = sorted(results["baselines"].values(), key=lambda baseline: baseline["metrics"]["mae"]["value"])
+    target = target_of(results)
+    scores = scores_of(target)
+    ranked = sorted(results["baselines"].values(), key=lambda baseline: baseline["metrics"][target.loss]["value"])
     names = local | {key: value for key, value in (hub or {}).items() if value is not None}
     return render(
         "adapter.md",
@@ -160,8 +166,14 @@ def adapter_card(folder, name, *, hub=None) -> str:
         best_on_text=next(baseline for baseline in ranked if baseline["reads"] != "pixels"),
         retention=retention and rename_retention(retention, base=names["base_model"], adapter=name),
         cost=card_data.get("cost") or {},
-        metrics=NAMES,
-        posterior_metrics=POSTERIOR_NAMES,
+        target=target,
+        answer=target.format(target.low if target.is_number else target.labels[0]) if target != REDSHIFT else EXAMPLE,
+        figure=main_figure(target),
+        columns=scores.COLUMNS,
+        loss=next(iter(scores.COLUMNS)),
+        loss_words="mean absolute error" if target.is_number else "error rate",
+        metrics=scores.names(target),
+        posterior_metrics=scores.posterior_names(target),
         format_score=format_score,
         settings={key: settings[key] for key in _SHOWN if settings.get(key) is not None},
         project=project_url(),

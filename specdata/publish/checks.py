@@ -10,10 +10,10 @@ from tqdm import tqdm
 from specdata.dataset.manifest import MANIFEST, files_revision
 from specdata.dataset.parquet import read_columns, split_files
 from specdata.errors import SpecdataError, one_line
-from specdata.evaluation import metrics
+from specdata.evaluation.scores import score_subsets, scores_of
 from specdata.files import file_sha256
 from specdata.hub import hub_errors, weights_revision
-from specdata.results import PREDICTIONS, RESULTS, RETENTION, load_retention
+from specdata.results import PREDICTIONS, RESULTS, RETENTION, load_retention, target_of
 
 _SURVEYS = re.compile(r"sdss|boss|desi", re.IGNORECASE)
 
@@ -79,11 +79,11 @@ def check_adapter(folder, results, repo) -> set:
         predictions = pq.read_table(folder / PREDICTIONS)
     except (OSError, ValueError, KeyError) as error:
         raise SpecdataError(f"{folder}/{PREDICTIONS}: cannot be read ({one_line(error)}); evaluate again") from None
-    z, z_pred = (predictions[name].to_numpy() for name in ("z", "z_pred"))
-    if len(z) != data["n"] or len(z) == 0:
-        raise SpecdataError(f"{folder}: holds predictions of {len(z)} of {data['n']} rows; evaluate again")
-    if np.isnan(z_pred.astype(float)).all():
-        raise SpecdataError(f"{folder}: none of its {len(z)} rows has an answer; train and evaluate again")
+    n, column = len(predictions), f"{target_of(results).stored_in}_pred"
+    if n != data["n"] or n == 0:
+        raise SpecdataError(f"{folder}: holds predictions of {n} of {data['n']} rows; evaluate again")
+    if column in predictions.column_names and predictions[column].null_count == n:
+        raise SpecdataError(f"{folder}: none of its {n} rows has an answer; train and evaluate again")
     try:
         wrong = _difference(results, _scores(predictions, results), ())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -106,31 +106,38 @@ def check_adapter(folder, results, repo) -> set:
 
 def _scores(predictions, results):
     """Compute all scores that a card shows from the predictions, in the form of `results`."""
-    column = {name: predictions[name] for name in predictions.column_names}
-    z_range, z_constant = results["settings"]["unparsed_scores_as"], results["baselines"]["constant"]["chosen"]["z"]
-    names = ("z", "z_pred", "z_greedy", "snmedian", *(f"z_{name}" for name in results["baselines"]))
-    value = {name: column[name].to_numpy(zero_copy_only=False).astype(float) for name in names}
-    z, z_pred = value["z"], value["z_pred"]
+    column, target = predictions.column_names, target_of(results)
+    scores, name = scores_of(target), target.stored_in
+    bounds, constant = scores.stored_basis(results, target)
+
+    def codes(name):
+        return target.code(predictions[name].to_pylist())
+
+    def of(pred):
+        return scores.score(pred, true, bounds, constant, target=target)
+
+    true, pred, greedy = codes(name), codes(f"{name}_pred"), codes(f"{name}_greedy")
+    signal = predictions["snmedian"].to_numpy(zero_copy_only=False).astype(float)
     found = {
-        "metrics": metrics.score(z_pred, z, z_range, z_constant),
-        "greedy": {
-            "metrics": metrics.score(value["z_greedy"], z, z_range, z_constant),
-            "distinct_answers": len(set(value["z_greedy"][~np.isnan(value["z_greedy"])])),
-        },
+        "metrics": of(pred),
+        "greedy": {"metrics": of(greedy), "distinct_answers": len(set(greedy[~np.isnan(greedy)]))},
         "baselines": {
-            name: {"metrics": metrics.score(value[f"z_{name}"], z, z_range, z_constant)}
-            | metrics.compare(z_pred, value[f"z_{name}"], z, z_range)
-            for name in results["baselines"]
+            method: {"metrics": of(other := codes(f"{name}_{method}"))}
+            | scores.compare(pred, other, true, bounds, target=target)
+            for method in results["baselines"]
         },
         "subsets": {
-            name: metrics.score_subsets(value[name], z_pred, z, z_range, z_constant) for name in ("z", "snmedian")
+            name: scores.subsets_by_value(pred, true, bounds, constant, target=target),
+            "snmedian": score_subsets(signal, pred, true, bounds, constant, target=target),
         },
     }
+    if not target.is_number:
+        found["confusion"] = scores.confusion(pred, true, target)
     if "posterior" in results:
         prefix = "posterior_"
         kept = predictions.select([name for name in column if name.startswith(prefix)])
         rows = kept.rename_columns([name.removeprefix(prefix) for name in kept.column_names]).to_pylist()
-        found["posterior"] = metrics.score_posteriors(rows, z, z_constant)
+        found["posterior"] = scores.score_posteriors(rows, true, constant, target=target)
     return found
 
 

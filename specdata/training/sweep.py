@@ -15,11 +15,14 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from specdata.errors import SpecdataError
 from specdata.files import find_recipe, new_file
 from specdata.inputs import read_yaml
-from specdata.results import RESULTS, RETENTION, format_score, load_results, load_retention
+from specdata.results import RESULTS, RETENTION, format_score, load_results, load_retention, target_of
 from specdata.training.launch import run_training
 from specdata.training.recipe import checkpoints, parse_training
 
-_SCORES = {"mae": "MAE", "outlier_fraction": "outliers", "parse_rate": "answers that parse"}
+_SCORES = {  # of a target with numbers (True) or labels (False)
+    True: {"mae": "MAE", "outlier_fraction": "outliers", "parse_rate": "answers that parse"},
+    False: {"error_rate": "error rate", "balanced_accuracy": "balanced accuracy", "parse_rate": "answers that parse"},
+}
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 
 
@@ -167,10 +170,12 @@ def _choose(folder, run, rows):
         scored = folder / "validation" / checkpoint.name
         if not (scored / RESULTS).is_file():
             _evaluate(run, checkpoint, scored, "validation", rows)
-        scores[checkpoint.name] = load_results(scored)["metrics"]["mae"]["value"]
+        results = load_results(scored)
+        loss = target_of(results).loss
+        scores[checkpoint.name] = results["metrics"][loss]["value"]
     best = min(scores, key=scores.get)
-    _write(folder / "chosen.json", {"checkpoint": best, "split": "validation", "rows": rows, "mae": scores})
-    print(f"chosen: {best}, MAE {scores[best]:.4f} on validation", flush=True)
+    _write(folder / "chosen.json", {"checkpoint": best, "split": "validation", "rows": rows, loss: scores})
+    print(f"chosen: {best}, {_SCORES[target_of(results).is_number][loss]} {scores[best]:.4f} on validation", flush=True)
     return folder / "training" / best
 
 
@@ -207,7 +212,8 @@ def _table(output, grid, runs, failed):
     places = {name: output / name / "retention" for name in runs if grid.retention}
     kept = {name: load_retention(place)["groups"] for name, place in places.items() if (place / RETENTION).is_file()}
     groups = next(iter(kept.values()), {})
-    ours = [*_SCORES.values(), *(f"{group} kept" for group in groups)]
+    named = _SCORES[all(target_of(found).is_number for found in results.values())]
+    ours = [*named.values(), *(f"{group} kept" for group in groups)]
     head = ["run", *keys, *ours, *(f"{key}, published" for key in others)]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for name in runs:
@@ -216,14 +222,21 @@ def _table(output, grid, runs, failed):
         state = ["failed" if name in failed else "not done", *[""] * (len(ours) - 1)]
         scores = state
         if name in results:
-            scores = _scores(results[name]["metrics"]) + [_kept(kept.get(name, {}).get(group)) for group in groups]
+            scores = _scores(results[name]["metrics"], named) + [
+                _kept(kept.get(name, {}).get(group)) for group in groups
+            ]
         printed = [f"{value:.3f}" if (value := grid.published.get(name, {}).get(key)) else "" for key in others]
         lines.append([label, *(settings.get(key, "") for key in keys), *scores, *printed])
     first, run = next(iter(results.values()), {}), next(iter(runs.values()))
     for name, found in first.get("baselines", {}).items():
         label = f"*{name.replace('_', ' ')}, no training*"
         lines.append(
-            [label, *[""] * len(keys), *_scores(found["metrics"]), *[""] * (len(head) - 1 - len(keys) - len(_SCORES))]
+            [
+                label,
+                *[""] * len(keys),
+                *_scores(found["metrics"], named),
+                *[""] * (len(head) - 1 - len(keys) - len(named)),
+            ]
         )
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     if first:
@@ -243,9 +256,9 @@ def _table(output, grid, runs, failed):
     return text
 
 
-def _scores(metrics):
+def _scores(metrics, named):
     """Scores with their intervals; one that was not measured, or would flatter, is left out."""
-    found = [metrics.get(key, {"value": None}) for key in _SCORES]
+    found = [metrics.get(key, {"value": None}) for key in named]
     return [format_score(score, empty="") for score in found]
 
 

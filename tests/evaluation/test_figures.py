@@ -14,6 +14,7 @@ from test_results import example_results, example_retention
 from specdata.canvas import COLUMN
 from specdata.evaluation import figures
 from specdata.results import PREDICTIONS, figure_names, save_results, save_retention
+from specdata.targets import REDSHIFT
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_without_p_of_z_there_are_fewer(evaluation):
 
 
 def test_one_row_or_no_answer_at_all_is_drawn(tmp_path):
-    figures.predicted_redshifts(tmp_path / "none", np.array([0.2]), np.array([np.nan]), interval=None, threshold=0.05)
+    figures.predicted_values(tmp_path / "none", np.array([0.2]), np.array([np.nan]), interval=None, target=REDSHIFT)
     figures.errors_by(tmp_path / "one", {"redshift": np.array([0.2])}, {"model": np.array([0.1])})
     assert {path.name for path in tmp_path.iterdir()} == {"none.png", "none.pdf", "one.png", "one.pdf"}
 

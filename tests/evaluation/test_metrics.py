@@ -9,7 +9,6 @@ from scipy.stats import binomtest, norm
 from specdata.evaluation import metrics
 from specdata.evaluation.metrics import (
     NAMES,
-    OUTLIER,
     POSTERIOR_NAMES,
     compare,
     interval,
@@ -17,10 +16,11 @@ from specdata.evaluation.metrics import (
     row_scores,
     score,
     score_posteriors,
-    score_subsets,
 )
+from specdata.evaluation.scores import score_subsets
 from specdata.posterior import STEP, RedshiftPosterior
 from specdata.results import Score
+from specdata.targets import REDSHIFT
 
 RANGE = (0.0, 0.5)
 
@@ -50,7 +50,7 @@ def test_values_by_hand():
 
 def test_an_outlier_lies_above_the_threshold():
     z = np.zeros(4)
-    z_pred = np.array([OUTLIER, -OUTLIER, np.nextafter(OUTLIER, 1), -np.nextafter(OUTLIER, 1)])
+    z_pred = np.array([REDSHIFT.far, -REDSHIFT.far, np.nextafter(REDSHIFT.far, 1), -np.nextafter(REDSHIFT.far, 1)])
     assert score(z_pred, z, RANGE)["outlier_fraction"]["value"] == 0.5
 
 

@@ -39,7 +39,7 @@ def results(split, mae):
     dataset = {"name": "mocks", "config": "packed", "split": split, "n": 6, "n_mock": 6, "revision": "0123456789abcdef"}
     metrics = {"mae": score(mae), "outlier_fraction": score(None), "parse_rate": score(0.25)}
     constant = {"metrics": {"mae": score(0.126), "outlier_fraction": score(0.9)}}
-    return {"dataset": dataset, "metrics": metrics, "baselines": {"constant": constant}}
+    return {"dataset": dataset, "encoding": {}, "metrics": metrics, "baselines": {"constant": constant}}
 
 
 @pytest.fixture

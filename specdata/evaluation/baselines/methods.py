@@ -17,7 +17,7 @@ from specdata.text.encoding import restore
 
 # Titles are filled with what a method chose.
 TITLES = {
-    "constant": "constant, {z:.4f}",
+    "constant": "constant, {shown}",
     "nearest_neighbours": "nearest neighbours, k = {k}",
     "pca_neighbours": "nearest neighbours in {components} principal components, k = {k}",
     "ridge": "ridge regression, penalty {penalty:g}",
@@ -50,7 +50,7 @@ def check_names(names) -> tuple[str, ...]:
 def run_baselines(
     data: Split, names: Sequence[str], *, templates=None, progress=True
 ) -> dict[str, tuple[np.ndarray, dict]]:
-    """Predict the redshifts of a split by simple methods.
+    """Predict the values of a split by simple methods.
 
     Parameters
     ----------
@@ -64,31 +64,44 @@ def run_baselines(
     Returns
     -------
     dict of str to tuple
-        For each method the redshifts of the rows, shape (n,), and what `specdata.results.Baseline` says of it without
-        its scores. The network is left out where there are fewer than `network.LEAST_ROWS` training rows, and template
-        fits where there are more templates than training rows or bins can determine.
+        For each method its predictions for the rows as numbers, shape (n,), and what `specdata.results.Baseline` says
+        of it without its scores. The network is left out where there are fewer than `network.LEAST_ROWS` training rows,
+        and template fits where there are more templates than training rows or bins can determine, or another target.
     """
-    z_train, objects = data.train["z"].to_numpy(), data.train["position_id"].to_numpy()
-    if len(z_train) < network.LEAST_ROWS:
+    target, true, objects = data.target, data.true("train"), data.train["position_id"].to_numpy()
+    y_train = true if target.is_number else np.eye(len(target.labels))[true.astype(int)]
+    if len(y_train) < network.LEAST_ROWS:
         names = [name for name in names if name != "cnn"]
     x_train, x = (read_text(part, data.encoding) for part in (data.train, data.rows))
-    found, template_fits = {}, TemplateFits(data, templates)
-    names = [name for name in names if not name.startswith("template_fit") or template_fits.candidates(name)]
+    found, template_fits = {}, TemplateFits(data, templates) if target.template_fits else None
+    names = [
+        name
+        for name in names
+        if not name.startswith("template_fit") or (template_fits and template_fits.candidates(name))
+    ]
     for name in (bar := tqdm(names, desc="baselines", disable=not progress)):
         bar.set_postfix_str(name)
         begin, reads, note = time.perf_counter(), "text", ""
         if name == "constant":
-            chosen, reads = {"z": simple.constant(z_train)}, "nothing"
-            z = np.full(len(x), chosen["z"])
+            constant, reads = constant_of(target, true), "nothing"
+            y, chosen = np.full(len(x), constant), {target.stored_in: target.decode([constant])[0]}
         elif name.startswith("template_fit"):
-            z, chosen = template_fits.predict(name, x_train, x)
+            y, chosen = template_fits.predict(name, x_train, x)
             reads = "pixels" if name == "template_fit_pixels" else "text"
             note = "" if all(data.rows["is_mock"].to_pylist()) else CIRCULAR
         else:
-            z, chosen = ON_TEXT[name](x_train, z_train, objects, x)
-        facts = {"title": TITLES[name].format(**chosen), "reads": reads, "chosen": chosen, "note": note}
-        found[name] = z, facts | {"seconds": time.perf_counter() - begin}
+            y, chosen = ON_TEXT[name](x_train, y_train, objects, x)
+            y = y if target.is_number else y.argmax(axis=1).astype(float)
+        shown = target.show(chosen[target.stored_in]) if name == "constant" else ""
+        title = TITLES[name].format(shown=shown, **chosen)
+        facts = {"title": title, "reads": reads, "chosen": chosen, "note": note}
+        found[name] = y, facts | {"seconds": time.perf_counter() - begin}
     return found
+
+
+def constant_of(target, true) -> float:
+    """What a constant predicts from true values of training rows: the median, or the most frequent label."""
+    return simple.constant(true) if target.is_number else float(np.bincount(true.astype(int)).argmax())
 
 
 class TemplateFits:
@@ -156,5 +169,5 @@ class TemplateFits:
 
 def read_text(rows, encoding) -> np.ndarray:
     """Spectra as the model gets them, from the text itself; ndarray of shape (rows, bins)."""
-    texts = [prompts.read_series(prompt) for prompt in rows["prompt"].to_pylist()]
+    texts = [prompts.read_series(prompt, encoding.target) for prompt in rows["prompt"].to_pylist()]
     return serialize.SCHEMES[encoding.scheme].decode_batch(texts)

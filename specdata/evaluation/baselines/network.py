@@ -2,18 +2,19 @@
 
 import numpy as np
 
-CELLS = 64  # of redshift, which the network weighs
+CELLS = 64  # between the least and the greatest number, which the network weighs
 BATCHES = {True: (64, 1150), False: (32, 700)}  # rows of a step, and steps, with at least 1,000 training rows or fewer
 LEAST_ROWS = 100  # of training, below which the network is left out
 
 
-def cnn(x_train, z_train, objects_train, x, *, seed=0) -> tuple[np.ndarray, dict]:
+def cnn(x_train, y_train, objects_train, x, *, seed=0) -> tuple[np.ndarray, dict]:
     """Train for a fixed number of steps, and predict.
 
     Parameters
     ----------
     x_train, x : ndarray, shape (n_train, bins) and (n, bins)
-    z_train : ndarray, shape (n_train,)
+    y_train : ndarray, shape (n_train,), or of labels (n_train, labels)
+        As for `specdata.evaluation.baselines.simple`.
     objects_train : sequence of str
         Not needed, since nothing is chosen.
     seed : int
@@ -21,7 +22,7 @@ def cnn(x_train, z_train, objects_train, x, *, seed=0) -> tuple[np.ndarray, dict
 
     Returns
     -------
-    z_pred : ndarray, shape (n,), float64
+    y : ndarray, shape (n,) or (n, labels), float64
     chosen : dict
         `steps`, `batch` and `seed`.
     """
@@ -29,16 +30,19 @@ def cnn(x_train, z_train, objects_train, x, *, seed=0) -> tuple[np.ndarray, dict
 
     mean, spread = x_train.mean(), x_train.std() + 1e-9
     x_train, x = (torch.tensor(np.clip((rows - mean) / spread, -8, 8), dtype=torch.float32) for rows in (x_train, x))
-    low, high = float(z_train.min()), float(z_train.max())
+    low, high = float(y_train.min()), float(y_train.max())
     width = max(high - low, 1e-6)
-    target = torch.tensor(z_train, dtype=torch.float32)
+    target = torch.tensor(y_train, dtype=torch.float32)
     batch, steps = BATCHES[len(x_train) >= 1000]
     batch = min(batch, len(x_train))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more of them wait for each other, since each product is small
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _network(x.shape[1], low - 0.1 * width, high + 0.1 * width)
+        if y_train.ndim == 2:
+            model = _network(x.shape[1], y_train.shape[1])
+        else:
+            model = _network(x.shape[1], CELLS, torch.linspace(low - 0.1 * width, high + 0.1 * width, CELLS))
         optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=1e-2, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.2)
         order = torch.empty(0, dtype=torch.long)
@@ -46,24 +50,28 @@ def cnn(x_train, z_train, objects_train, x, *, seed=0) -> tuple[np.ndarray, dict
             if len(order) < batch:
                 order = torch.randperm(len(x_train))
             index, order = order[:batch], order[batch:]
-            error = (model(x_train[index]) - target[index]) * 2 / width
-            loss = torch.nn.functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.012)
+            if y_train.ndim == 2:
+                loss = torch.nn.functional.cross_entropy(model(x_train[index]), target[index])
+            else:
+                error = (model(x_train[index]) - target[index]) * 2 / width
+                loss = torch.nn.functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.012)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
     model.eval()
     with torch.no_grad():
-        z_pred = torch.cat([model(part) for part in x.split(250)]).double().numpy()
+        y = torch.cat([model(part) for part in x.split(250)]).double().numpy()
     torch.set_num_threads(threads)
-    return z_pred, {"steps": steps, "batch": batch, "seed": seed}
+    return y, {"steps": steps, "batch": batch, "seed": seed}
 
 
-def _network(bins, low, high):
-    """Three convolutions; a branch that keeps positions beside one that pools; a softmax over cells of redshift.
+def _network(bins, cells, numbers=None):
+    """Three convolutions; a branch that keeps positions beside one that pools; a score for each of some cells.
 
-    It goes from spectra of shape (rows, bins) to redshifts of shape (rows,), the mean of the cells from `low` to
-    `high`. Above 120 bins the first convolution takes every second one.
+    It goes from spectra of shape (rows, bins) to the scores, of shape (rows, cells), or, where the `numbers` of the
+    cells are given, to their mean by a softmax over the scores, of shape (rows,). Above 120 bins the first convolution
+    takes every second one.
     """
     import torch
     from torch import nn
@@ -78,13 +86,14 @@ def _network(bins, low, high):
             self.features = nn.Sequential(block(1, 16, 9, 1 + (bins > 120)), block(16, 32, 7, 2), block(32, 32, 7, 2))
             self.narrow = nn.Conv1d(32, 16, 1)
             length = self.features(torch.zeros(2, 1, bins)).shape[2]
-            self.where, self.whole, self.score = nn.Linear(16 * length, 64), nn.Linear(64, 32), nn.Linear(96, CELLS)
-            self.register_buffer("z", torch.linspace(low, high, CELLS))
+            self.where, self.whole, self.score = nn.Linear(16 * length, 64), nn.Linear(64, 32), nn.Linear(96, cells)
+            self.register_buffer("numbers", numbers)
 
         def forward(self, x):
             h = self.features(x[:, None])
             whole = self.whole(torch.cat([h.amax(dim=2), h.mean(dim=2)], dim=1))
             where = self.where(torch.relu(self.narrow(h)).flatten(1))
-            return self.score(torch.relu(torch.cat([where, whole], dim=1))).softmax(dim=1) @ self.z
+            scores = self.score(torch.relu(torch.cat([where, whole], dim=1)))
+            return scores if self.numbers is None else scores.softmax(dim=1) @ self.numbers
 
     return Network()

@@ -1,8 +1,10 @@
 """Baselines without a network: a constant, nearest neighbours, and linear regression.
 
-All but the constant get ``(x_train, z_train, objects_train, x)``: spectra of shape (rows, bins), redshifts and object
-names of the training rows, and the spectra to predict. They return the redshifts of `x`, shape (rows,), and what they
-chose, a dict. They choose with training rows alone, and predict no training row from a row of the same object.
+All but the constant get ``(x_train, y_train, objects_train, x)``: spectra of shape (rows, bins), true values and object
+names of the training rows, and the spectra to predict. They return the values of `x` and what they chose, a dict. The
+values are numbers of shape (rows,), or, of labels, a column for each with 1 for the true one and 0 for the others, of
+which the largest in the prediction counts. They choose with training rows alone, and predict no training row from a row
+of the same object.
 """
 
 import numpy as np
@@ -18,47 +20,53 @@ def constant(z_train) -> float:
     return float(np.median(z_train))
 
 
-def nearest_neighbours(x_train, z_train, objects_train, x) -> tuple[np.ndarray, dict]:
-    """Mean redshift of the nearest training spectra; chooses their number `k` out of `NEIGHBOURS`."""
-    k, _ = _choose_k(x_train, z_train, objects_train)
-    return z_train[nearest(x_train, x, k)].mean(axis=1), {"k": k}
+def nearest_neighbours(x_train, y_train, objects_train, x) -> tuple[np.ndarray, dict]:
+    """Mean value of the nearest training spectra; chooses their number `k` out of `NEIGHBOURS`."""
+    k, _ = _choose_k(x_train, y_train, objects_train)
+    return y_train[nearest(x_train, x, k)].mean(axis=1), {"k": k}
 
 
-def pca_neighbours(x_train, z_train, objects_train, x) -> tuple[np.ndarray, dict]:
+def pca_neighbours(x_train, y_train, objects_train, x) -> tuple[np.ndarray, dict]:
     """Nearest neighbours in the first principal components; chooses the number of `components` and `k`."""
     mean = x_train.mean(axis=0)
     most = min(x_train.shape)
     axes = principal_axes(x_train - mean, min(max(COMPONENTS), most))
     inside, outside = (x_train - mean) @ axes.T, (x - mean) @ axes.T
     judged = {
-        count: _choose_k(inside[:, :count], z_train, objects_train)
+        count: _choose_k(inside[:, :count], y_train, objects_train)
         for count in ([count for count in COMPONENTS if count < most] or [1])
     }
     count = min(judged, key=lambda count: judged[count][1])
     k = judged[count][0]
-    z = z_train[nearest(inside[:, :count], outside[:, :count], k)].mean(axis=1)
-    return z, {"components": count, "k": k}
+    return y_train[nearest(inside[:, :count], outside[:, :count], k)].mean(axis=1), {"components": count, "k": k}
 
 
-def ridge(x_train, z_train, objects_train, x) -> tuple[np.ndarray, dict]:
+def ridge(x_train, y_train, objects_train, x) -> tuple[np.ndarray, dict]:
     """Linear regression on standardised values; chooses the `penalty` on a quarter of the training objects."""
     judged = held_out(objects_train)
-    found = ridge_fits(x_train[~judged], z_train[~judged], x_train[judged])
-    errors = [np.abs(z - z_train[judged]).mean() if judged.any() else 0 for z in found]
+    found = ridge_fits(x_train[~judged], y_train[~judged], x_train[judged])
+    errors = [error(y, y_train[judged]) if judged.any() else 0 for y in found]
     penalty = PENALTIES[int(np.argmin(errors))]
-    return ridge_fits(x_train, z_train, x, [penalty])[0], {"penalty": float(penalty)}
+    return ridge_fits(x_train, y_train, x, [penalty])[0], {"penalty": float(penalty)}
 
 
-def ridge_fits(x_train, z_train, x, penalties=PENALTIES) -> np.ndarray:
-    """Ridge regression with each of some penalties; ndarray of shape (penalties, rows of x)."""
-    mean, spread, middle = x_train.mean(axis=0), x_train.std(axis=0) + 1e-6, z_train.mean()
+def ridge_fits(x_train, y_train, x, penalties=PENALTIES) -> np.ndarray:
+    """Ridge regression with each of some penalties; ndarray of shape (penalties, rows of x) and perhaps columns."""
+    y, shape = y_train.reshape(len(y_train), -1), (len(penalties), len(x), *y_train.shape[1:])
+    mean, spread, middle = x_train.mean(axis=0), x_train.std(axis=0) + 1e-6, y.mean(axis=0)
     x_train, x = (x_train - mean) / spread, (x - mean) / spread
     wide = x_train.shape[1] > x_train.shape[0]
     # (X'X + p)^-1 X' = X' (XX' + p)^-1: one decomposition of the smaller matrix serves all penalties.
     values, vectors = np.linalg.eigh(x_train @ x_train.T if wide else x_train.T @ x_train)
-    target = vectors.T @ ((z_train - middle) if wide else x_train.T @ (z_train - middle))
-    weights = np.array([vectors @ (target / (np.maximum(values, 0) + penalty)) for penalty in penalties])
-    return (weights @ x_train if wide else weights) @ x.T + middle
+    target, values = vectors.T @ ((y - middle) if wide else x_train.T @ (y - middle)), np.maximum(values, 0)[:, None]
+    weights = (vectors @ (target / (values + penalty)) for penalty in penalties)
+    found = [x @ (x_train.T @ one if wide else one) + middle for one in weights]
+    return np.reshape(found, shape)
+
+
+def error(y, true) -> float:
+    """Mean absolute error of numbers, or of labels the share of those that are wrong."""
+    return float(np.mean(np.abs(y - true) if true.ndim == 1 else y.argmax(axis=1) != true.argmax(axis=1)))
 
 
 def principal_axes(x, count) -> np.ndarray:
@@ -107,15 +115,15 @@ def nearest(x_train, x, k, apart=None) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _choose_k(x_train, z_train, objects_train):
-    """The number of neighbours with the least mean absolute error of up to `JUDGED` training rows, and that error."""
+def _choose_k(x_train, y_train, objects_train):
+    """The number of neighbours with the least error of up to `JUDGED` training rows, and that error."""
     _, code, repeats = np.unique(objects_train, return_inverse=True, return_counts=True)
     candidates = [k for k in NEIGHBOURS if k <= len(x_train) - repeats.max()]
     if not candidates:
         return 1, np.inf
     some = np.unique(np.linspace(0, len(x_train) - 1, JUDGED).astype(int))
     others = nearest(x_train, x_train[some], max(candidates), apart=(code, code[some]))
-    running = np.cumsum(z_train[others], axis=1) / np.arange(1, max(candidates) + 1)
-    errors = [np.mean(np.abs(running[:, k - 1] - z_train[some])) for k in candidates]
+    running = np.cumsum(y_train[others], axis=1)
+    errors = [error(running[:, k - 1] / k, y_train[some]) for k in candidates]
     best = int(np.argmin(errors))
     return candidates[best], errors[best]
