@@ -22,7 +22,7 @@ _Config = Annotated[str | None, typer.Option(help="Text config of that data set.
 @app.command()
 def chat(
     adapter: _Adapter,
-    spectrum: Annotated[Path, typer.Option(help="A file with one spectrum, of any format in docs/spectra.md.")],
+    spectrum: Annotated[Path, typer.Option(help="A file with one spectrum, of any format in docs/data.md.")],
     model: _Model = None,
     dataset: _Dataset = None,
     config: _Config = None,
