@@ -66,7 +66,8 @@ def main():
     parser.add_argument("--output", type=Path, help="JSON file of the scores")
     args = parser.parse_args()
 
-    encoding = Encoding.from_dict(read_manifest(args.dataset, str(args.dataset))["configs"][args.config], args.config)
+    manifest = read_manifest(args.dataset, str(args.dataset))
+    encoding = Encoding.from_dict(manifest["configs"][args.config], args.config)
     flux, scale, z_train, objects = load(args.dataset, args.config, "train", args.train)
     x_train = normalise(flux, scale[:, None], encoding.normalisation)
     surveys = {"SDSS-like": load(args.dataset, args.config, "test", args.n)[:3]}
@@ -81,7 +82,10 @@ def main():
 
     scores = {}
     for survey, (flux, scale, z) in surveys.items():
-        x, found = normalise(flux, scale[:, None], encoding.normalisation), {"constant": np.full(len(z), np.median(z_train))}
+        x, found = (
+            normalise(flux, scale[:, None], encoding.normalisation),
+            {"constant": np.full(len(z), np.median(z_train))},
+        )
         found |= {name: read(name, x_train, z_train, objects, x) for name in READERS}
         if args.model:
             found["language model"] = ask(args.model, encoding.encode(flux, scale.astype(np.float32))[0].to_pylist())

@@ -220,7 +220,8 @@ def median_scale(spectrum, start, stop) -> float:
     """Median flux of the good pixels between two wavelengths in Angstrom, the number by which a spectrum is divided.
 
     It is robust against lines and spikes, it does not depend on the bins, and it knows nothing of the redshift or of
-    other spectra. In 1e-17 erg/s/cm2/A, and exact in float32.
+    other spectra. In 1e-17 erg/s/cm2/A, and exact in float32. Pixels count by their width in log wavelength, which is
+    the same for all of SDSS: of evenly spaced ones, more lie in the red, and would shift the scale.
 
     Raises
     ------
@@ -228,10 +229,22 @@ def median_scale(spectrum, start, stop) -> float:
         If there is no good pixel, or the median is not above zero: such a spectrum has no scale.
     """
     inside = pixels_between(spectrum.loglam, start, stop)
-    flux = spectrum.flux[inside][spectrum.good[inside]]
+    good = spectrum.good[inside]
+    flux = spectrum.flux[inside][good]
     if not len(flux):
         raise SpecdataError(f"no good pixel lies between {start:.0f} and {stop:.0f} A: leave this spectrum out")
-    scale = float(np.float32(np.median(flux)))
+    if _first_pixel(spectrum.loglam) is None:
+        left, right = pixel_edges(np.asarray(spectrum.loglam, dtype=np.float64))
+        scale = float(np.float32(_weighted_median(flux, log10(right / left)[inside][good])))
+    else:
+        scale = float(np.float32(np.median(flux)))
     if not scale > 0:
         raise SpecdataError(f"the median flux is {scale:.3g}, not above 0: leave this spectrum out")
     return scale
+
+
+def _weighted_median(values, weights):
+    """The value below and above which lies half of the weight; of equal weights the median."""
+    order = np.argsort(values, kind="stable")
+    values, below = values[order].astype(np.float64), np.cumsum(weights[order])
+    return np.interp(0.5 * below[-1], below - 0.5 * weights[order], values)

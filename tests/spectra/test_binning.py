@@ -11,6 +11,7 @@ from specdata.errors import SpecdataError
 from specdata.spectra.binning import bin_spectra, bin_spectrum, linear_edges, log_edges, median_scale, pixel_edges
 from specdata.spectra.mock.spectrum import mock_spectra
 from specdata.spectra.specfile import read_spectrum
+from specdata.spectra.spectrum import Spectrum
 
 LOGLAM = 3.6 + 1e-4 * np.arange(600)
 EDGES = np.linspace(4003.3, 4531.7, 24)  # inside LOGLAM (3981 to 4571 A), aligned with none of its pixels
@@ -284,3 +285,13 @@ def test_many_spectra_at_once_give_what_each_gives_alone(spec_files, monkeypatch
     blind = dataclasses.replace(spectra[5], ivar=np.zeros_like(spectra[5].ivar))
     with pytest.raises(SpecdataError, match="no bin holds enough good pixels"):
         bin_spectra([spectra[5], blind], linear_edges(5000, 9000, 10))
+
+
+def test_the_scale_does_not_depend_on_the_sampling():
+    def median(wave):
+        flux = 20 * np.exp(-wave / 2500) + np.sin(wave / 50)
+        return median_scale(Spectrum.from_arrays(wave, flux, np.ones_like(wave)), 3840, 9160)
+
+    log = median(10 ** np.arange(3.57, 3.97, 1e-4))
+    assert median(np.arange(3600, 9824, 0.8)) == pytest.approx(log, rel=1e-3)
+    assert median(np.arange(3600, 9824, 3.0)) == pytest.approx(log, rel=1e-2)
