@@ -39,6 +39,9 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
     )  # fmt: skip
     found = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"README.md", "adapter_config.json", "adapter_model.safetensors", "results.json"} < found
+    assert {"decision.json", "decision_template.jinja"} < found
+    temperature = json.loads((tmp_path / "out" / "decision.json").read_text())["temperature"]["choice"]
+    assert temperature == json.loads((evaluation / "results.json").read_text())["posterior"]["temperature"]
     assert set(re.findall(r'src="(\w+\.png)"', (tmp_path / "out" / "README.md").read_text())) == {
         "redshift.png", "errors.png", "calibration.png", "examples.png"
     } == {name for name in found if name.endswith(".png")}  # fmt: skip
@@ -129,6 +132,16 @@ def test_a_card_begins_with_the_baseline_that_is_not_beaten(made_up, verdicts, s
     assert "licence is not known here" in card
     assert "How long it took was not recorded. Its emissions were not recorded." in card
     assert "language ability is left was not measured" in card
+
+
+def test_a_card_says_how_transformers_reads_p_of_z(made_up, tmp_path):
+    assert "decision" not in made_up(BEATEN)
+    decision = {"labels": {"choice": list("0123456789")}, "temperature": {"choice": 1.2}}
+    (tmp_path / "made-up" / "decision.json").write_text(json.dumps(decision))
+    card = made_up(BEATEN)
+    assert 'decision_config="adapter"' in card
+    assert '`"instructions": "Redshift: [0.1"`' in card
+    assert "divides the logits by 1.2, fitted on rows of the validation split." in card
 
 
 def test_a_card_says_what_the_training_cost(made_up):

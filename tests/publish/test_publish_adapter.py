@@ -82,8 +82,9 @@ def test_an_adapter_goes_up_once_and_nothing_that_training_left_behind(alice, ad
     assert done.left_out == sorted(junk | {"card.json", *TOKENIZER})
     repo = alice.repo("model", "org/mock-once")
     assert set(repo.resolve("main").files) == {
-        ".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors", "errors.png",
-        "predictions.parquet", "recipe.yaml", "redshift.png", "results.json",
+        ".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors", "decision.json",
+        "decision_template.jinja", "errors.png", "predictions.parquet", "recipe.yaml",
+        "redshift.png", "results.json",
     }  # fmt: skip
     assert done.notes == [
         "vLLM: --enable-lora --max-lora-rank 8", "the tokenizer is that of org/small-llama and is not published again",
