@@ -29,7 +29,7 @@ def make_sky(n, *, seed=0, plates=200):
     """Make `n` observations as SkyServer has them: rows for SpecObj and PhotoObj, dict by column.
 
     Three in four are galaxies of SDSS-I, one in four is of BOSS; some are stars, carry a warning, are not primary, are
-    too faint or have no photometry. Of BOSS targets `z` is wrong and `z_noqso` is right.
+    too faint or have no photometry. Of BOSS targets `z` is wrong and `z_noqso` is right. SSPP knows every other star.
     """
     rng = np.random.default_rng(seed)
     centres = np.column_stack([rng.uniform(110, 260, plates), np.degrees(np.arcsin(rng.uniform(0, 0.9, plates)))])
@@ -45,6 +45,7 @@ def make_sky(n, *, seed=0, plates=200):
         row = {"bestObjID": 1_237_650_000_000_000_000 + index, "plate": plate, "mjd": mjd, "fiberid": fiberid + 1}
         row |= {"run2d": run2d, "ra": centres[number, 0] + rng.normal(0, 0.7), "dec": centres[number, 1]}
         row |= {"z": 1.5 if target else z, "z_noqso": z if boss else 0.0, "class_noqso": "GALAXY" if boss else ""}
+        row |= {"subClass_noqso": "STARFORMING"}
         row |= {"true_z": z}
         row |= {"zWarning": 4 if rng.random() < 0.1 else 0, "zWarning_noqso": 4 if boss and rng.random() < 0.1 else 0}
         row |= {"class": "STAR" if rng.random() < 0.1 else "GALAXY", "subClass": "", "snMedian": rng.uniform(5, 40)}
@@ -113,6 +114,9 @@ class Archive:
             self.database.execute("CREATE TABLE PhotoObj (objID INTEGER PRIMARY KEY, dered_i)")
             self.database.executemany(f"INSERT INTO SpecObj VALUES (:{', :'.join(names[:-1])})", rows)
             self.database.executemany("INSERT INTO PhotoObj VALUES (:bestObjID, :dered_i)", rows)
+            self.database.execute("CREATE TABLE sppParams (specObjID PRIMARY KEY, teffadop, loggadop, fehadop)")
+            stars = [row for row in rows if row["class"] == "STAR"][::2]
+            self.database.executemany("INSERT INTO sppParams VALUES (:specobjid, 5800, 4.4, -9999)", stars)
 
     def __enter__(self):
         handler = type("Handler", (_Handler,), {"archive": self})

@@ -105,7 +105,7 @@ RECIPES = [
     ({"source": {"kind": "sdss", "sas_url": 5}}, "source.sas_url = 5"),
     ({"cuts": {"z_min": 0.5}}, "cuts: z_min 0.5 has to be below z_max 0.5"),
     ({"cuts": {"z_max": HUGE}}, "cuts.z_max = 1"),
-    ({"cuts": {"spectype": "QSO"}}, "cuts.spectype = 'QSO'"),
+    ({"cuts": {"spectype": "QUASAR"}}, "cuts.spectype"),
     ({"cuts": {"zwarning_allowed": HUGE}}, "cuts.zwarning_allowed = 1"),
     ({"cuts": {"zwarning_allowed": -1}}, "cuts.zwarning_allowed = -1"),
     ({"cuts": {"good_fraction_min": 1.1}}, "cuts.good_fraction_min = 1.1"),

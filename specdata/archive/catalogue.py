@@ -1,7 +1,7 @@
-"""Catalogues of galaxies: which spectra there are to fetch, as a Parquet or CSV file that a person can edit.
+"""Catalogues: which spectra there are to fetch, as a Parquet or CSV file that a person can edit.
 
 Neither the order of the rows nor the number of a row means anything: whoever deletes rows, adds some or sorts them
-changes only which galaxies there are to choose from. The choice goes by `shuffle`, in SQL and here alike.
+changes only which objects there are to choose from. The choice goes by `shuffle`, in SQL and here alike.
 """
 
 import hashlib
@@ -32,6 +32,10 @@ COLUMNS = {
     "subclass": ("string", "", "subclass of the pipeline's fit"),
     "snmedian": ("float64", "", "median signal-to-noise ratio per pixel"),
     "dered_i": ("float64", "mag", "dereddened i magnitude of the photometric object"),
+    "class": ("string", "", "class of the pipeline's best fit"),
+    "teff": ("float64", "K", "effective temperature of a star, from SSPP"),
+    "logg": ("float64", "dex", "log10 of a star's surface gravity in cm/s2, from SSPP"),
+    "feh": ("float64", "dex", "metallicity [Fe/H] of a star, from SSPP"),
 }
 REQUIRED = ("plate", "mjd", "fiberid", "run2d", "z")
 _RANGES = {"plate": (1, 99_999), "mjd": (10_000, 99_999), "fiberid": (1, 9_999), "z": (-0.1, 10)}

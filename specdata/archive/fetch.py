@@ -52,8 +52,8 @@ def fetch_recipe(recipe, accept, *, progress=True) -> tuple[list, list, dict]:
     """
     source = recipe.source
     catalogue = select(
-        source.catalogue, bin_queries(recipe.cuts, recipe.sample), data_release=source.data_release,
-        url=source.skyserver_url, progress=progress,
+        source.catalogue, bin_queries(recipe.cuts, recipe.sample, source.data_release),
+        data_release=source.data_release, url=source.skyserver_url, progress=progress,
     )  # fmt: skip
     fetched = fetch(
         catalogue, cache_folder(source.cache), data_release=source.data_release, sample=recipe.sample,

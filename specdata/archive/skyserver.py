@@ -39,7 +39,7 @@ RESERVE_MIN = 20
 ROW_LIMIT = 500_000
 TIME_LIMIT = 600.0  # s
 LITE_MB = 0.2  # mean of 794 real lite files
-_ANSWER = [*COLUMNS, "available"]
+_STAR = ("teff", "logg", "feh")  # the columns of a catalogue with stars
 _PAUSE = 1.0  # s before each query; the server allows 60 a minute
 
 
@@ -53,16 +53,18 @@ class BinQuery(NamedTuple):
     sql: str
 
 
-def bin_queries(cuts, sample) -> list[BinQuery]:
+def bin_queries(cuts, sample, data_release=16) -> list[BinQuery]:
     """Write the SQL of a selection.
 
-    BOSS galaxy targets get the redshift and the warning of the fit without quasar templates (`z_noqso`,
-    `zWarning_noqso`), by the same rule as `read_spectrum`.
+    BOSS galaxy targets get the redshift, warning and subclass of the fit without quasar templates (`z_noqso`,
+    `zWarning_noqso`, `subClass_noqso`), by the same rule as `read_spectrum`. DR8 is older than BOSS and has no such
+    columns. Where stars are asked for, their parameters come from the SEGUE pipeline (`sppParams`).
 
     Parameters
     ----------
     cuts : specdata.dataset.recipe.Cuts
     sample : specdata.dataset.recipe.Sample
+    data_release : int
 
     Raises
     ------
@@ -70,18 +72,28 @@ def bin_queries(cuts, sample) -> list[BinQuery]:
         If a bin needs more rows than the server gives.
     """
     number, order = shuffle_sql(sample.seed)
-    noqso = f"s.boss_target1 & {BOSS_GALAXY} > 0 AND s.class_noqso <> ''"
+    noqso = f"s.boss_target1 & {BOSS_GALAXY} > 0 AND s.class_noqso <> '' AND s.class <> 'QSO'"
+    fit = {
+        name: f"CASE WHEN {noqso} THEN s.{name}_noqso ELSE s.{name} END" if data_release > 8 else f"s.{name}"
+        for name in ("z", "zWarning", "subClass")
+    }
+    names = _names(cuts)
+    # SSPP writes -9999 where it has no value
+    stars = "".join(f", CASE WHEN t.{name}adop > -999 THEN t.{name}adop END AS {name}" for name in names[-3:])
+    stars, spp = (
+        (stars, " LEFT JOIN sppParams AS t ON t.specObjID = s.specObjID") if "STAR" in cuts.classes else ("", "")
+    )
     # Without a magnitude limit a galaxy without photometry is one too.
     join = "LEFT JOIN" if cuts.dered_i_max is None else "JOIN"
     bright = "" if cuts.dered_i_max is None else f" AND p.dered_i > 0 AND p.dered_i < {cuts.dered_i_max:.10g}"
+    classes = ", ".join(f"'{name}'" for name in cuts.classes)
     good = "= 0" if not cuts.zwarning_allowed else f"| {cuts.zwarning_allowed} = {cuts.zwarning_allowed}"
     galaxies = (
         "(SELECT s.plate, s.mjd, s.fiberID AS fiberid, s.run2d, "
-        f"CASE WHEN {noqso} THEN s.z_noqso ELSE s.z END AS z, s.specObjID AS specobjid, s.ra, s.dec, "
-        f"CASE WHEN {noqso} THEN s.zWarning_noqso ELSE s.zWarning END AS zwarning, "
-        f"s.subClass AS subclass, s.snMedian AS snmedian, p.dered_i, {number} AS x "
-        f"FROM SpecObj AS s {join} PhotoObj AS p ON p.objID = s.bestObjID "
-        f"WHERE s.class = '{cuts.spectype}' AND s.sciencePrimary = 1{bright}) AS g"
+        f"{fit['z']} AS z, s.specObjID AS specobjid, s.ra, s.dec, {fit['zWarning']} AS zwarning, "
+        f"{fit['subClass']} AS subclass, s.snMedian AS snmedian, p.dered_i, s.class{stars}, {number} AS x "
+        f"FROM SpecObj AS s {join} PhotoObj AS p ON p.objID = s.bestObjID{spp} "
+        f"WHERE s.class IN ({classes}) AND s.sciencePrimary = 1{bright}) AS g"
     )
     queries = []
     for low, high, asked in redshift_steps(sample.size, sample.redshift_bins, cuts.z_min, cuts.z_max):
@@ -93,12 +105,17 @@ def bin_queries(cuts, sample) -> list[BinQuery]:
             )
         above = ">=" if queries else ">"  # the ends of the whole range do not belong to it
         sql = (
-            f"SELECT TOP {rows} {', '.join(COLUMNS)}, COUNT(*) OVER () AS available FROM {galaxies} "
+            f"SELECT TOP {rows} {', '.join(names)}, COUNT(*) OVER () AS available FROM {galaxies} "
             f"WHERE z {above} {low:.10g} AND z < {high:.10g} AND zwarning {good} "
             f"ORDER BY {order}, plate, mjd, fiberid"
         )
         queries.append(BinQuery(low, high, asked, rows, sql))
     return queries
+
+
+def _names(cuts):
+    """Columns of the catalogue that a selection asks for."""
+    return [name for name in COLUMNS if "STAR" in cuts.classes or name not in _STAR]
 
 
 def dry_run(queries, data_release) -> str:
@@ -219,12 +236,14 @@ def parse_answer(body, limit) -> tuple[pa.Table | None, int]:
     if header == ["error_message"]:
         said = _plain(" ".join(cell for row in rows for cell in row))
         raise Failed(f"it says {said!r}", final="per minute" not in said)
-    if [name.strip().lower() for name in header] != _ANSWER or any(len(row) != len(_ANSWER) for row in rows):
+    found = [name.strip().lower() for name in header]
+    known = [[*columns, "available"] for columns in (COLUMNS, [name for name in COLUMNS if name not in _STAR])]
+    if found not in known or any(len(row) != len(found) for row in rows):
         raise Failed(f"it sent other columns, or a table that ends within a row: {', '.join(header)[:200]!r}")
     available = rows[0][-1] if rows else "0"
     if not available.isdecimal() or len(rows) != min(limit, int(available[:18])):
         raise Failed(f"it sent {len(rows)} rows where there are {available[:18]!r} and {limit} were asked for")
-    columns = dict(zip(COLUMNS, map(pa.array, zip(*rows, strict=True)), strict=False))
+    columns = dict(zip(found[:-1], map(pa.array, zip(*rows, strict=True)), strict=False))
     try:
         return check_catalogue("its answer", pa.table(columns)) if rows else None, int(available)
     except SpecdataError as error:

@@ -56,7 +56,11 @@ def build(
 
         if content.source.kind != "sdss":
             raise SpecdataError(f"--dry-run shows the queries to the SDSS archive, and {recipe} makes none")
-        print(describe(bin_queries(content.cuts, content.sample), content.source.data_release))
+        print(
+            describe(
+                bin_queries(content.cuts, content.sample, content.source.data_release), content.source.data_release
+            )
+        )
         return
     if output is None:
         raise SpecdataError("--output is missing: give the folder to make")

@@ -130,15 +130,27 @@ class SdssSource(Section):
         return self
 
 
+SpecType = Literal["GALAXY", "QSO", "STAR"]
+
+
 class Cuts(Section):
     """What a spectrum has to be. The card counts what each cut rejects, by the names in `selection`."""
 
-    spectype: Literal["GALAXY"] = Field("GALAXY", description="Class of the pipeline's best fit.")
-    zwarning_allowed: int = Field(0, ge=0, le=2**31 - 1, description="Sum of the bits of zwarning that are tolerated.")
-    z_min: float = Field(0.0, ge=0, description="The redshift has to be above this.")
+    spectype: SpecType | Annotated[list[SpecType], Field(min_length=1)] = Field(
+        "GALAXY", description="Class of the pipeline's best fit, or a list of several."
+    )
+    zwarning_allowed: int = Field(
+        0, ge=0, le=2**31 - 1, description="Sum of the bits of zwarning that are tolerated; 4: a second fit is as good."
+    )
+    z_min: float = Field(0.0, ge=-0.1, description="The redshift has to be above this; below 0 for stars.")
     z_max: float = Field(0.5, gt=0, le=99, description="The redshift has to be below this.")
     dered_i_max: float | None = Field(18.0, description="Dereddened i magnitude, where known, below this; null: any.")
     good_fraction_min: float = Field(0.9, ge=0, le=1, description="Least share of good pixels inside each grid.")
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes of `spectype`, sorted and each once."""
+        return sorted({self.spectype} if isinstance(self.spectype, str) else set(self.spectype))
 
 
 class Sample(Section):

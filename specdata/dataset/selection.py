@@ -30,8 +30,8 @@ def reject(spectrum, cuts, start, stop) -> tuple[str, str] | None:
     The pixels between `start` and `stop`, vacuum Angstrom, count. Returns the name of the cut (a key of `CUTS`) and the
     reason with its value, or None if the spectrum passes.
     """
-    if spectrum.spectype != cuts.spectype:
-        return "class", f"class {spectrum.spectype or 'unknown'}, not {cuts.spectype}"
+    if spectrum.spectype not in cuts.classes:
+        return "class", f"class {spectrum.spectype or 'unknown'}, not {' or '.join(cuts.classes)}"
     if spectrum.zwarning & ~cuts.zwarning_allowed:
         return "zwarning", f"zwarning {spectrum.zwarning}"
     if not cuts.z_min < spectrum.z < cuts.z_max:

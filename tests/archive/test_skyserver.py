@@ -19,7 +19,8 @@ from specdata.errors import SpecdataError
 
 CUTS, SAMPLE = Cuts(), Sample(size=400, redshift_bins=10, seed=3)
 ROWS = make_sky(6_000, seed=2)
-ANSWER = [*COLUMNS, "available"]
+GALAXY_COLUMNS = [name for name in COLUMNS if name not in ("teff", "logg", "feh")]
+ANSWER = [*GALAXY_COLUMNS, "available"]
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def truth(cuts):
     for row in ROWS:
         warning = row["zWarning_noqso"] if row["boss_target1"] else row["zWarning"]
         bright = 0 < row["dered_i"] < cuts.dered_i_max if cuts.dered_i_max else True
-        primary = row["class"] == "GALAXY" and row["sciencePrimary"] == 1
+        primary = row["class"] in cuts.classes and row["sciencePrimary"] == 1
         z, rank = row["true_z"], shuffle(row["plate"], row["mjd"], row["fiberid"], SAMPLE.seed)
         if primary and bright and not warning & ~cuts.zwarning_allowed and cuts.z_min < z < cuts.z_max:
             kept.append((z, int(rank), row["specobjid"]))
@@ -53,7 +54,10 @@ def test_the_selection_is_what_the_words_say(archive, tmp_path):
         members = sorted((rank, name) for z, rank, name in truth(CUTS) if low <= z < high)
         expected += [name for _, name in members[:60]]
     assert catalogue["specobjid"].to_pylist() == expected
-    assert catalogue.column_names == list(COLUMNS)
+    assert catalogue.column_names == GALAXY_COLUMNS
+    targets = {row["specobjid"] for row in ROWS if row["boss_target1"]}
+    subclasses = zip(catalogue["specobjid"].to_pylist(), catalogue["subclass"].to_pylist(), strict=True)
+    assert all((subclass == "STARFORMING") == (name in targets) for name, subclass in subclasses)
     assert max(len(name) for name in expected) == 20  # above a signed 64-bit integer, and not rounded
     assert np.nanmax(catalogue["z"].to_numpy()) < 0.5  # no z of a quasar template
     assert any(plate > 9999 for plate in catalogue["plate"].to_pylist())
@@ -69,6 +73,21 @@ def test_a_catalogue_with_odd_notes_is_one_of_a_user(tmp_path, about):
     table = pa.table({"plate": [266], "mjd": [51602], "fiberid": [1], "run2d": ["26"], "z": [0.1]})
     write_catalogue(table, tmp_path / "c.parquet", about=about)
     assert select(tmp_path / "c.parquet", [], progress=False).num_rows == 1
+
+
+def test_stars_come_with_the_parameters_of_sspp(archive, tmp_path):
+    cuts = Cuts(spectype=["STAR", "GALAXY"], z_min=-0.01, dered_i_max=None)
+    catalogue = ask(archive, tmp_path / "c.parquet", bin_queries(cuts, Sample(size=6000, redshift_bins=1)))
+    rows = catalogue.select(["class", "teff", "logg", "feh"]).to_pylist()
+    stars = [row for row in rows if row["class"] == "STAR"]
+    assert 0.05 < len(stars) / len(rows) < 0.2
+    assert {(row["teff"], row["logg"], row["feh"]) for row in stars} == {(5800.0, 4.4, None), (None, None, None)}
+
+
+def test_dr8_is_asked_for_no_column_of_boss():
+    for query in bin_queries(CUTS, SAMPLE, data_release=8):
+        assert "noqso" not in query.sql
+        assert "boss" not in query.sql
 
 
 @pytest.mark.parametrize("cuts", [Cuts(dered_i_max=None), Cuts(zwarning_allowed=4), Cuts(z_min=0.1, z_max=0.2)])
@@ -92,7 +111,7 @@ def test_the_sql_is_what_the_server_takes():
             used = set(re.findall(r"\b([sp])\.(\w+)", query.sql))
             assert {name for alias, name in used if name.lower() not in known[alias]} == set()
             inner = query.sql[query.sql.index("(SELECT") : query.sql.index(" FROM SpecObj")]
-            assert {name for name in COLUMNS if not re.search(rf"(\.| AS ){name}\b", inner)} == set()
+            assert {name for name in GALAXY_COLUMNS if not re.search(rf"(\.| AS ){name}\b", inner)} == set()
     first, larger = (bin_queries(CUTS, Sample(size=size, seed=3))[0].sql for size in (10_000, 20_000))
     assert first.replace("TOP 625 ", "TOP 1250 ") == larger  # of a larger sample, the first ones are the same
     assert first != bin_queries(CUTS, Sample(seed=4))[0].sql
