@@ -109,6 +109,31 @@ def test_the_commands_that_install_name_what_is_there():
     assert needed <= {line.split("==")[0].replace("_", "-").lower() for line in text_of("constraints.txt").splitlines()}
 
 
+def test_the_hashes_are_those_of_the_versions_that_are_tested():
+    def entries(name):
+        return dict(
+            re.findall(
+                r"(?m)^([a-z0-9][\w.-]*==[^ \n]+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text_of(name)
+            )
+        )
+
+    hashed, cuda = entries("constraints-hashed.txt"), entries("constraints-hashed-cuda.txt")
+    tested = [line.lower() for line in text_of("constraints.txt").splitlines() if not line.startswith("#")]
+    versions = {re.sub(r"[-_.]+(?=.*==)", "-", line) for line in tested}
+    assert hashed.keys() == versions, "make constraints-hashed.txt again, as docs/robustness.md says"
+    assert "://" not in "".join([*hashed.values(), *cuda.values()])
+    assert cuda
+    assert not {name.split("==")[0] for name in cuda} & {name.split("==")[0] for name in hashed}
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/text.md", "docs/evaluation.md", "docs/learning.md", "benchmarks/README.md"]
+)
+def test_a_page_with_figures_of_real_galaxies_says_which(page):
+    assert "bright and near" in text_of(page)
+    assert "97 %" in text_of(page)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, taught_model, workplace):
     """A folder with spectra in `spectra`, and what the pages' commands are swapped for."""

@@ -1,5 +1,6 @@
 """The launch of `trl sft` with a recipe, from its last checkpoint on."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -125,6 +126,30 @@ def run_training(recipe, settings, *, cwd, offline=False) -> None:
     processes = int(command[command.index("--num_processes") + 1]) if "--num_processes" in command else 1
     environment = {"OMP_NUM_THREADS": str(max(cores // processes, 1))} | os.environ | _QUIET
     environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
-    code = subprocess.run(command, cwd=cwd, env=environment, check=False).returncode
+    code = run_command(command, cwd=cwd, env=environment)
     if code != 0:
         raise SpecdataError(f"trl sft ended with code {code}, see above; give the same command again to go on")
+
+
+def run_command(command, **options) -> int:
+    """Run a command to its end and return its exit code; `options` are those of `subprocess.Popen`.
+
+    If this process is interrupted meanwhile, by Ctrl-C or SIGTERM, the command ends with all that it started: the
+    launcher of accelerate, when it alone is ended, leaves its training behind.
+    """
+    process = subprocess.Popen(command, **options)
+    try:
+        return process.wait()
+    except BaseException:
+        import psutil
+
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started = psutil.Process(process.pid)
+            family = [started, *started.children(recursive=True)]
+            for member in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.terminate()
+            for member in psutil.wait_procs(family, timeout=30)[1]:
+                member.kill()
+        process.wait()
+        raise

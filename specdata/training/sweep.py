@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shlex
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +15,7 @@ from specdata.errors import SpecdataError
 from specdata.files import find_recipe, new_file
 from specdata.inputs import read_yaml
 from specdata.results import RESULTS, RETENTION, format_score, load_results, load_retention, target_of
-from specdata.training.launch import run_training
+from specdata.training.launch import run_command, run_training
 from specdata.training.recipe import checkpoints, parse_training
 
 _SCORES = {  # of a target with numbers (True) or labels (False)
@@ -198,7 +197,7 @@ def _command(name, run, adapter, output, options):
     command = [sys.executable, "-m", "specdata", name, "--model", run.model.model_name_or_path]
     command += ["--adapter", str(adapter), "--output", str(output), *options]
     command += ["--device", "cpu"] if run.on_cpu else []
-    code = subprocess.run(command, check=False).returncode
+    code = run_command(command)
     if code != 0:
         raise SpecdataError(f"specdata {name} ended with code {code}, see above")
 

@@ -1,5 +1,6 @@
 """Publishing over a bad line, twice at once, and killed in the middle: all of it is there in the end, or none."""
 
+import errno
 import importlib.util
 import shutil
 import signal
@@ -241,6 +242,26 @@ def test_killed_before_any_request_it_goes_on(alice, mock_data, every):
     kills = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(kills)
     assert kills.try_requests(mock_data, alice, every=every) > 12 / every
+
+
+@pytest.mark.parametrize(
+    "place", ["publish.publish.read_repository", "publish.publish.dataset_card", "publish.commit.HfApi"]
+)
+def test_a_full_disk_is_told_and_nothing_of_it_is_visible(alice, mock_data, monkeypatch, command, place):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    line = ["publish", "dataset", mock_data, "--repo", f"org/mock-full-{len(place)}"]
+    with monkeypatch.context() as disk:
+        if place.endswith("HfApi"):
+            disk.setattr("huggingface_hub.HfApi.create_commit", full)
+        else:
+            disk.setattr(f"specdata.{place}", full)
+        code, _, said = command(*line)
+    assert (code, "Traceback" in said) == (2, False)
+    assert "the disk is full" in said.splitlines()[-1]
+    assert command(*line)[0] == 0
+    assert commits(alice, line[-1]) == 1
 
 
 @pytest.mark.slow

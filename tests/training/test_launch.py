@@ -1,6 +1,9 @@
 """The launch of `trl sft`: its threads, its last checkpoint, and what is refused before it."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -20,14 +23,13 @@ TINY += ["--logging_steps", "1", "--save_steps", "1"]
 def test_the_cores_are_divided_over_the_processes_and_the_last_checkpoint_is_found(tmp_path, monkeypatch):
     started = {}
 
-    class Done:
-        returncode = 0
+    codes = [0, 0, 1]
 
     def start(command, *, env, **_):
         started.update(command=command, threads=int(env["OMP_NUM_THREADS"]))
-        return Done
+        return codes.pop(0)
 
-    monkeypatch.setattr("specdata.training.launch.subprocess.run", start)
+    monkeypatch.setattr("specdata.training.launch.run_command", start)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS")
     for step in (6, 12, 18):
@@ -40,9 +42,26 @@ def test_the_cores_are_divided_over_the_processes_and_the_last_checkpoint_is_fou
     run_training(find_recipe(PAPER), ["--output_dir", "new"], cwd=tmp_path)
     assert started["threads"] == 8
     assert "--resume_from_checkpoint" not in started["command"]
-    Done.returncode = 1
     with pytest.raises(SpecdataError, match="trl sft ended with code 1, see above; give the same command again"):
         run_training(find_recipe(PAPER), ["--output_dir", "new"], cwd=tmp_path)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_command_ends_the_training_below_its_launcher(stop):
+    """The launcher here is a shell and its training a `sleep`: while one of them lives, standard output stays open."""
+    code = """
+import signal, subprocess
+from specdata.training.launch import run_command
+wait = subprocess.Popen.wait
+subprocess.Popen.wait = lambda *given: print("waiting", flush=True) or wait(*given)
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run_command(["sh", "-c", "sleep 600 & echo started; wait"])
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert {process.stdout.readline(), process.stdout.readline()} == {b"started\n", b"waiting\n"}
+        process.send_signal(stop)
+        assert b"KeyboardInterrupt" in process.communicate(timeout=120)[1]
 
 
 def test_train_launches_nothing_that_would_fail(workplace, monkeypatch):
