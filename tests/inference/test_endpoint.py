@@ -148,6 +148,7 @@ def first_digit(generator, prompt):
     return logits[digits].softmax(-1).numpy()
 
 
+@pytest.mark.slow
 def test_transformers_serve_tells_the_same_redshifts(serve, reader, adapter, taught_model, here, spectra):
     there = Reader(adapter, str(taught_model), endpoint=serve)
     found = list(there.predict([there.ask(spectrum) for spectrum in spectra]))
@@ -230,6 +231,7 @@ def test_a_merged_model_answers_as_the_adapter_does(command, adapter, reader, he
     assert (tmp_path / "merged" / CONFIG).read_bytes() == (adapter / CONFIG).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_a_server_scores_what_it_tells(vllm, adapter, taught_model, mock_data, tmp_path):
     options = {"adapter": adapter, "config": "paper", "limit": 2, "baselines": [], "progress": False, "endpoint": vllm}
     found = evaluate(str(taught_model), str(mock_data), tmp_path / "there", served="redshift", **options)
