@@ -46,7 +46,7 @@ def test_build_prints_the_counts_and_the_line_that_loads_it(command, tmp_path):
         ("build recipe.yaml --dry-run", "--dry-run shows the queries to the SDSS archive, and recipe.yaml makes none"),
         ("build recipe.yaml --output taken", "exists already; choose another output, or add --overwrite"),
         ("build recipe.yaml --output taken --overwrite", "holds no manifest.json and so is not"),
-        ("build recipe.yaml --source . --output out", "--source replaces the path of a folder source"),
+        ("build recipe.yaml --source . --output out", "--source replaces the path of a source of kind folder or files"),
         ("build recipes/data/sdss-folder.yaml --source fits --output .", "holds the source"),
         ("evaluate --model m --dataset d --split train --output out", "rows it learned from"),
         ("evaluate --model m --dataset taken --output out", "has no readable manifest.json"),
@@ -54,7 +54,7 @@ def test_build_prints_the_counts_and_the_line_that_loads_it(command, tmp_path):
         ("card --training t --evaluation e --recipe r --output out --override x", "--override x: write KEY=VALUE"),
         ("demo --output taken", "exists and is not a demo's folder"),
         ("recipes llama-4", "there is no such recipe; give the path of a YAML file, or one of recipes/"),
-        ("predict --adapter a", "no spectrum: give one or more spec files"),
+        ("predict --adapter a", "no spectrum: give one or more files"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, sentence, command, tmp_path):

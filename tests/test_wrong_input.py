@@ -57,7 +57,10 @@ RECIPES = [
     ({"source": "mock"}, "source"),
     ({"source": []}, "source"),
     ({"source.kind": None}, "source"),
-    ({"source.kind": "hub"}, "source.kind = 'hub': give one of folder, dataset, mock, sdss"),
+    (
+        {"source.kind": "hub"},
+        "source.kind = 'hub': give one of folder, files, multimodal_universe, dataset, mock, sdss",
+    ),
     ({"source.kind": ["a"]}, "source"),
     ({"source.path": "x"}, "unknown key 'path'"),
     ({"source.size": None}, "the key 'size' is missing"),
@@ -251,7 +254,7 @@ ROWS += [
     ("build good.yaml --output out --work /proc/work", "/proc/work: cannot be made"),
     # Other options of build
     ("build good.yaml --dry-run", "shows the queries to the SDSS archive, and good.yaml makes none"),
-    ("build good.yaml --source empty --output out", "--source replaces the path of a folder source"),
+    ("build good.yaml --source empty --output out", "--source replaces the path of a source of kind folder or files"),
     ("build folder.yaml --source nowhere --output out", "nowhere: there is no such folder"),
     ("build folder.yaml --source notes.txt --output out", "there is no such folder"),
     ("build folder.yaml --source deep --output out", "has no readable manifest.json"),
