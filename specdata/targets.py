@@ -112,6 +112,11 @@ class Target:
         return "z" if self.column == "z" else "target"
 
     @property
+    def key(self) -> str:
+        """What columns of predictions begin with."""
+        return "z" if self.column == "z" else self.name
+
+    @property
     def label(self) -> str:
         """The quantity with its unit, for the axis of a figure."""
         return f"{self.words} ({self.unit})" if self.unit else self.words

@@ -56,7 +56,7 @@ def chat(
             if session.prediction.posterior is None:
                 raise SpecdataError(f"{figure}: the server tells no probabilities to draw; leave --figure out")
             said, title = session.prediction, f"{'mock ' if found.is_mock else ''}{found.name}"
-            options = {"greedy": said.z_greedy, "stated": found.z, "title": title}
+            options = {"greedy": said.z_greedy, "stated": session.stated, "title": title}
             figures.answer_figure(drawing, said.posterior, **options)
         for text in question or _questions(at_terminal):
             print("assistant  " if at_terminal else f"\nuser       {text}\nassistant  ", end="", flush=True)
@@ -148,7 +148,7 @@ def predict(
         table = to_table(reader, found)
         for warning in reader.warnings:
             print(f"specdata: warning: {warning}", file=sys.stderr)
-        _print_table(table, _MOST_PRINTED if output else len(table))
+        _print_table(table, _MOST_PRINTED if output else len(table), reader.encoding.target)
         if output:
             write_table(table, partial)
     if output:
@@ -157,9 +157,12 @@ def predict(
         raise SpecdataError(f"{len(failed)} of {len(paths)} files were left out: {'; '.join(failed)}")
 
 
-def _print_table(table, most) -> None:
+def _print_table(table, most, target) -> None:
     """Print the first rows of a table of predictions, each with its warnings below."""
     width, has_interval = max(8, *(len(name) for name in table["file"])), "z_low_68" in table.colnames
+    if target.key != "z":
+        _print_values(table[:most], width, target)
+        return
     head = f"{'file':<{width}}  {'class':<8}{'z_file':>8}{'z':>9}   "
     print(head + (f"{'68 %':<18}{'95 %':<18}{'greedy':<9}no answer" if has_interval else "answer"))
     for row in table[:most]:
@@ -175,6 +178,22 @@ def _print_table(table, most) -> None:
             print(f"{'':<{width}}  {warning}")
     if len(table) > most:
         print(f"... and {len(table) - most} more")
+
+
+def _print_values(table, width, target) -> None:
+    """The same for another target than the redshift."""
+    key = target.key
+    for row in table:
+        line = f"{row['file']:<{width}}  {key} = {target.show(row[key])} {target.unit}".rstrip()
+        if f"{key}_low_68" in table.colnames:
+            ends = (target.show(row[f"{key}_{end}_68"]) for end in ("low", "high"))
+            line += f", 68 % from {' to '.join(ends)}"
+        elif not target.is_number and "answered" in table.colnames:
+            p = {name: row[name] for name in table.colnames if name.startswith("p_")}
+            line += "".join(f", {name[2:]} {100 * p[name]:.1f} %" for name in sorted(p, key=p.get, reverse=True)[:3])
+        print(line)
+        for warning in filter(None, row["warnings"].split("; ")):
+            print(f"{'':<{width}}  {warning}")
 
 
 def _number(value) -> str:

@@ -32,6 +32,7 @@ class Session:
     def __init__(self, reader, spectrum):
         self._reader, self.spectrum = reader, spectrum
         (self.prediction,) = reader.predict([reader.ask(spectrum)])
+        self.stated = self.prediction.facts[f"{reader.encoding.target.key}_file"]
         self.messages = [*self.prediction.prompt, {"role": "assistant", "content": self.prediction.answer}]
 
     def ask(self, question, *, max_new_tokens=256, on_text) -> str:
@@ -115,11 +116,20 @@ def describe(prediction) -> str:
     if posterior is None:
         return "The greedy answer, without p(z), which this server does not tell."
     if posterior.estimate is None:
-        return f"No estimate: only {100 * posterior.answered:.1f} % of the probability is on a redshift."
+        return (
+            f"No estimate: only {100 * posterior.answered:.1f} % of the probability is on a {posterior.target.words}."
+        )
+    target, nothing = posterior.target, f"{100 * (1 - posterior.answered):.1f} %"
+    answer = f"no {target.words}" if prediction.z_greedy is None else target.show(prediction.z_greedy)
+    if not target.is_number:
+        p = posterior.summary()["probabilities"]
+        shares = ", ".join(f"{label} {100 * p[label]:.1f} %" for label in sorted(p, key=p.get, reverse=True)[:4])
+        said = f"{target.words}: {posterior.estimate} ({shares})"
+        return f"{said}, and {nothing} on no label; the greedy answer is {answer}."
     (low, high), (lowest, highest) = posterior.interval(0.68), posterior.interval(0.95)
-    answer = "no redshift" if prediction.z_greedy is None else f"{prediction.z_greedy:.4f}"
+    unit, ends = f" {target.unit}" if target.unit else "", [target.show(end) for end in (low, high, lowest, highest)]
     return (
-        f"z = {posterior.estimate:.4f}, the median of p(z), with 68 % from {low:.4f} to {high:.4f}, 95 % from "
-        f"{lowest:.4f} to {highest:.4f}, and {100 * (1 - posterior.answered):.1f} % on no such redshift; the greedy "
-        f"answer is {answer}."
+        f"{target.symbol} = {target.show(posterior.estimate)}{unit}, the median of p({target.symbol}), with 68 % from "
+        f"{ends[0]} to {ends[1]}, 95 % from {ends[2]} to {ends[3]}, and {nothing} on no such {target.words}; the "
+        f"greedy answer is {answer}."
     )

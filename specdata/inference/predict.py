@@ -10,6 +10,7 @@ from specdata.errors import SpecdataError
 from specdata.inference.reader import BATCH, Asked, Prediction, Reader
 from specdata.spectra.readers import read_spectra
 from specdata.spectra.spectrum import Spectrum
+from specdata.targets import REDSHIFT
 
 FORMATS = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".parquet": "parquet", ".fits": "fits"}
 # Columns of the table: unit and description. A redshift and a probability are plain numbers.
@@ -41,7 +42,7 @@ def predict(
     spectra, adapter, *, model=None, dataset=None, config=None, device=None, endpoint=None, served=None,
     answer_only=False, batch_size=BATCH, progress=False,
 ):  # fmt: skip
-    """Predict the redshifts of spectra with a trained adapter.
+    """Predict the redshifts of spectra, or what else an adapter was trained for.
 
     Parameters
     ----------
@@ -118,29 +119,56 @@ def open_spectra(item, *, on_error=None) -> Iterable[Spectrum]:
     return [Spectrum.from_arrays(*item)]
 
 
+def columns_of(target) -> dict[str, tuple[str, str]]:
+    """Columns of the table of predictions of a target: for the redshift `COLUMNS`; unit and description of each."""
+    if target == REDSHIFT:
+        return COLUMNS
+    head = ("file", "name", "class", "ra", "dec", "snmedian", "z_file")
+    found, key, words = {name: COLUMNS[name] for name in head}, target.key, target.words
+    found |= {f"{key}_file": (target.unit, f"{words} that the file states, hidden from the model")}
+    if target.is_number:
+        found |= {key: (target.unit, f"{words}: the median of p; NaN where the model most probably gives no answer")}
+        for name, (_, said) in COLUMNS.items():
+            if name.startswith(("z_low", "z_high", "z_mean", "z_std", "z_mode")):
+                found |= {
+                    name.replace("z", key, 1): (target.unit, said.replace("p(z)", "p").replace("redshift", words))
+                }
+    else:
+        found |= {key: ("", f"most probable {words}; empty where the model most probably gives no answer")}
+        found |= {f"p_{label}": ("", f"probability of {label}, if the answer is a {words}") for label in target.labels}
+    found |= {"answered": ("", f"probability that the model answers with a {words}")}
+    found |= {f"{key}_greedy": (target.unit, f"{words} in the greedy answer")}
+    return found | {name: COLUMNS[name] for name in ("answer", "warnings")}
+
+
 def to_table(reader, predictions: Iterable[Prediction]):
     """Put predictions into an `astropy.table.Table`, each as soon as it is there; see `predict`."""
     from astropy.table import Table
 
-    columns = {name: [] for name in COLUMNS}
+    target = reader.encoding.target
+    described, key = columns_of(target), target.key
+    columns = {name: [] for name in described}
     for found in predictions:
-        row = {**found.facts, "z": found.estimate, "z_greedy": found.z_greedy, "answer": found.answer}
+        row = {**found.facts, key: found.estimate, f"{key}_greedy": found.z_greedy, "answer": found.answer}
         if found.posterior is not None:
             numbers = found.posterior.summary()
-            row |= {f"z_{name}": numbers[name] for name in ("mean", "std", "mode")}
-            row |= {name: numbers[name] for name in ("answered", "beyond")}
-            for level in (68, 95):
-                row[f"z_low_{level}"], row[f"z_high_{level}"] = numbers[f"interval_{level}"]
+            row |= {name: numbers[name] for name in ("answered", "beyond") if name in numbers}
+            row |= {f"{key}_{name}": numbers[name] for name in ("mean", "std", "mode") if name in numbers}
+            row |= {f"p_{label}": p for label, p in numbers.get("probabilities", {}).items()}
+            for level in (68, 95) if target.is_number else ():
+                row[f"{key}_low_{level}"], row[f"{key}_high_{level}"] = numbers[f"interval_{level}"]
         for name, values in columns.items():
             values.append("; ".join(found.warnings) if name == "warnings" else row.get(name))
-    text = ("file", "name", "class", "answer", "warnings")
+    text = {"file", "name", "class", "answer", "warnings"}
+    if not target.is_number:
+        text |= {key, f"{key}_greedy", f"{key}_file"}
     table = Table()
     for name, values in columns.items():
-        if any(value is not None for value in values) or name == "z":
+        if any(value is not None for value in values) or name == key:
             table[name] = [value or "" for value in values] if name in text else np.array(values, dtype=np.float64)
-            table[name].unit, table[name].description = COLUMNS[name][0] or None, COLUMNS[name][1]
-    if "z_mean" not in table.colnames:
-        table["z"].description = COLUMNS["z_greedy"][1]
+            table[name].unit, table[name].description = described[name][0] or None, described[name][1]
+    if "answered" not in table.colnames:
+        table[key].description = described[f"{key}_greedy"][1]
     table.meta = {"adapter": reader.adapter, "model": reader.model, "comments": list(reader.warnings)}
     return table
 

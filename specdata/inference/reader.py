@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from specdata import prompts
 from specdata.dataset import rows
 from specdata.errors import SpecdataError
 from specdata.extras import need, need_model
 from specdata.hub import local_folder, public_name, weights_revision
 from specdata.inference.adapter import read_config
 from specdata.inference.endpoint import Endpoint, connect
-from specdata.inference.local import MAX_NEW_TOKENS, Generator, check_model
+from specdata.inference.local import Generator, check_model, most_tokens
 from specdata.inference.trained import doubts, load_encoding, only_redshifts, training_range
-from specdata.posterior import RedshiftPosterior
+from specdata.posterior import Posterior
 from specdata.results import RESULTS, load_results
 from specdata.spectra.coverage import cover
 from specdata.text.smollm2 import PACKAGE
@@ -55,26 +54,26 @@ class Prediction:
         See `Asked`.
     prompt : list of dict
         One user message.
-    posterior : specdata.posterior.RedshiftPosterior or None
+    posterior : specdata.posterior.Posterior or None
         Its `estimate` is the predicted redshift. None where only the answer was asked for.
     answer : str
         The model's greedy answer, as it is.
-    z_greedy : float or None
-        The redshift in it, None if it does not parse.
+    z_greedy : float, str or None
+        The redshift, or the value of another target, in it; None if it does not parse.
     warnings : list of str
         Reasons to doubt the prediction, a sentence each.
     """
 
     facts: dict
     prompt: list
-    posterior: RedshiftPosterior | None
+    posterior: Posterior | None
     answer: str
-    z_greedy: float | None
+    z_greedy: float | str | None
     warnings: list = field(default_factory=list)
 
     @property
-    def estimate(self) -> float | None:
-        """The predicted redshift: the median of p(z) or, where that was not read, the greedy answer."""
+    def estimate(self) -> float | str | None:
+        """The predicted value, such as the median of p(z), or, where that was not read, the greedy answer."""
         return self.z_greedy if self.posterior is None else self.posterior.estimate
 
     def to_dict(self) -> dict:
@@ -108,7 +107,7 @@ def encode_spectrum(spectrum, encoding) -> tuple[str, list[str]]:
         raise SpecdataError(f"{spectrum.source}: {error}") from None
     texts, clipped = encoding.encode(binned.flux, scale)
     missing = int(binned.mask.sum())
-    if spectrum.spectype not in ("GALAXY", ""):
+    if encoding.target.template_fits and spectrum.spectype not in ("GALAXY", ""):
         warnings.append(f"the pipeline's class is {spectrum.spectype}, and the model has seen galaxies only")
     if spectrum.zwarning:
         warnings.append(f"zwarning is {spectrum.zwarning}, so the file's own redshift is in doubt")
@@ -206,7 +205,8 @@ class Reader:
         """
         series, warnings = encode_spectrum(spectrum, self.encoding)
         (low, high), (faint, bright) = training_range(self.results)
-        if spectrum.z is not None and not low <= spectrum.z <= high and np.isfinite(spectrum.z):
+        target = self.encoding.target
+        if target.stored_in == "z" and not low <= spectrum.z <= high and np.isfinite(spectrum.z):
             warnings.append(
                 f"its file says z = {spectrum.z:.4f}, and the adapter was trained from {low:.4f} to {high:.4f}"
             )
@@ -218,7 +218,11 @@ class Reader:
             "file": spectrum.source, "name": spectrum.name, "class": spectrum.spectype, "ra": spectrum.ra,
             "dec": spectrum.dec, "snmedian": spectrum.snmedian, "z_file": spectrum.z,
         }  # fmt: skip
-        return Asked(facts=facts, prompt=prompts.build_row(series, 0.0)["prompt"], warnings=warnings)
+        facts[f"{target.key}_file"] = target.accept(getattr(spectrum, target.column, None))
+        if target.stored_in == "z":
+            facts["z_file"] = spectrum.z
+        prompt = [{"role": "user", "content": target.instruction + series}]
+        return Asked(facts=facts, prompt=prompt, warnings=warnings)
 
     def predict(self, asked, *, answer_only=False, batch_size=BATCH, progress=False) -> Iterator[Prediction]:
         """Read spectra in batches, in their order; p(z) of no more than a few batches is in memory at a time.
@@ -237,28 +241,30 @@ class Reader:
         Prediction
         """
         (low, high), _ = training_range(self.results)
-        z_max = (self.results or {}).get("posterior", {}).get("z_max", 1)
+        z_max, target = (self.results or {}).get("posterior", {}).get("z_max") or 1, self.encoding.target
         with tqdm(total=len(asked), unit=" spectra", desc="predict", disable=not progress) as bar:
             for start in range(0, len(asked), _CHUNK * batch_size):
                 chunk = asked[start : start + _CHUNK * batch_size]
                 answer_only = answer_only or not self.generator.has_posterior
                 found, posteriors = [one.prompt for one in chunk], [None] * len(chunk)
                 if not answer_only:
-                    options = {"z_max": z_max, "batch_size": batch_size}
+                    options = {"target": target, "z_max": z_max, "batch_size": batch_size}
                     for number, posterior in self.generator.posteriors(found, **options):
                         posteriors[number] = posterior
                         bar.update(0.5)
                 for first in range(0, len(chunk), batch_size):
                     some = slice(first, first + batch_size)
-                    answers = self.generator.answer(found[some], max_new_tokens=MAX_NEW_TOKENS)
+                    answers = self.generator.answer(found[some], max_new_tokens=most_tokens(target))
                     for one, posterior, answer in zip(chunk[some], posteriors[some], answers, strict=True):
                         said = Prediction(
                             facts=one.facts, prompt=one.prompt, posterior=posterior, answer=answer,
-                            z_greedy=prompts.parse_redshift(answer), warnings=list(one.warnings),
+                            z_greedy=target.parse(answer), warnings=list(one.warnings),
                         )  # fmt: skip
-                        if said.estimate is not None and not low <= said.estimate <= high:
+                        outside = said.estimate is not None and target.is_number and not low <= said.estimate <= high
+                        if outside:
+                            shown, *ends = map(target.show, (said.estimate, low, high))
                             said.warnings.append(
-                                f"z = {said.estimate:.4f} lies outside of the training range, {low:.4f} to {high:.4f}"
+                                f"{target.symbol} = {shown} lies outside of the training range, {' to '.join(ends)}"
                             )
                         yield said
                     bar.update(len(answers) * (1 if answer_only else 0.5))
