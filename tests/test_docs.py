@@ -36,6 +36,7 @@ NAMES = (
     "architecture",
     "robustness",
     "recipe-reference",
+    "targets",
 )
 PAGES = [*(f"docs/{name}.md" for name in NAMES), "benchmarks/README.md"]
 LLAMA, QWEN, GEMMA = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-7B-Instruct", "google/gemma-2-9b-it"
