@@ -95,12 +95,13 @@ class MockSource(Section):
     z_max: float = Field(0.5, gt=0, description="Highest redshift.")
     snr_min: float = Field(8.0, gt=0, description="Lowest median signal-to-noise ratio per pixel.")
     snr_max: float = Field(40.0, gt=0, description="Highest median signal-to-noise ratio per pixel.")
+    boss_share: float = Field(0.2, ge=0, le=1, description="Share seen by BOSS; the rest by SDSS-I.")
 
     @pydantic.model_validator(mode="after")
     def _can_be_made(self):
         from specdata.spectra.mock.spectrum import check_limits
 
-        check_limits(self.seed, self.z_min, self.z_max, self.snr_min, self.snr_max)
+        check_limits(self.seed, self.z_min, self.z_max, self.snr_min, self.snr_max, self.boss_share)
         return self
 
 

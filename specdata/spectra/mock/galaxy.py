@@ -4,14 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from specdata.spectra.mock.dust import transmission
 from specdata.spectra.mock.stars import LOGLAM_START, METALLICITIES, STEP, population_light
 from specdata.spectra.portable import LN_10, exp, exp10, gaussian, log10, normal
 
-Z_MAX = 0.8  # the population model begins at 1995 A, and the observed spectra at 3800 A
+Z_MAX = 0.8  # the population model begins at 1905 A, and the observed spectra at 3550 A
 PIXEL_VELOCITY = 299792.458 * LN_10 * STEP  # km/s
 REACH = 24  # pixels; nothing is broadened farther
 KINDS = ("quiescent", "star-forming", "green valley", "post-starburst")
-KIND_SHARES = (0.36, 0.49, 0.11, 0.04)
+# Their shares at z = 0.1 and below, and at z = 0.35 and above, where only massive galaxies are brighter than i = 18
+SHARES_NEAR, SHARES_FAR = np.array([0.48, 0.38, 0.12, 0.02]), np.array([0.80, 0.10, 0.08, 0.02])
 HA_EW_OF_YOUNG_STARS = 750.0  # A, of the 5 Myr population alone and without dust
 
 # Vacuum wavelengths (A) of the nebular lines (NIST; the wavelengths of the SDSS pipeline's SPZLINE table).
@@ -25,6 +27,7 @@ LINES = {
     "He I 7067": 7067.20, "[Ar III] 7138": 7137.77, "[O II] 7322": 7322.0, "[O II] 7332": 7332.2,
     "[S III] 9071": 9071.1,
 }  # fmt: skip
+SODIUM = (5891.58, 5897.56)
 # Case B recombination at 10,000 K and 100 cm-3, relative to H beta: Osterbrock & Ferland 2006, table 4.4.
 CASE_B = {"H alpha": 2.863, "H beta": 1.0, "H gamma": 0.468, "H delta": 0.259, "H epsilon": 0.159}
 CASE_B |= {"H8": 0.105, "H9": 0.0731, "H10": 0.0530}
@@ -40,11 +43,16 @@ class Galaxy:
     ebv_stars: float  # colour excess E(B-V) in mag
     ebv_gas: float
     lines: dict[str, float]  # flux of each of `LINES` before dust, in A times the continuum at 5500 A before dust
+    sodium: float  # equivalent width (A) of Na D in interstellar gas, and of what the stars have more than usual
 
     def emitted(self) -> dict[str, float]:
         """Flux of each line after dust, in the unit of `lines`."""
         passed = transmission(np.array(list(LINES.values())), self.ebv_gas)
         return {name: self.lines[name] * share for name, share in zip(LINES, passed, strict=True)}
+
+    def _absorbed(self):
+        """Flux that the gas between the stars takes out in each line of Na D, negative, in the unit of `lines`."""
+        return -self.sodium * np.array([0.55, 0.45]) * transmission(SODIUM[0], self.ebv_stars)
 
     def observed(self, loglam, wdisp, z) -> np.ndarray:
         """Noiseless flux density per A on observed pixels, in an arbitrary unit; shape (n,).
@@ -56,7 +64,8 @@ class Galaxy:
         z : float
         """
         rest = exp10(loglam) / (1.0 + z)
-        return self._stars(loglam, wdisp, z) * transmission(rest, self.ebv_stars) + self._gas(loglam, rest, wdisp, z)
+        stars = self._stars(loglam, wdisp, z) * transmission(rest, self.ebv_stars)
+        return stars + self._gas(loglam, rest, wdisp, z)
 
     def _stars(self, loglam, wdisp, z):
         """Light of the stars, broadened by their motion and by the instrument."""
@@ -74,8 +83,8 @@ class Galaxy:
     def _gas(self, loglam, rest, wdisp, z):
         """Emission lines at the pixel centres; with a sigma above 0.8 pixels, none loses flux between two of them."""
         flux = np.zeros(loglam.size)
-        centre = (log10(np.array(list(LINES.values())) * (1.0 + z)) - loglam[0]) / STEP
-        strength = np.array(list(self.emitted().values()))
+        centre = (log10(np.array([*LINES.values(), *SODIUM]) * (1.0 + z)) - loglam[0]) / STEP
+        strength = np.array([*self.emitted().values(), *self._absorbed()])
         near = (centre > -20.0) & (centre < loglam.size + 20.0)
         centre, strength = centre[near, None], strength[near, None]
         pixels = np.rint(centre).astype(int) + np.arange(-REACH, REACH + 1)
@@ -96,69 +105,68 @@ def _smear(light, sigma, shift):
     return sum(weight * light[at : at + pixels] for at, weight in enumerate(weights))
 
 
-def transmission(wavelength, ebv) -> np.ndarray:
-    """Fraction of light that passes the dust: Calzetti et al. 2000 (ApJ 533, 682), equations 2 to 4, R_V = 4.05.
+def draw_galaxy(rng, z=0.0, kind=None) -> Galaxy:
+    """One galaxy from the numbers of `rng`, of one of `KINDS`.
 
-    `wavelength` is that at rest in A, a float or an array, and `ebv` the colour excess E(B-V) in mag.
+    The redshift decides how common each kind is, and how massive and so how rich in metals galaxies with gas are.
     """
-    inverse = 1e4 / np.asarray(wavelength)  # per micrometre
-    blue = 2.659 * (-2.156 + inverse * (1.509 + inverse * (-0.198 + inverse * 0.011))) + 4.05
-    red = 2.659 * (-1.857 + 1.040 * inverse) + 4.05
-    return exp10(-0.4 * ebv * np.where(inverse > 1.0 / 0.63, blue, red))
-
-
-def draw_galaxy(rng) -> Galaxy:
-    """One galaxy from the numbers of `rng`, which knows nothing of the redshift it will be seen at."""
-    kind = str(rng.choice(KINDS, p=KIND_SHARES))
-    young, ages = _draw_ages(rng, kind)
+    far = min(1.0, max(0.0, (z - 0.1) / 0.25))
+    if kind is None:
+        kind = str(rng.choice(KINDS, p=SHARES_NEAR + far * (SHARES_FAR - SHARES_NEAR)))
+    young, ages = _draw_ages(rng, kind, far)
     if kind == "quiescent":
-        feh, sigma_stars = normal(rng, 0.12, 0.13), normal(rng, 205.0, 40.0)
+        feh, sigma_stars = normal(rng, 0.12, 0.10), normal(rng, 205.0, 40.0)
         ebv = abs(normal(rng, 0.0, 0.04))
     else:  # the more a galaxy forms stars for its size, the smaller, poorer in metals and bluer it tends to be
-        feh = normal(rng, -0.12 - 0.45 * log10(max(young, 2e-3) / 0.03), 0.2)
-        sigma_stars = normal(rng, 120.0, 30.0)
-        ebv = min(0.40, (0.13 if feh > -0.3 else 0.06) * exp(normal(rng, 0.0, 0.45)))
+        feh = normal(rng, 0.05 + 0.1 * far - 0.45 * log10(max(young, 2e-3) / 0.03), 0.15)
+        sigma_stars = normal(rng, 120.0 + 40.0 * far, 30.0)
+        ebv = min(0.5, (0.25 if feh > -0.4 and kind == "star-forming" else 0.12) * exp(normal(rng, 0.0, 0.5)))
     feh = float(np.clip(feh, METALLICITIES[0], METALLICITIES[-1]))
     metals = np.array([[np.interp(feh, METALLICITIES, row)] for row in np.eye(len(METALLICITIES))])
     sigma_stars = float(np.clip(sigma_stars, 80.0, 300.0))
     ratios, ha, sigma_gas = _draw_gas(rng, kind, young, feh, sigma_stars)
     lines = {name: ha / CASE_B["H alpha"] * ratios[name] for name in LINES}
-    # The gas sits in dustier places than the stars: E(B-V) of the stars is 0.44 of it (Calzetti et al. 2000).
-    return Galaxy(metals * ages, sigma_stars, sigma_gas, ebv, ebv / 0.44, lines)
+    sodium = float(3.0 * ebv * exp(normal(rng, 0.0, 0.9)) + normal(rng, 0.0, 0.35))
+    # The gas sits in dustier places than the stars, and more so than in the starbursts of Calzetti et al. 2000 (0.44).
+    return Galaxy(metals * ages, sigma_stars, sigma_gas, ebv, ebv / 0.35, lines, sodium)
 
 
-def _draw_ages(rng, kind):
+def _draw_ages(rng, kind, far):
     """Share of the 5 Myr stars in the light at 5500 A, and of all `stars.AGES`."""
     young = {"quiescent": 0.0, "post-starburst": 0.0}.get(kind)
     if young is None:
-        young = min(0.6, exp10(normal(rng, -1.45, 0.42) if kind == "star-forming" else normal(rng, -2.4, 0.25)))
-    scatter = exp(normal(rng, 0.0, 0.3, 4))
+        young = normal(rng, -1.35 - 0.3 * far, 0.6) if kind == "star-forming" else normal(rng, -2.2, 0.25)
+        young = min(0.6, exp10(young))
+    scatter = exp(normal(rng, 0.0, 0.45 if kind == "star-forming" else 0.3, 4))
     if kind == "quiescent":
-        ages = np.array([0.0, 0.0, 0.002, 0.02, 0.15, 0.85]) * np.append([1.0, 1.0], scatter * scatter)
+        # With some hot stars, such as blue stragglers and those of the horizontal branch
+        ages = np.array([0.008, 0.008, 0.001, 0.004, 0.15, 0.85]) * np.append(scatter[:2], scatter) ** 2
     elif kind == "post-starburst":  # the star formation stopped some 300 Myr ago
         ages = np.array([0.0, 0.0, 0.35, 0.25, 0.15, 0.25]) * np.append([1.0, 1.0], scatter)
     else:  # a slowly changing star formation rate: the light of the young ages goes together
-        recent = young * np.array([1.6, 2.2, 3.0]) * scatter[:3]
-        past = rng.uniform(0.2, 0.8) * np.array([1.0, 0.0]) + np.array([0.0, 0.45]) * scatter[3]
+        recent, at_3_gyr = ([1.0, 1.2, 1.6], 1.0) if kind == "star-forming" else ([1.6, 1.0, 0.5], 0.4)
+        recent = young * np.array(recent) * scatter[:3]
+        past = np.array([at_3_gyr * rng.uniform(0.2, 0.8), 0.45 * scatter[3]])
         ages = np.concatenate([[young], recent, past * max(0.05, 1.0 - young - recent.sum())])
-    ages = ages / ages.sum()
-    return float(ages[0]), ages
+    young, ages = young / ages.sum(), ages / ages.sum()
+    return young, ages
 
 
 def _draw_gas(rng, kind, young, feh, sigma_stars):
     """Line fluxes over H beta (dict), H alpha flux (A times the continuum at 5500 A), sigma of the gas (km/s)."""
-    nucleus, ha = rng.random(), HA_EW_OF_YOUNG_STARS * young * exp(normal(rng, 0.0, 0.15))
+    nucleus, ha = rng.random(), HA_EW_OF_YOUNG_STARS * young * exp(normal(rng, 0.0, 0.25))
+    ha *= min(1.0, exp10(0.6 * log10(max(young, 1e-4) / 0.09)))  # little blue light is not that of O stars
     sigma = normal(rng, 85.0, 25.0)
     # Star-forming sequence: Kewley et al. 2013 (ApJ 774, 100) at z = 0, along [N II]/H alpha.
     n2 = np.clip(-0.42 + 1.1 * min(feh, 0.05) + normal(rng, 0.0, 0.08), -1.6, -0.33)
     o3 = 0.61 / (n2 + 0.08) + 1.10 + normal(rng, 0.0, 0.09)
-    o2 = 0.52 - 0.75 * (n2 + 0.95) * (n2 + 0.95) + normal(rng, 0.0, 0.08)
-    s2, o1, he2, ne3 = -0.38 + 0.12 * (n2 + 0.5) - 0.25 * max(0.0, -1.0 - n2), -1.45, 0.0, 0.075
+    o2 = 0.32 - 0.75 * (n2 + 0.95) * (n2 + 0.95) + normal(rng, 0.0, 0.08)
+    s2, o1, he2, ne3 = -0.50 + 0.12 * (n2 + 0.5) - 0.25 * max(0.0, -1.0 - n2), -1.45, 0.0, 0.075
     if kind == "quiescent" or (kind == "post-starburst" and nucleus < 0.5):
         # LINER-like gas in two of three, heated by old stars; the others have none that shows.
-        ha = 1.1 * exp(normal(rng, 0.0, 0.5)) if nucleus < 0.65 else 0.02
-        n2, o3, o2 = normal(rng, 0.08, 0.10), normal(rng, 0.28, 0.13), normal(rng, 0.65, 0.12)
-        s2, o1, sigma = normal(rng, -0.08, 0.08), normal(rng, -0.75, 0.12), sigma_stars * rng.uniform(0.7, 1.0)
+        ha = 0.8 * exp(normal(rng, 0.0, 0.6)) if nucleus < 0.65 else 0.02
+        n2, o3, o2 = normal(rng, 0.08, 0.10), normal(rng, 0.28, 0.13), normal(rng, 0.85, 0.12)
+        s2, o1, sigma = normal(rng, 0.0, 0.10), normal(rng, -0.75, 0.12), sigma_stars * rng.uniform(0.7, 1.0)
     elif nucleus < (0.07 if kind == "star-forming" else 0.30):  # Seyfert-like
         ha += 14.0 * exp(normal(rng, 0.0, 0.6))
         n2, o3, o2 = normal(rng, -0.08, 0.10), normal(rng, 0.85, 0.13), normal(rng, 0.45, 0.10)

@@ -1,24 +1,42 @@
-"""The SDSS-I spectrograph and its sky, as far as a mock spectrum needs them; all in the observed frame.
+"""The spectrographs of SDSS-I and BOSS and the sky above them, as far as a mock spectrum needs them.
 
-Nothing here is told the redshift, so the noise and the masks cannot give it away.
+All is in the observed frame. Nothing here is told the redshift, so the noise and the masks cannot give it away.
 """
 
 from functools import cache
 
 import numpy as np
 
+from specdata.spectra.mock.dust import transmission
 from specdata.spectra.mock.stars import STEP
 from specdata.spectra.portable import exp, exp10, gaussian, log10, normal
 
 NEARBADPIXEL, FULLREJECT, PARTIALREJECT, BRIGHTSKY, COMBINEREJ = (1 << bit for bit in (16, 18, 19, 23, 25))  # SPPIXMASK
 
-# The instrument in round numbers, read off public SDSS-I spectra: wavelength (A), value.
-THROUGHPUT = [(3800, 0.26), (4000, 0.42), (4400, 0.68), (5000, 0.85), (5700, 0.86), (5950, 0.72), (6250, 0.92),
-              (7000, 1.0), (7800, 0.95), (8500, 0.82), (9000, 0.66), (9250, 0.55)]  # fmt: skip
-WDISP = [(3800, 1.17), (4000, 1.12), (4500, 1.02), (5000, 0.92), (5500, 0.85), (5800, 0.83), (6100, 0.95),
-         (6250, 0.97), (6500, 0.93), (7000, 0.85), (7500, 0.79), (8000, 0.74), (8500, 0.71), (9250, 0.69)]  # fmt: skip
-SKY = [(3800, 10.0), (4100, 13.0), (4850, 13.0), (5350, 11.5), (5850, 16.0), (6350, 11.8), (7100, 9.2), (7850, 10.5),
-       (8350, 8.0), (8850, 7.0), (9250, 5.5)]  # fmt: skip
+# Two spectrographs in round numbers, read off public spectra: wavelength (A), value. `THROUGHPUT` is relative, `WDISP`
+# the sigma of a line in pixels, `SKY` its continuum in 1e-17 erg/s/cm2/A, lower for the smaller fibres of BOSS.
+THROUGHPUT = {
+    "SDSS": [(3800, 0.26), (4000, 0.42), (4400, 0.68), (5000, 0.85), (5700, 0.86), (5950, 0.72), (6250, 0.92),
+             (7000, 1.0), (7800, 0.95), (8500, 0.82), (9000, 0.66), (9250, 0.55)],
+    "BOSS": [(3560, 0.03), (3600, 0.05), (3700, 0.13), (3800, 0.25), (4000, 0.53), (4200, 0.75), (4500, 0.93),
+             (5000, 1.0), (5500, 0.97), (5800, 0.87), (6000, 1.0), (6150, 1.05), (6500, 0.97), (7500, 0.98),
+             (8000, 0.89), (8500, 0.82), (9000, 0.8), (9250, 0.7), (9500, 0.5), (9800, 0.5), (10100, 0.26),
+             (10360, 0.08)],
+}  # fmt: skip
+WDISP = {
+    "SDSS": [(3800, 1.17), (4000, 1.12), (4500, 1.02), (5000, 0.92), (5500, 0.85), (5800, 0.83), (6100, 0.95),
+             (6250, 0.97), (6500, 0.93), (7000, 0.85), (7500, 0.79), (8000, 0.74), (8500, 0.71), (9250, 0.69)],
+    "BOSS": [(3560, 1.37), (3800, 1.30), (4000, 1.20), (4200, 1.12), (4500, 1.04), (5000, 0.95), (5500, 0.90),
+             (5800, 0.88), (6000, 0.95), (6300, 0.97), (6500, 0.95), (7000, 0.89), (7500, 0.85), (8000, 0.81),
+             (8500, 0.77), (9000, 0.75), (9800, 0.75), (10360, 0.82)],
+}  # fmt: skip
+SKY = {
+    "SDSS": [(3800, 10.0), (4100, 13.0), (4850, 13.0), (5350, 11.5), (5850, 16.0), (6350, 11.8), (7100, 9.2),
+             (7850, 10.5), (8350, 8.0), (8850, 7.0), (9250, 5.5)],
+    "BOSS": [(3560, 3.6), (3800, 3.9), (4500, 4.3), (5000, 3.8), (5500, 4.2), (5850, 5.3), (6300, 4.2), (7000, 3.1),
+             (7500, 3.5), (8000, 3.3), (9000, 2.8), (9800, 3.8), (10360, 6.2)],
+}  # fmt: skip
+LINES_OF_BOSS = 0.5  # brightness of sky lines in the smaller fibres of BOSS
 # Sky lines: vacuum wavelength (A), typical peak in 1e-17 erg/s/cm2/A, from the median of the `sky` column of SDSS-I
 # spectra. Mercury and sodium lamps, [O I] 5579, 6302 and 6366; above 6400 A the OH forest and an O2 band at 8650.
 SKY_LINES = np.array([
@@ -35,17 +53,36 @@ SKY_LINES = np.array([
     *[(8661.5, 50), (8667.4, 45), (8671.1, 38), (8677.0, 28), (8764.4, 96), (8769.4, 124), (8780.0, 135)],
     *[(8793.5, 40), (8829.3, 260), (8838.4, 101), (8851.9, 29), (8869.7, 70), (8888.2, 194), (8905.6, 75)],
     *[(8922.0, 202), (8945.7, 70), (8960.4, 162), (8990.8, 55), (9003.7, 106), (9040.6, 26), (9051.8, 47)],
+    *[(9315.4, 276), (9326.1, 260), (9341.1, 72), (9377.8, 584), (9403.7, 64), (9423.2, 108), (9442.8, 430)],
+    *[(9460.2, 188), (9479.8, 318), (9503.9, 136), (9521.4, 168), (9554.3, 90), (9569.7, 212), (9609.5, 48)],
+    *[(9622.8, 68), (9671.6, 56), (9685.0, 82), (9702.9, 100), (9723.0, 124), (9740.9, 54), (9792.6, 234)],
+    *[(9851.4, 78), (9874.2, 246), (9896.9, 106), (9917.4, 266), (9949.5, 304), (9958.6, 230), (9974.7, 72)],
+    *[(10002.3, 44), (10016.1, 442), (10027.7, 146), (10046.2, 52), (10062.4, 94), (10085.6, 260), (10106.5, 120)],
+    *[(10127.4, 300), (10155.5, 132), (10174.2, 352), (10193.0, 206), (10214.1, 284), (10228.2, 168), (10273.1, 48)],
+    *[(10289.6, 618), (10349.0, 128)],
 ])  # fmt: skip
-FIRST_PIXEL, LAST_PIXEL = 35790, 39650  # in units of STEP; every mock lies inside
+# First and last pixel in units of `STEP`: the range from which each end of a spectrum is drawn
+ENDS = {"SDSS": ((35795, 35836), (39626, 39648)), "BOSS": ((35511, 35577), (40137, 40170))}
+# Noise of neighbouring pixels, after the power spectrum of what the pipeline's models leave of real spectra: weights of
+# white noise at distances of 0, 1 and 2 pixels. That of BOSS has next to no power at the shortest waves.
+SMOOTHING = {"SDSS": (0.867, 0.115, 0.0), "BOSS": (0.867, 0.16, -0.04)}
+# The pipeline's errors are too large for bright spectra. Wavelength (A), and the signal-to-noise ratio at which the
+# variance of the noise is half of 1 / ivar.
+OVERESTIMATED = {
+    "SDSS": [(5700, 95.0), (6200, 55.0), (7300, 55.0), (8000, 140.0)],
+    "BOSS": [(5700, 165.0), (6300, 85.0)],
+}
 
 
 @cache
-def _tables():
-    """Wavelength, `WDISP`, `THROUGHPUT`, `SKY`, lamp and [O I] lines, and OH lines on all pixels; shape (6, pixels)."""
-    loglam = np.arange(FIRST_PIXEL, LAST_PIXEL) / 10_000
+def _tables(name):
+    """Wavelength, `WDISP`, `THROUGHPUT`, `SKY`, lamp and [O I] lines, and OH lines of a spectrograph; (6, pixels)."""
+    (first, _), (_, last) = ENDS[name]
+    loglam = np.arange(first, last) / 10_000
     wavelength = exp10(loglam)
-    tables = [np.interp(wavelength, *zip(*table, strict=True)) for table in (WDISP, THROUGHPUT, SKY)]
+    tables = [np.interp(wavelength, *zip(*table[name], strict=True)) for table in (WDISP, THROUGHPUT, SKY)]
     lines = SKY_LINES[:, 1:] * gaussian((loglam - log10(SKY_LINES[:, :1])) / STEP / 0.95)
+    lines *= LINES_OF_BOSS if name == "BOSS" else 1.0
     is_oh = SKY_LINES[:, 0] > 6400.0
     return np.array([wavelength, *tables, lines[~is_oh].sum(0), lines[is_oh].sum(0)])
 
@@ -53,19 +90,27 @@ def _tables():
 class Exposure:
     """One night's view through one fibre, drawn from the numbers of `rng`; every array has shape (n,).
 
-    `loglam` and `wavelength` (vacuum, A) are multiples of `STEP` from about 3800 to 9200 A; `wdisp` is the sigma of the
-    line spread function in pixels, of two arms that meet at 6000 A; and the sky has a `continuum` and `lines`, in
-    1e-17 erg/s/cm2/A.
+    `name` is SDSS (about 3800 to 9200 A) or BOSS (3570 to 10,350 A). `loglam` and `wavelength` (vacuum, A) are
+    multiples of `STEP`; `wdisp` is the sigma of the line spread function in pixels, of two arms that meet at 6000 A;
+    and the sky has a `continuum` and `lines`, in 1e-17 erg/s/cm2/A. `response` is the flux that is measured for a flux
+    of 1: the calibration errs by some per cent, and smoothly, and SDSS spectra are not corrected for the dust of our
+    own Galaxy.
     """
 
-    def __init__(self, rng):
-        first, stop = rng.integers(35795, 35836), rng.integers(39626, 39648)
+    def __init__(self, rng, name="SDSS"):
+        self.name = name
+        ends = ENDS[name]
+        first, stop = rng.integers(*ends[0]), rng.integers(*ends[1])
         self.loglam = np.arange(first, stop) / 10_000
-        tables = _tables()[:, first - FIRST_PIXEL : stop - FIRST_PIXEL]
+        tables = _tables(name)[:, first - ends[0][0] : stop - ends[0][0]]
         self.wavelength, wdisp, self._throughput, continuum, lamps, hydroxyl = tables
         self.wdisp = wdisp * (normal(rng, 1.0, 0.05) + normal(rng, 0.0, 0.03) * (self.wavelength - 6200.0) / 2600.0)
         bright = exp(normal(rng, 0.0, np.array([0.15, 0.3, 0.3]), 3))
         self.continuum, self.lines = bright[0] * continuum, bright[1] * lamps + bright[2] * hydroxyl
+        colour = (self.wavelength - 6200.0) / 2600.0
+        slope, curve = normal(rng, 0.0, np.array([0.045, 0.02]), 2)
+        ebv = min(0.10, 0.03 * exp(normal(rng, 0.0, 0.6)))
+        self.response = (1.0 + slope * colour + curve * colour * colour) * transmission(self.wavelength, ebv)
 
     def sigma(self, model) -> np.ndarray:
         """Noise per pixel up to a factor: photons of galaxy and sky, the detector, and imperfect sky subtraction."""
@@ -76,15 +121,23 @@ class Exposure:
         wrong = 0.08 * self.lines
         return np.sqrt(variance + wrong * wrong * np.median(variance) / np.median(sky))
 
-    def draw_noise(self, rng) -> np.ndarray:
-        """Noise in units of its own sigma.
+    def draw_noise(self, rng, snr) -> np.ndarray:
+        """Noise in units of the sigma that `ivar` tells, for a spectrum of the signal-to-noise ratio `snr`.
 
-        What is left of a strong sky line is not white: it was shifted or scaled a little when it was subtracted.
+        Resampling the exposures to common pixels correlates neighbours, by 0.25 in SDSS-I and 0.33 in BOSS. In SDSS-I
+        this does not show in bright sky lines, whose own errors are as sharp as a pixel.
         """
-        white, other = normal(rng, size=self.lines.size), normal(rng, size=self.lines.size + 2)
-        smooth = (other[:-2] + 2.0 * other[1:-1] + other[2:]) / np.sqrt(6.0)
-        share = 0.75 * self.lines / (self.lines + 2.0 * self.continuum)
-        return np.sqrt(1.0 - share * share) * white + share * smooth
+        n = self.lines.size
+        white = normal(rng, size=n + 4)
+        centre, beside, far = SMOOTHING[self.name]
+        beside = beside * max(0.0, normal(rng, 1.0, 0.15))
+        smooth = centre * white[2:-2] + beside * (white[1:-3] + white[3:-1]) + far * (white[:-4] + white[4:])
+        smooth = smooth / np.sqrt(centre * centre + 2.0 * (beside * beside + far * far))
+        share = 0.0 if self.name == "BOSS" else self.lines / (self.lines + 2.0 * self.continuum)
+        noise = np.sqrt(1.0 - share * share) * smooth + share * normal(rng, size=n)
+        ratio = snr / np.interp(self.wavelength, *zip(*OVERESTIMATED[self.name], strict=True))
+        wrong = exp(normal(rng, 0.0, 0.06 if self.name == "BOSS" else 0.13))
+        return wrong * noise / np.sqrt(1.0 + ratio * ratio)
 
     def draw_masks(self, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The SPPIXMASK bits `and_mask` and `or_mask` (int32), and where pixels are lost, with ivar 0 (bool).

@@ -1,6 +1,6 @@
 """Mock SDSS galaxies with known redshift, for tests, demonstrations and training without a download.
 
-The galaxy is made in `mock.galaxy` and seen through the SDSS-I spectrograph of `mock.instrument`. Noise, masks,
+The galaxy is made in `mock.galaxy` and seen through a spectrograph of `mock.instrument`. Noise, masks,
 brightness and signal-to-noise ratio belong to the observed frame and are drawn without a look at the redshift, so
 nothing but the galaxy's own features can give the redshift away. Mocks carry ``survey="mock"`` and must never be
 published as SDSS data.
@@ -29,8 +29,8 @@ PLATE_ZERO, MJD_ZERO = 90000, 50000  # no SDSS plate or night has such a number
 SEED_MAX = 2_000_000_000  # keeps the plate inside the 32 bits that it has in a file
 
 
-def mock_spectra(n, *, seed=0, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0) -> Iterator[Spectrum]:
-    """Yield mock galaxies, number `i` of which depends on `seed` and `i` alone (and on the four limits).
+def mock_spectra(n, *, seed=0, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0, boss_share=0.2) -> Iterator[Spectrum]:
+    """Yield mock galaxies, number `i` of which depends on `seed` and `i` alone (and on the other arguments).
 
     Parameters
     ----------
@@ -42,6 +42,9 @@ def mock_spectra(n, *, seed=0, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0)
         Redshifts are uniform in [z_min, z_max); at most 0.8, where the population model ends.
     snr_min, snr_max : float
         The median signal-to-noise ratio per pixel is log-uniform between these.
+    boss_share : float
+        How many of the mocks are seen by the spectrograph of BOSS (3570 to 10,350 A), the others by that of SDSS-I
+        (3800 to 9200 A); a share from 0 to 1.
 
     Raises
     ------
@@ -50,38 +53,40 @@ def mock_spectra(n, *, seed=0, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0)
     """
     if not isinstance(n, Integral) or n < 1:
         raise SpecdataError(f"n = {n!r}: the number of mock spectra must be a whole number of at least 1.")
-    limits = {"z_min": z_min, "z_max": z_max, "snr_min": snr_min, "snr_max": snr_max}
+    limits = {"z_min": z_min, "z_max": z_max, "snr_min": snr_min, "snr_max": snr_max, "boss_share": boss_share}
     check_limits(seed, **limits)
     return (mock_spectrum(seed, i, **limits)[0] for i in range(n))
 
 
-def mock_spectrum(seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0) -> tuple[Spectrum, np.ndarray]:
+def mock_spectrum(
+    seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0, boss_share=0.2
+) -> tuple[Spectrum, np.ndarray]:
     """One mock galaxy and the truth behind it; arguments as in `mock_spectra`.
 
     Returns
     -------
     spectrum : Spectrum
-        Its `z` is the exact redshift; `dered_i` is the AB magnitude of the noiseless spectrum through a top hat from
-        6930 to 8250 A. No dust of the Milky Way is put in front, so there is none to correct for.
+        Its `z` and `vdisp` are exact; `dered_i` is the AB magnitude of the noiseless spectrum, before the dust of the
+        Milky Way and errors of the calibration, through a top hat from 6930 to 8250 A.
     model : ndarray, shape (n,), float64
-        The spectrum without noise in 1e-17 erg/s/cm2/A.
+        The spectrum without noise in 1e-17 erg/s/cm2/A, with the dust of the Milky Way and errors of the calibration.
     """
     if not isinstance(index, Integral) or index < 0:
         raise SpecdataError(f"index = {index!r}: mock spectra are counted from 0; give a whole number.")
-    check_limits(seed, z_min, z_max, snr_min, snr_max)
+    check_limits(seed, z_min, z_max, snr_min, snr_max, boss_share)
     seed, index = int(seed), int(index)
     rng = np.random.default_rng([seed, index])
     z = z_min + (z_max - z_min) * rng.random()
     faintness, cos_dec, ra = rng.random(3)
     snr = snr_min * exp10(log10(snr_max / snr_min) * (1.0 - faintness))
     # Bright galaxies tend to have the better spectra. Fainter ones are more common.
-    brightness = 0.7 * (1.0 - faintness) + 0.3 * rng.random()
+    brightness = 0.7 * min(1.3, max(0.0, log10(snr / 8.0) / log10(5.0))) + 0.3 * rng.random()
     i_mag = 18.0 - 3.5 * brightness * np.sqrt(brightness)
-    galaxy = draw_galaxy(rng)
-
-    seen = Exposure(rng)
+    seen = Exposure(rng, "BOSS" if rng.random() < boss_share else "SDSS")
+    # Random numbers of its own: how many a galaxy takes depends on its kind, and so on the redshift.
+    galaxy = draw_galaxy(np.random.default_rng([seed, index, 1]), z)
     model = galaxy.observed(seen.loglam, seen.wdisp, z)
-    scale = exp10(0.4 * (_i_magnitude(seen.wavelength, model) - i_mag))
+    scale = exp10(0.4 * (_i_magnitude(seen.wavelength, model) - i_mag)) * seen.response
     model *= scale
 
     sigma = seen.sigma(model)
@@ -89,7 +94,7 @@ def mock_spectrum(seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40
     step = math.ldexp(1.0, math.frexp(np.median(sigma))[1] - 11)  # 1/1024 to 1/2048 of the noise
     sigma = np.rint(sigma / step) * step
     and_mask, or_mask, lost = seen.draw_masks(rng)
-    flux = model + sigma * seen.draw_noise(rng)
+    flux = model + sigma * seen.draw_noise(rng, snr)
     flux[lost] = np.interp(seen.loglam[lost], seen.loglam[~lost], flux[~lost])  # as the pipeline fills them
     flux = (np.rint(flux / step) * step).astype(np.float32)
     ivar = np.where(lost, 0.0, 1.0 / (sigma * sigma)).astype(np.float32)
@@ -114,20 +119,22 @@ def mock_spectrum(seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40
         ra=360.0 * float(ra),
         dec=round(float(np.degrees(np.arcsin(2.0 * cos_dec - 1.0))), 5),
         survey="mock",
-        instrument="SDSS",
+        instrument=seen.name,
         snmedian=float(np.median((flux * np.sqrt(ivar))[~lost])),
         dered_i=round(float(i_mag), 5),
+        vdisp=round(float(galaxy.sigma_stars), 3),
         is_mock=True,
         source=f"mock seed={seed} index={index}",
     )
     return spectrum, model
 
 
-def check_limits(seed, z_min, z_max, snr_min, snr_max) -> None:
+def check_limits(seed, z_min, z_max, snr_min, snr_max, boss_share=0.0) -> None:
     """Refuse what cannot be made; SpecdataError."""
     if not isinstance(seed, Integral) or not 0 <= seed <= SEED_MAX:
         raise SpecdataError(f"seed = {seed!r}: give a whole number from 0 to {SEED_MAX}.")
-    for name, value in {"z_min": z_min, "z_max": z_max, "snr_min": snr_min, "snr_max": snr_max}.items():
+    limits = {"z_min": z_min, "z_max": z_max, "snr_min": snr_min, "snr_max": snr_max, "boss_share": boss_share}
+    for name, value in limits.items():
         if not isinstance(value, Real) or not np.isfinite(value):
             raise SpecdataError(f"{name} = {value!r}: give a finite number.")
     if z_min < 0 or z_min >= z_max:
@@ -136,6 +143,8 @@ def check_limits(seed, z_min, z_max, snr_min, snr_max) -> None:
         raise SpecdataError(f"z_max = {z_max}: the mock galaxies end at {Z_MAX}; give at most that.")
     if snr_min <= 0 or snr_min > snr_max:
         raise SpecdataError(f"snr_min = {snr_min}: give a ratio above 0 that does not exceed snr_max = {snr_max}.")
+    if not 0 <= boss_share <= 1:
+        raise SpecdataError(f"boss_share = {boss_share}: give a share from 0 to 1.")
 
 
 def _i_magnitude(wavelength, flux):
@@ -158,7 +167,7 @@ def _subclass(galaxy, scale, rest, wdisp, model, sigma):
         pixel = np.searchsorted(rest, LINES[name])
         if not 0 < pixel < rest.size:
             return ""
-        flux.append(scale * emitted[name])
+        flux.append(scale[pixel] * emitted[name])
         width = np.hypot(wdisp[pixel], galaxy.sigma_gas / PIXEL_VELOCITY)
         # error of the flux of a Gaussian line in white noise, in A of the rest frame
         error = sigma[pixel] * rest[pixel] * LN_10 * STEP * np.sqrt(2.0 * np.sqrt(np.pi) * width)
