@@ -21,12 +21,12 @@ _TEMPORARY = re.compile(r"\.[a-z0-9_]{8}(\.replaced)?\.partial")  # what `_tempo
 
 
 def shipped(name) -> Path:
-    """Path of a recipe or card template, in a checkout as in an installed wheel.
+    """Path of a recipe, card template or adapter, in a checkout as in an installed wheel.
 
     Parameters
     ----------
     name : str
-        Relative path that starts with ``recipes`` or ``cards``.
+        Relative path that starts with ``recipes``, ``cards`` or ``adapters``.
     """
     installed = _PACKAGE / "_shipped"  # the wheel puts them there; see pyproject.toml
     return (installed if installed.is_dir() else _PACKAGE.parent) / name

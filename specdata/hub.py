@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
-from specdata.files import file_sha256, find_recipe, read_recipe
+from specdata.files import file_sha256, find_recipe, read_recipe, shipped
 from specdata.inputs import read_json
 from specdata.retries import retry_after
 
@@ -234,7 +234,7 @@ def check_there(name, repo_type="model") -> None:
 
 
 def local_folder(name, repo_type) -> Path:
-    """Path of a folder of that name, or else of a download from the Hub.
+    """Path of a folder of that name, or of an adapter that comes with this package, or of a download from the Hub.
 
     Raises
     ------
@@ -243,6 +243,8 @@ def local_folder(name, repo_type) -> Path:
     """
     if Path(name).is_dir():
         return Path(name)
+    if repo_type == "model" and Path(name).name == str(name) and shipped(f"adapters/{name}").is_dir():
+        return shipped(f"adapters/{name}")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

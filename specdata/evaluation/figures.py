@@ -327,6 +327,22 @@ def _bars(axes, row, target):
     axes.set(xlim=(0, 1), xticks=[0, 1])
 
 
+def learning_curve(stem, history) -> None:
+    """Draw the loss of a training against the rows that it has seen.
+
+    Parameters
+    ----------
+    stem : Path
+        Of the PNG and of the PDF.
+    history : list of (float, float)
+        Rows seen, and the mean loss of a learned token in the steps up to there, in nats.
+    """
+    rows, loss = np.array(history).T
+    with paper_figure(stem, 1.8) as (_, (axes,)):
+        axes.plot(rows, loss, color=BLUE, lw=1)
+        axes.set(xlabel="rows seen", ylabel="loss (nats a token)", ylim=(0, None))
+
+
 def retention_bars(stem, retention) -> None:
     """Draw what a training kept of the answers to questions, by group and by task.
 

@@ -10,13 +10,23 @@ from pathlib import Path
 
 from specdata.cards import licence, project_url, render
 from specdata.errors import SpecdataError
-from specdata.evaluation.figures import retention_bars
+from specdata.evaluation.figures import learning_curve, retention_bars
 from specdata.evaluation.scores import scores_of
 from specdata.files import new_folder, read_recipe
 from specdata.hub import check_hub_name, weights_revision
 from specdata.inference.trained import check_config, find_trained
 from specdata.inputs import read_json
-from specdata.publish.contents import CARD, CONFIG, DECISION, DECISIONS, RECIPE, TOKENIZER, WEIGHTS
+from specdata.publish.contents import (
+    CARD,
+    CARD_DATA,
+    CONFIG,
+    DECISION,
+    DECISIONS,
+    LEARNING_FIGURE,
+    RECIPE,
+    TOKENIZER,
+    WEIGHTS,
+)
 from specdata.results import CONTENTS as EVALUATION
 from specdata.results import (
     PREDICTIONS,
@@ -35,8 +45,8 @@ from specdata.results import (
 from specdata.targets import REDSHIFT
 
 EXAMPLE = REDSHIFT.format(0.1234)
-CARD_DATA = "card.json"  # what no other file of the folder says
-CONTENTS = (WEIGHTS, CONFIG, *TOKENIZER, *DECISIONS, CARD, CARD_DATA, RECIPE, *EVALUATION, ".gitattributes", ".cache")
+CONTENTS = (WEIGHTS, CONFIG, *TOKENIZER, *DECISIONS, CARD, CARD_DATA, RECIPE, *EVALUATION, f"{LEARNING_FIGURE}.png",
+            ".gitattributes", ".cache")  # fmt: skip
 # Values that `trl sft` takes for keys that a recipe leaves out.
 _DEFAULTS = {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "learning_rate": 2e-5, "num_train_epochs": 3,
              "per_device_train_batch_size": 8}  # fmt: skip
@@ -95,6 +105,7 @@ def write_adapter(
         "checked": _check_settings(settings, recipe, config, training, results["dataset"]["n_train"]),
         "licence": _licence(training, config["base_model_name_or_path"], base_model),
         "cost": _cost(training),
+        "history": _history(training, _DEFAULTS | settings),
     }
     # `trl sft` wrote where the base model lay on its disk; others need its name.
     config["base_model_name_or_path"] = base_model or results["model"]["base"]
@@ -111,6 +122,9 @@ def write_adapter(
             retention_bars(folder / RETENTION_FIGURE, kept)
             (folder / f"{RETENTION_FIGURE}.pdf").unlink()
         _write_decision(folder, results)
+        if card_data["history"]:
+            learning_curve(folder / LEARNING_FIGURE, card_data["history"])
+            (folder / f"{LEARNING_FIGURE}.pdf").unlink()
         for name, content in ((CONFIG, config), (CARD_DATA, card_data)):
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         (folder / CARD).write_text(adapter_card(folder, Path(output).name), encoding="utf-8")
@@ -178,7 +192,7 @@ def adapter_card(folder, name, *, hub=None) -> str:
         settings={key: settings[key] for key in _SHOWN if settings.get(key) is not None},
         project=project_url(),
         decision=_json(folder / DECISION) if (folder / DECISION).exists() else None,
-        **{key: card_data.get(key) for key in ("note", "overrides", "checked")},
+        **{key: card_data.get(key) for key in ("note", "overrides", "checked", "history")},
         **names,
     )
 
@@ -226,6 +240,13 @@ def _cost(training) -> dict:
         except (OSError, ValueError, LookupError, TypeError):
             raise SpecdataError(f"{emissions}: is not what codecarbon writes; remove it, or train again") from None
     return {key: value for key, value in cost.items() if value}
+
+
+def _history(training, settings) -> list:
+    """Rows seen, and the mean loss of a learned token, at each step that the trainer has logged."""
+    batch = settings["per_device_train_batch_size"] * settings.get("gradient_accumulation_steps", 1)
+    entries = [entry for path in _states(training)[-1:] for entry in _json(path)["log_history"]]
+    return [[entry["step"] * batch, entry["loss"]] for entry in entries if "loss" in entry]
 
 
 def _settings(path, overrides):

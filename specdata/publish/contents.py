@@ -10,10 +10,11 @@ import yaml
 
 from specdata.dataset.manifest import MANIFEST
 from specdata.errors import SpecdataError
-from specdata.evaluation.figures import draw_figures
+from specdata.evaluation.figures import draw_figures, learning_curve
 from specdata.inference.adapter import CONFIG, WEIGHTS, read_config
 from specdata.inference.decision import CONFIG as DECISION
 from specdata.inference.decision import TEMPLATE as DECISION_TEMPLATE
+from specdata.inputs import read_json
 from specdata.results import CONTENTS as EVALUATION
 from specdata.results import (
     PREDICTIONS,
@@ -27,6 +28,8 @@ from specdata.results import (
 )
 
 RECIPE, CARD = "recipe.yaml", "README.md"
+CARD_DATA = "card.json"  # what no other file of an adapter's folder says
+LEARNING_FIGURE = "learning"
 EVAL_YAML, EVAL_RESULTS = "eval.yaml", ".eval_results/redshift.yaml"  # see `specdata.publish.benchmark`
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
@@ -35,7 +38,17 @@ DECISIONS = (DECISION, DECISION_TEMPLATE)
 # What an earlier publication may have put into a repository; a later one replaces or removes it, and nothing else.
 OWNED = {
     "dataset": ("*.parquet", "figures/*.png", "rejected.csv", MANIFEST, CARD, EVAL_YAML),
-    "model": (WEIGHTS, CONFIG, *TOKENIZER, *DECISIONS, CARD, RECIPE, *EVALUATION, EVAL_RESULTS),
+    "model": (
+        WEIGHTS,
+        CONFIG,
+        *TOKENIZER,
+        *DECISIONS,
+        CARD,
+        RECIPE,
+        *EVALUATION,
+        EVAL_RESULTS,
+        f"{LEARNING_FIGURE}.png",
+    ),
 }
 
 
@@ -89,12 +102,19 @@ def _drawn_again(folder, results):
         for name in (RESULTS, PREDICTIONS, *([RETENTION] if (folder / RETENTION).exists() else [])):
             shutil.copyfile(folder / name, Path(drawn) / name)
         draw_figures(drawn)
+        if history := _history(folder):
+            learning_curve(Path(drawn) / LEARNING_FIGURE, history)
         return {name: (Path(drawn) / name).read_bytes() for name in _pictures(folder, results)}
 
 
 def _pictures(folder, results):
     names = [*figure_names(results), *([RETENTION_FIGURE] if (folder / RETENTION).exists() else [])]
+    names += [LEARNING_FIGURE] if _history(folder) else []
     return [f"{name}.png" for name in names]
+
+
+def _history(folder):
+    return read_json(folder / CARD_DATA).get("history") if (folder / CARD_DATA).exists() else None
 
 
 def regular_file(folder, name) -> Path:
