@@ -44,7 +44,7 @@ def demo(
 
     evaluation.print_results(run(output))
     print(f"""
-The adapter went on from one that comes with specdata, which had read 3,300 mocks. All of these spectra are synthetic:
+The adapter went on from one that comes with specdata, which had read some 3,000 mocks. All of these spectra are synthetic:
 this says nothing about SDSS galaxies.
 
 data set     {output}/data
