@@ -207,7 +207,7 @@ def merge(
     model: _Model = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Merge an adapter into its base model, for engines that load no LoRA."""
+    """Merge an adapter into its base model, for engines without LoRA."""
     from specdata.extras import need_model
     from specdata.inference.merge import merge as run
 

@@ -158,7 +158,7 @@ def test_the_card_has_the_table_of_tokens_for_both_tokenizers(small, tmp_path):
     manifest = build(small_recipe(tokenizers=["llama-3.1", "smollm2-135m"]), tmp_path / "out", progress=False)
     assert {(cost["name"], cost["tokenizer"]) for cost in manifest["tokens"]} == {
         (name, tokenizer)
-        for name in ("config `paper`", "scheme `csv`", "scheme `packed`")
+        for name in ("config `paper`", "scheme `csv`", "scheme `packed`", "scheme `digit`")
         for tokenizer in ("llama-3.1", "smollm2-135m")
     }
     assert all(cost["rows"] == manifest["counts"]["sampled"] for cost in manifest["tokens"])
