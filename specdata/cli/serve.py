@@ -20,7 +20,7 @@ def mcp(
     endpoint: Endpoint = None,
     served_model: ServedModel = None,
 ) -> None:
-    """Let agents measure redshifts: an MCP server on standard streams."""
+    """Serve an adapter to agents by MCP."""
     from specdata.extras import need
     from specdata.inference.reader import Reader
     from specdata.serve.agent import make_server
@@ -38,7 +38,7 @@ def space(
     spectrum: Annotated[list[Path] | None, typer.Option(help="An example for the page; repeatable.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make a Hugging Face Space, a page that predicts and chats."""
+    """Make a Hugging Face Space: a page that predicts."""
     from specdata.serve.space import write_space
 
     write_space(adapter, output, model=model, spectra=spectrum, overwrite=overwrite)
