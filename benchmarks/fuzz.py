@@ -146,7 +146,7 @@ class Kinds:
         """A Parquet file of a data set, whose hash in the manifest fits, as a source of another data set."""
         from specdata.dataset.parquet import open_file, read_rows
         from specdata.dataset.rows import schema
-        from specdata.dataset.sources import _spectra
+        from specdata.spectra.readers.rows import spectra_of
 
         name = rng.choice(list(self.files))
         path = self.data / name
@@ -156,7 +156,7 @@ class Kinds:
             path.write_bytes(content[:-tail] + damage(content[-tail:], rng))
             for table in read_rows([open_file(self.data, name)], 0, 12):
                 if name.startswith("spectra/"):
-                    list(_spectra(self.data, table))
+                    list(spectra_of(table, name))
                 else:
                     table.cast(schema("text")).to_pylist()
         finally:

@@ -1,5 +1,6 @@
 """``pipeline("decision")`` of stock transformers gives the p(z) of `specdata.posterior`, as far as it resolves it."""
 
+import copy
 import json
 
 import numpy as np
@@ -34,7 +35,8 @@ def test_a_decision_is_p_of_z_at_the_digits_that_a_token_holds(name, digits, tmp
     tokenizer = load_tokenizer(name)
     model = digits_only(tokenizer)
     write_decision(tmp_path, tokenizer, None)
-    decide = pipeline("decision", model=model, tokenizer=tokenizer, decision_config=str(tmp_path))
+    taken = copy.deepcopy(tokenizer)  # the pipeline adds tokens to it
+    decide = pipeline("decision", model=model, tokenizer=taken, decision_config=str(tmp_path))
     found, decision = redshift_posterior(model, tokenizer, PROMPT, tail=0), find_decision(tokenizer)
     assert decision.begin == "Redshift: [0."
     assert decision.labels == [f"{n:0{digits}}" for n in range(10**digits)]

@@ -43,7 +43,7 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
     temperature = json.loads((tmp_path / "out" / "decision.json").read_text())["temperature"]["choice"]
     assert temperature == json.loads((evaluation / "results.json").read_text())["posterior"]["temperature"]
     assert set(re.findall(r'src="(\w+\.png)"', (tmp_path / "out" / "README.md").read_text())) == {
-        "redshift.png", "errors.png", "calibration.png", "examples.png"
+        "redshift.png", "errors.png", "calibration.png", "examples.png", "learning.png"
     } == {name for name in found if name.endswith(".png")}  # fmt: skip
     assert not any(name.startswith("checkpoint") or name.endswith((".bin", ".pt")) for name in found)
     assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["base_model_name_or_path"] == "org/tiny"
