@@ -3,7 +3,7 @@
 Commands of `specdata` run in this process, with the arguments that bash makes of the line. What a test cannot have is
 swapped: the 8B model for a tiny one in a folder of its name, for two steps on the CPU; the user's spectra for mocks;
 the Hub for one on this machine. Of sweeps, benchmarks and trainings on several GPUs, on data of the Hub or of
-`recipes/from-scratch`, which have tests of their own, the arguments are parsed as at their start.
+`recipes/from-scratch` and `recipes/smollm2-135m`, which have tests of their own, the arguments are parsed as at their start.
 """
 
 import argparse
@@ -57,6 +57,7 @@ SWAPS = {
     f"{LLAMA} --adapter llama-3.1-8b-redshift-paper",
     "specdata retention": "specdata retention --questions questions/questions.yaml",
     "specdata card": f"specdata card --override {' --override '.join(CHANGED)} --base-model {LLAMA}",
+    "--output merged": "--output merged --overwrite",
     "ORG/": "org/mock-",
     "checkpoint-375": "checkpoint-2",
 }
@@ -213,7 +214,7 @@ def run_command(line, hub, patch, *, keep):
     match program, command:
         case "pip", "install":
             assert not {word for word in arguments if word.startswith(".")}
-        case "trl", "sft" if re.search("--accelerate_config|from-scratch|org/", line):
+        case "trl", "sft" if re.search("--accelerate_config|from-scratch|smollm2-135m|org/", line):
             parse_training(find_recipe(arguments[1]), arguments[2:])
         case "trl", "sft":  # what it launches
             sft.main(*sft.make_parser().parse_args_and_config(arguments + small))
@@ -222,6 +223,8 @@ def run_command(line, hub, patch, *, keep):
         case "specdata", "sweep":
             for settings in load_grid(arguments[arguments.index("--grid") + 1]).runs.values():
                 parse_training(arguments[0], [f"--{key}={value}" for key, value in settings.items()])
+        case "specdata", "train" if "--start-from" in arguments:
+            parse_training(arguments[0])
         case "specdata", _:
             if command in ("preflight", "publish"):
                 use_hub(hub, patch, hub.tokens["alice"])
