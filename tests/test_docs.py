@@ -3,7 +3,8 @@
 Commands of `specdata` run in this process, with the arguments that bash makes of the line. What a test cannot have is
 swapped: the 8B model for a tiny one in a folder of its name, for two steps on the CPU; the user's spectra for mocks;
 the Hub for one on this machine. Of sweeps, benchmarks and trainings on several GPUs, on data of the Hub or of
-`recipes/from-scratch` and `recipes/smollm2-135m`, which have tests of their own, the arguments are parsed as at their start.
+`recipes/from-scratch` and `recipes/smollm2-135m`, which have tests of their own, the arguments are parsed as at their
+start.
 """
 
 import argparse
