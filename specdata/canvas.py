@@ -63,3 +63,8 @@ def paper_figure(stem, height, **options):
         yield figure, axes
         for suffix in (".png", ".pdf"):
             save_figure(figure, stem.with_name(stem.name + suffix))
+
+
+def legend_above(axes, columns=4):
+    """A legend above the axes, where it hides nothing."""
+    axes.legend(ncols=columns, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2, columnspacing=1.0)

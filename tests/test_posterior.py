@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from specdata import SpecdataError, posterior
+from specdata import SpecdataError, branches, posterior
 from specdata.posterior import (
     STEP,
     LabelPosterior,
@@ -112,9 +112,9 @@ def test_other_targets_have_the_likelihood_of_their_answers(model_and_tokenizer,
 
 def test_little_branches_are_left_out_and_their_share_is_stated(model_and_tokenizer, exact, monkeypatch):
     model, tokenizer, _ = model_and_tokenizer
-    monkeypatch.setattr(posterior, "COLUMNS", 50)  # so that the branches of a level take several passes,
-    monkeypatch.setattr(posterior, "TOGETHER", 1)  # and each prompt its own in the last one
-    monkeypatch.setattr(posterior, "FINE", 0)
+    monkeypatch.setattr(branches, "COLUMNS", 50)  # so that the branches of a level take several passes,
+    monkeypatch.setattr(branches, "TOGETHER", 1)  # and each prompt its own in the last one
+    monkeypatch.setattr(branches, "FINE", 0)
     found = dict(redshift_posteriors(model, tokenizer, PROMPTS, tail=0.02, batch_size=2))
     assert sorted(found) == [0, 1, 2]
     for number, short in found.items():
@@ -126,13 +126,13 @@ def test_little_branches_are_left_out_and_their_share_is_stated(model_and_tokeni
 
 def test_narrow_and_improbable_branches_are_left_out(model_and_tokenizer, exact, monkeypatch):
     model, tokenizer, _ = model_and_tokenizer
-    asked, passes = [], posterior._Walk._pass
+    asked, passes = [], branches.Walk._pass
     monkeypatch.setattr(
-        posterior._Walk, "_pass", lambda walk, level, nodes: asked.append(nodes.size) or passes(walk, level, nodes)
+        branches.Walk, "_pass", lambda walk, level, nodes: asked.append(nodes.size) or passes(walk, level, nodes)
     )
     found = dict(redshift_posteriors(model, tokenizer, PROMPTS, tail=1e-9))
     sizes, asked[:] = sum(asked), []
-    monkeypatch.setattr(posterior, "FINE", 0)
+    monkeypatch.setattr(branches, "FINE", 0)
     dict(redshift_posteriors(model, tokenizer, PROMPTS, tail=1e-9))
     assert sizes < 0.7 * sum(asked)
     for number, short in found.items():

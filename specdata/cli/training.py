@@ -99,7 +99,7 @@ def sweep(
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only the first rows, a fair sample.")] = None,
 ) -> None:
     """Train and evaluate every run of a grid. Run again, it goes on where it stopped."""
-    from specdata.evaluation.figures import draw_sweep
+    from specdata.evaluation.training_figures import draw_sweep
     from specdata.training.sweep import load_grid
     from specdata.training.sweep import sweep as run
 

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 import specdata
 from specdata.errors import SpecdataError
 from specdata.evaluation import metrics
-from specdata.evaluation.figures import retention_bars
 from specdata.evaluation.questions import GROUPS, QUESTIONS, check_groups, load_questions, load_tasks
+from specdata.evaluation.training_figures import retention_bars
 from specdata.files import find_recipe, new_file, new_folder
 from specdata.hub import local_folder, public_name, weights_revision
 from specdata.results import RETENTION, RETENTION_FIGURE, RETENTION_FORMAT, SAMPLES, save_retention

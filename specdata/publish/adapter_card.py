@@ -10,8 +10,8 @@ from pathlib import Path
 
 from specdata.cards import licence, project_url, render
 from specdata.errors import SpecdataError
-from specdata.evaluation.figures import learning_curve, retention_bars
 from specdata.evaluation.scores import scores_of
+from specdata.evaluation.training_figures import learning_curve, retention_bars
 from specdata.files import new_folder, read_recipe
 from specdata.hub import check_hub_name, weights_revision
 from specdata.inference.trained import check_config, find_trained

@@ -10,7 +10,8 @@ import yaml
 
 from specdata.dataset.manifest import MANIFEST
 from specdata.errors import SpecdataError
-from specdata.evaluation.figures import draw_figures, learning_curve
+from specdata.evaluation.figures import draw_figures
+from specdata.evaluation.training_figures import learning_curve
 from specdata.inference.adapter import CONFIG, WEIGHTS, read_config
 from specdata.inference.decision import CONFIG as DECISION
 from specdata.inference.decision import TEMPLATE as DECISION_TEMPLATE

@@ -12,7 +12,7 @@ from PIL import Image
 from test_results import example_results, example_retention
 
 from specdata.canvas import COLUMN
-from specdata.evaluation import figures
+from specdata.evaluation import figures, training_figures
 from specdata.results import PREDICTIONS, figure_names, save_results, save_retention
 from specdata.targets import REDSHIFT
 
@@ -100,13 +100,13 @@ def test_a_retention_beside_the_results_is_drawn(evaluation):
 def test_a_sweep_is_drawn_once_two_runs_have_measured_what_they_cost(tmp_path):
     published = {"one": {"mae": 0.04, "science": 0.85}, "without": {"mae": 0.05}}
     for name in ("one", "two"):
-        assert not figures.draw_sweep(tmp_path, published)
+        assert not training_figures.draw_sweep(tmp_path, published)
         for part in ("evaluation", "retention"):
             (tmp_path / name / part).mkdir(parents=True)
         results = example_results()
         results["metrics"]["mae"] = {"value": 0.1, "low": 0.05, "high": 0.2, "n": 60, "interval": "bca"}
         save_results(tmp_path / name / "evaluation", results)
-        assert not figures.draw_sweep(tmp_path, published)
+        assert not training_figures.draw_sweep(tmp_path, published)
         save_retention(tmp_path / name / "retention", example_retention())
-    assert figures.draw_sweep(tmp_path, published)
+    assert training_figures.draw_sweep(tmp_path, published)
     assert {path.name for path in tmp_path.glob("*.p*")} == {"tradeoff.png", "tradeoff.pdf"}
