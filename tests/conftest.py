@@ -33,11 +33,14 @@ DATA = Path(__file__).parent / "data"
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip tests that need the network, a GPU or root unless -m names their marker, also under ``-m slow``."""
+    """Skip tests that need the network, a GPU or root unless -m names their marker, and order the files."""
     for name in {"remote_data", "gpu", "tmpfs"} - set(re.findall(r"\w+", config.getoption("-m"))):
         for item in items:
             if name in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=f"opt in with -m {name}"))
+    # The files that take longest come first, so that no process ends with one while the other waits.
+    longest = ("test_demo.py", "test_docs.py", "test_training.py", "test_sweep.py")
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 
 def pytest_sessionfinish():
