@@ -22,7 +22,8 @@ from hub_client import use_hub
 from questions import write_questions
 
 from specdata import cli
-from specdata.dataset.recipe import load_data_recipe, recipe_reference
+from specdata.dataset.recipe import load_data_recipe
+from specdata.dataset.reference import recipe_reference
 from specdata.files import find_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -81,7 +82,7 @@ def commands(code):
 def test_the_pages_are_complete_and_their_links_lead_somewhere():
     assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} == set(PAGES[:-1])
     assert text_of("README.md").count("\n") <= 150
-    assert text_of("docs/recipe-reference.md").endswith(recipe_reference())  # python -m specdata.dataset.recipe
+    assert text_of("docs/recipe-reference.md").endswith(recipe_reference())  # python -m specdata.dataset.reference
     for page in ("README.md", *PAGES):
         assert page == "README.md" or f"]({page})" in text_of("README.md")
         assert text_of(page).count("```") == 2 * len(blocks(page))

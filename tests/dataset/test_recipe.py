@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from specdata.dataset.recipe import FolderSource, load_data_recipe, recipe_reference
+from specdata.dataset.recipe import FolderSource, load_data_recipe
+from specdata.dataset.reference import recipe_reference
 from specdata.errors import SpecdataError
 from specdata.files import shipped
 
