@@ -69,16 +69,10 @@ class Galaxy:
 
     def _stars(self, loglam, wdisp, z):
         """Light of the stars, broadened by their motion and by the instrument."""
-        first, fraction = divmod((loglam[0] - log10(1.0 + z) - LOGLAM_START) / STEP, 1.0)
-        part = slice(int(first) - REACH, int(first) + loglam.size + REACH + 1)
+        part, fraction = part_of_rest(loglam, z)
         shares, populations = self.light.reshape(-1, 1), population_light().reshape(self.light.size, -1)
         light = (shares * populations[:, part]).sum(axis=0)
-        # The instrument's sigma varies along the spectrum. A Gaussian obeys the heat equation, so between two nearby
-        # variances the result is linear in the variance.
-        least, most = wdisp.min() * wdisp.min(), wdisp.max() * wdisp.max()
-        motion = self.sigma_stars / PIXEL_VELOCITY
-        narrow, broad = (_smear(light, np.sqrt(motion * motion + variance), fraction) for variance in (least, most))
-        return narrow + (broad - narrow) * (wdisp * wdisp - least) / max(most - least, 1e-12)
+        return broaden(light, fraction, wdisp, self.sigma_stars)
 
     def _gas(self, loglam, rest, wdisp, z):
         """Emission lines at the pixel centres; with a sigma above 0.8 pixels, none loses flux between two of them."""
@@ -95,6 +89,24 @@ class Galaxy:
         seen = (pixels >= 0) & (pixels < loglam.size)
         np.add.at(flux, pixels[seen], (strength * share)[seen])
         return flux / (rest * LN_10 * STEP)  # per rest-frame A, as the stars are
+
+
+def part_of_rest(loglam, z) -> tuple[slice, float]:
+    """Pixels of `stars.rest_wavelength` that `broaden` needs, and the part of a pixel by which it shifts them."""
+    first, fraction = divmod((loglam[0] - log10(1.0 + z) - LOGLAM_START) / STEP, 1.0)
+    return slice(int(first) - REACH, int(first) + loglam.size + REACH + 1), fraction
+
+
+def broaden(light, fraction, wdisp, sigma) -> np.ndarray:
+    """Light of the pixels of `part_of_rest`, seen through motions of `sigma` (km/s) and an instrument.
+
+    The instrument's sigma `wdisp` (pixels) varies along the spectrum. A Gaussian obeys the heat equation, so between
+    two nearby variances the result is linear in the variance.
+    """
+    least, most = wdisp.min() * wdisp.min(), wdisp.max() * wdisp.max()
+    motion = sigma / PIXEL_VELOCITY
+    narrow, broad = (_smear(light, np.sqrt(motion * motion + variance), fraction) for variance in (least, most))
+    return narrow + (broad - narrow) * (wdisp * wdisp - least) / max(most - least, 1e-12)
 
 
 def _smear(light, sigma, shift):

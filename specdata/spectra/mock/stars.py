@@ -96,7 +96,7 @@ def _ln(x):
     return LN_10 * log10(x)
 
 
-def _strength(species, temperature, feh):
+def strength(species, temperature, feh) -> float:
     """Optical depth of a species relative to its value in the star that shows it best, at solar metallicity."""
     where, width = _BELOW.get(species) or _AROUND[species]
     away = _ln(temperature / where)
@@ -104,7 +104,13 @@ def _strength(species, temperature, feh):
     return seen * exp10(_METAL_POWER.get(species, 0.5) * feh)
 
 
-def _profile(wavelength, features):
+def black_body(wavelength, temperature) -> np.ndarray:
+    """Flux density per A of a black body of a temperature (K), in an arbitrary unit; shape as `wavelength` (A)."""
+    micron = wavelength / 1e4
+    return 1.0 / (micron * micron * micron * micron * micron * (exp(14387.77 / (micron * temperature)) - 1.0))
+
+
+def profile(wavelength, features) -> np.ndarray:
     """Optical depth of a species in the star that shows it best; shape as `wavelength`."""
     depth = np.zeros(wavelength.size)
     for centre, height, blue, red in features:
@@ -113,11 +119,14 @@ def _profile(wavelength, features):
     return depth
 
 
-def _hydrogen_depth(wavelength, temperature):
-    """Optical depth of the Balmer series and its jump, which the merging high members reach without a gap."""
+def hydrogen_depth(wavelength, temperature, pressure=1.0, edge=1.0) -> np.ndarray:
+    """Optical depth of the Balmer series and its jump, which the merging high members reach without a gap.
+
+    `pressure` widens the lines and `edge` raises the jump, both relative to a dwarf.
+    """
     around_a_stars = _ln(temperature / 9400.0)
-    lines = gaussian(around_a_stars / (0.27 if around_a_stars < 0 else 0.55))
-    jump = 1.05 * gaussian(around_a_stars / (0.33 if around_a_stars < 0 else 0.62))
+    lines = pressure * gaussian(around_a_stars / (0.27 if around_a_stars < 0 else 0.55))
+    jump = edge * 1.05 * gaussian(around_a_stars / (0.33 if around_a_stars < 0 else 0.62))
     half_width = 2.0 + 5.0 * lines
     depth = np.where(wavelength < 3680.0, jump, 0.0)
     for n in range(3, 26):
@@ -134,19 +143,17 @@ def _star(wavelength, profiles, temperature, feh):
     """Flux density per A of one star, 1 at 5500 A; shape as `wavelength`."""
     if temperature < 7000.0:  # a more metal-rich population has cooler giants and a cooler turn-off
         temperature = temperature * exp10(-0.035 * feh)
-    micron = wavelength / 1e4
-    black_body = 1.0 / (micron * micron * micron * micron * micron * (exp(14387.77 / (micron * temperature)) - 1.0))
-    depth = _hydrogen_depth(wavelength, temperature)
-    for species, profile in profiles.items():
-        depth += _strength(species, temperature, feh) * profile
-    cool, hot = _measured_depth()
-    depth += _strength("fe", temperature, feh) * cool + (1.0 - _strength("fe", temperature, 0.0)) * hot
-    flux = black_body * exp(-depth)
+    depth = hydrogen_depth(wavelength, temperature)
+    for species, depth_of_species in profiles.items():
+        depth += strength(species, temperature, feh) * depth_of_species
+    cool, hot = measured_depth()
+    depth += strength("fe", temperature, feh) * cool + (1.0 - strength("fe", temperature, 0.0)) * hot
+    flux = black_body(wavelength, temperature) * exp(-depth)
     return flux / np.mean(flux[np.abs(wavelength - 5500.0) < 50.0])
 
 
 @cache
-def _measured_depth():
+def measured_depth() -> np.ndarray:
     """Optical depth to add in cool and in hot stars; shape (2, NPIX).
 
     `absorption.csv` has it in thousandths for each pixel from 3710 to 8780 A: that of cool stars was fitted until the
@@ -158,13 +165,20 @@ def _measured_depth():
 
 
 @cache
-def population_light() -> np.ndarray:
-    """Light of every population, 1 at 5500 A; shape (3 metallicities, 6 ages, NPIX)."""
+def species_profiles() -> dict[str, np.ndarray]:
+    """Optical depth of each species in the star that shows it best; each of shape (NPIX,)."""
     wavelength = rest_wavelength()
-    profiles = {species: _profile(wavelength, features) for species, features in FEATURES.items()}
+    profiles = {species: profile(wavelength, features) for species, features in FEATURES.items()}
     # Exponentially distributed depths: most pixels hold little, a few hold a strong line.
     forest = np.random.default_rng(_FOREST_SEED).standard_exponential(NPIX).round(5)
     profiles["fe"] += np.interp(wavelength, *FOREST_DEPTH.T) * forest
+    return profiles
+
+
+@cache
+def population_light() -> np.ndarray:
+    """Light of every population, 1 at 5500 A; shape (3 metallicities, 6 ages, NPIX)."""
+    wavelength, profiles = rest_wavelength(), species_profiles()
     light = np.zeros((len(METALLICITIES), len(AGES), NPIX))
     for of_metallicity, feh in zip(light, METALLICITIES, strict=True):
         for shares, temperature in zip(np.transpose(LIGHT_SHARES), TEMPERATURES, strict=True):
