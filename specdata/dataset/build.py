@@ -132,7 +132,7 @@ def _make_all(job, executor, workers, progress):
         remove_folder(job.folder)
         raise
     plan = read_plan(job.folder)
-    run(write_files, len(plan["files"]), plan["counts"]["sampled"], "write")
+    run(write_files, len(plan["files"]), sum(file["stop"] - file["start"] for file in plan["files"]), "write")
     manifest = finish(job.folder)
     remove(job.folder)
     return manifest
@@ -151,8 +151,9 @@ def finish(folder) -> dict:
             values.append(written["values"])
             for config, digest in written["hashes"].items():
                 (data / config).mkdir(exist_ok=True)
-                _link(part / f"{config}.parquet", data / config / file["name"])
-                hashes[f"{config}/{file['name']}"] = digest
+                name = file["spectra" if config == "spectra" else "name"]
+                _link(part / f"{config}.parquet", data / config / name)
+                hashes[f"{config}/{name}"] = digest
         shutil.copy(folder / "plan" / "rejected.csv", data)
         manifest = make_manifest(recipe, plan, hashes, values, job.selection)
         costs = token_costs(data, manifest, recipe.tokenizers) if recipe.tokenizers else []

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 from specdata import serialize
 from specdata.cards import project_url, render
 from specdata.dataset import figures, rows
+from specdata.dataset.augment import describe
 from specdata.dataset.selection import CUTS, SPLITS
 from specdata.files import file_sha256
 from specdata.spectra.lines import ALTITUDE_MIN, INSTRUMENTS, LINES, TELLURIC
@@ -37,13 +38,14 @@ def draw_figures(folder, manifest) -> dict:
         SHA-256 of each figure by its path in the folder, for the manifest.
     """
     first = next(iter(manifest["configs"]))
-    tables, redshifts = _redshifts(folder, first)
+    redshifts = _redshifts(folder)
     (folder / "figures").mkdir()
     bins = manifest["redshift_bins"]
     paths = [folder / "figures" / name for name in ("redshifts.png", "examples.png", "tokens.png")]
     edges = [row["z_min"] for row in bins] + [bins[-1]["z_max"]]
     figures.redshift_histogram(paths[0], redshifts, edges=edges)
-    examples, made = _spread_over_redshift(tables["train"], redshifts["train"]), manifest["configs"][first]
+    made, texts = manifest["configs"][first], sorted(folder.glob(f"{first}/train-*.parquet"))
+    examples = _spread_over_redshift(texts, redshifts["train"])
     unit = r"flux ($10^{-17}$ erg/s/cm$^2$/Å)" if made["normalisation"] == "none" else "flux / median flux"
     figures.example_spectra(paths[1], examples, edges=made["edges"], unit=unit)
     if manifest["tokens"]:
@@ -67,7 +69,7 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
     configs, counts = manifest["configs"], manifest["counts"]
     first = next(iter(configs))
     encodings = {config: Encoding.from_dict(made, config) for config, made in configs.items()}
-    redshifts = np.concatenate(list(_redshifts(folder, first)[1].values()))
+    redshifts = np.concatenate(list(_redshifts(folder).values()))
     split = "test" if counts["splits"].get("test") else "train"
     return render(
         "dataset.md",
@@ -90,6 +92,7 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
         instruction=encodings[first].target.instruction,
         targets={config: encoding.target for config, encoding in encodings.items()},
         restore=RESTORE,
+        augmented=describe(manifest["recipe"]["augment"]) if manifest["recipe"].get("augment") else None,
         token_table=cost_table([TokenCost(**cost) for cost in manifest["tokens"]]),
         size_category=_size_category(counts["sampled"]),
         examples={config: _example(folder, config) for config in configs},
@@ -108,10 +111,9 @@ def _columns(encoding):
     return columns
 
 
-def _redshifts(folder, config):
-    """Parquet files and redshifts of each split."""
-    tables = {split: sorted(folder.glob(f"{config}/{split}-*.parquet")) for split in SPLITS}
-    return tables, {split: _column(paths, "z") for split, paths in tables.items()}
+def _redshifts(folder):
+    """Redshifts of the spectra of each split."""
+    return {split: _column(sorted(folder.glob(f"spectra/{split}-*.parquet")), "z") for split in SPLITS}
 
 
 def _column(paths, name):
@@ -119,7 +121,7 @@ def _column(paths, name):
 
 
 def _spread_over_redshift(paths, z):
-    """Rows nearest to evenly spaced redshifts, lowest first."""
+    """Rows nearest to evenly spaced redshifts, lowest first; `z` may be of the first rows only."""
     wanted, found, offset = [], {}, 0
     for target in np.linspace(z.min(), z.max(), _EXAMPLES):
         nearest = int(np.argmin(np.abs(z - target)))

@@ -65,6 +65,13 @@ def files_revision(hashes) -> str:
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
+def rows_of(manifest, config, split) -> int:
+    """Rows of a split in a config: in the training split of a text config each spectrum may stand several times."""
+    counts = manifest["counts"]
+    repeated = split == "train" and config != "spectra"
+    return counts["splits"][split] * (counts.get("realisations", 1) if repeated else 1)
+
+
 _Rows = Annotated[int, Field(ge=0, le=2**31)]
 
 
@@ -79,8 +86,16 @@ def _check_files(files):
     return files
 
 
+class _Augment(_Loose):
+    realisations: Annotated[int, Field(ge=1, le=1000)]
+    noise: float
+    shape: float
+    dither: bool
+
+
 class _Recipe(_Loose):
     name: str
+    augment: _Augment | None = None
 
 
 class _Config(_Loose):
@@ -93,6 +108,7 @@ class _Counts(_Loose):
     splits: Annotated[dict[Literal["train", "validation", "test"], _Rows], Field(min_length=1)]
     mock: _Rows = 0
     sampled: _Rows = 0
+    realisations: Annotated[int, Field(ge=1, le=1000)] = 1
 
 
 class _Manifest(_Loose):

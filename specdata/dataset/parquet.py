@@ -1,11 +1,13 @@
 """The Parquet files of a data set."""
 
+import itertools
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from specdata.dataset import rows
+from specdata.dataset.augment import augment_answers, augment_scale, augment_spectra
 from specdata.errors import SpecdataError, one_line
 from specdata.inputs import check_regular
 
@@ -14,38 +16,62 @@ ROWS_PER_FILE = 5000  # about 150 MB of spectra; the Hub advises against files o
 BATCH = 250  # rows of a row group: little memory while it is made, and small enough for the viewer to page through
 
 
-def split_into_files(sizes) -> list[dict]:
-    """Divide splits into files of nearly equal size; each has a `name`, a first row `start` and an end `stop`."""
+def split_into_files(sizes, realisations=1) -> list[dict]:
+    """Divide splits into files of nearly equal size, and those of the training split so often over.
+
+    Returns
+    -------
+    list of dict
+        Each with the `name` of a text config's file, its first spectrum `start` and the end `stop`; `spectra`, the name
+        of the file of the config `spectra`, or None where that has been written; and `realisation`, None in the splits
+        that are never altered.
+    """
     files, first = [], 0
     for split, size in sizes.items():
-        count = -(-size // ROWS_PER_FILE)
-        for number in range(count):
-            start, stop = first + number * size // count, first + (number + 1) * size // count
-            files.append({"name": f"{split}-{number:05d}-of-{count:05d}.parquet", "start": start, "stop": stop})
+        count, times = -(-size // ROWS_PER_FILE), realisations if split == "train" else 1
+        for realisation, part in itertools.product(range(times), range(count)):
+            name, own = (f"{split}-{{:05d}}-of-{{:05d}}.parquet".format(*of) for of in (
+                (realisation * count + part, times * count), (part, count)))  # fmt: skip
+            files.append({
+                "name": name,
+                "spectra": None if realisation else own,
+                "start": first + part * size // count,
+                "stop": first + (part + 1) * size // count,
+                "realisation": realisation if split == "train" else None,
+            })  # fmt: skip
         first += size
     return files
 
 
-def write_parquet(folder, spectra, objects, encodings, advance) -> dict[str, dict]:
+def write_parquet(folder, spectra, objects, encodings, advance, augment=None, realisation=None) -> dict[str, dict]:
     """Write one Parquet file of each config, ``CONFIG.parquet``, a row group at a time.
 
     `spectra` are the rows of the file (`specdata.dataset.stages.StoredSpectra`) and `objects` their `position_id`, as
     an Arrow array; `encodings` says for each text config how it is written, with the scale and the target's value of
-    each row. `advance` is called with the number of rows written, again and again. Returns for each text config the
-    numbers of values written, interpolated and clipped.
+    each row. With `augment`, a section of a recipe, and the number of a `realisation`, the text is that of altered
+    spectra; the config `spectra` is as observed, and written with the first realisation only. `advance` is called with
+    the number of rows written, again and again. Returns for each text config the numbers of values written,
+    interpolated and clipped.
     """
     schema = rows.schema("spectra")
     values = {config: dict.fromkeys(("all", "interpolated", "clipped"), 0) for config in encodings}
-    writers = {"spectra": _writer(folder / "spectra.parquet", schema)}
+    writers = {} if realisation else {"spectra": _writer(folder / "spectra.parquet", schema)}
+    alters = augment is not None and realisation is not None
     for config, (encoding, *_) in encodings.items():
         writers[config] = _writer(folder / f"{config}.parquet", rows.schema("text", encoding.target))
     for start in range(0, len(spectra), BATCH):
         here = slice(start, start + BATCH)
         table = spectra.take(here).append_column("position_id", objects[here]).select(schema.names).cast(schema)
-        writers["spectra"].write_table(table)
+        if not realisation:
+            writers["spectra"].write_table(table)
+        if alters:
+            table = augment_spectra(table, augment, realisation)
         for config, (encoding, scale, targets) in encodings.items():
-            binned = rows.bin_rows(table, encoding.edges)
-            text, clipped = rows.text_table(table, binned, scale[here], encoding, targets[here])
+            binned, scale, values_here, answers = rows.bin_rows(table, encoding.edges), scale[here], targets[here], None
+            if alters:
+                scale = augment_scale(table, encoding, scale)
+                answers = augment_answers(values_here, table, encoding.target, augment, realisation)
+            text, clipped = rows.text_table(table, binned, scale, encoding, values_here, answers)
             writers[config].write_table(text)
             counts = binned.mask.size, binned.mask.sum(), clipped.sum()
             for key, count in zip(values[config], counts, strict=True):

@@ -37,13 +37,16 @@ def make_plan(folder, rank=0, world_size=1, *, progress=False):
     passed, rejected = _without_duplicates(found)
     sample, counts, redshift_bins = _draw(job.recipe, passed, rejected)
     configs = _encodings(job, sample, progress)
+    augment = job.recipe.augment
+    if augment:
+        counts["realisations"] = augment.realisations
     with new_folder(done) as folder:
         write_table(folder / "sample.arrow", sample)
         with (folder / "rejected.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["source", "cut", "reason"])
             writer.writerows(rejected)
-        files = split_into_files(counts["splits"])
+        files = split_into_files(counts["splits"], augment.realisations if augment else 1)
         content = {"counts": counts, "redshift_bins": redshift_bins, "configs": configs, "files": files}
         (folder / "plan.json").write_text(json.dumps(content), encoding="utf-8")
 

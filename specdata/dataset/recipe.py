@@ -165,6 +165,32 @@ class Splits(Section):
     validation: int = Field(1000, ge=1, le=_MOST, description="Rows of the validation split.")
 
 
+class Augment(Section):
+    """Changes to the training split of the text configs. `spectra` and the other splits stay as observed."""
+
+    realisations: int = Field(
+        1, ge=1, le=1000, description="How often each training spectrum stands there, each time altered otherwise."
+    )
+    noise: float = Field(
+        0.0, ge=0, le=10, description="Noise to add, all but the first time, in units of the spectrum's own noise."
+    )
+    shape: float = Field(
+        0.0, ge=0, le=0.5, description="rms of a smooth factor, as of a wrong flux calibration: 0.05 is 5 per cent."
+    )
+    dither: bool = Field(
+        False, description="Draw the last digit of a number in an answer so that its mean is the true value."
+    )
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of the random numbers.")
+
+    @pydantic.model_validator(mode="after")
+    def _alters_something(self):
+        if not (self.noise or self.shape or self.dither):
+            raise ValueError("it changes nothing; give noise, shape or dither, or leave it out")
+        if self.noise and self.realisations == 1:
+            raise ValueError("noise is added all but the first time; give realisations, at least 2")
+        return self
+
+
 _TOKENIZER = "What counts `tokens`: llama-3.1, smollm2-135m, a file, a folder or a Hub name."
 _LLAMA = "llama-3.1"
 
@@ -324,6 +350,7 @@ class DataRecipe(Section):
     cuts: Cuts = Field(Cuts(), description="Which spectra are good enough.")
     sample: Sample = Field(Sample(), description="Which of those are taken.")
     splits: Splits = Field(Splits(), description="Sizes of the splits.")
+    augment: Augment | None = Field(None, description="How the rows to train on are altered.")
     configs: dict[Annotated[str, Field(pattern=_CONFIG_NAME)], TextConfig] = Field(
         min_length=1, description="Ways to write the spectra as text, each under a name."
     )
@@ -363,6 +390,13 @@ class DataRecipe(Section):
             raise ValueError(f"splits: {shares} leave nothing of sample.size {size} for the test split")
         if bins > size:
             raise ValueError(f"sample.redshift_bins = {bins}: give at most sample.size, {size}")
+        for name, config in self.configs.items() if self.augment else ():
+            counted = config.grid.tokens or (config.conversation and config.conversation.tokens)
+            if counted and config.scheme in ("paper", "csv"):
+                raise ValueError(
+                    f"configs.{name}: the scheme {config.scheme} may write altered rows with more tokens than the "
+                    "observed ones, which are counted; give bins and no tokens, or leave out augment"
+                )
         if self.source.kind == "mock" and not self.says_mock:
             raise ValueError(f"name: {self.name!r} holds mock spectra and has to say so; put 'mock' into the name")
         return self

@@ -4,6 +4,7 @@ import yaml
 
 from specdata.dataset.recipe import (
     SOURCES,
+    Augment,
     Conversation,
     Cuts,
     DataRecipe,
@@ -21,7 +22,8 @@ def recipe_reference() -> str:
     """Describe every key of a data recipe: Markdown tables with name, type, default and meaning."""
     sections = {"The recipe": DataRecipe}
     sections |= {f"`source`, kind `{kind}`": source for kind, source in SOURCES.items()}
-    sections |= {"`cuts`": Cuts, "`sample`": Sample, "`splits`": Splits, "`configs.NAME`": TextConfig}
+    sections |= {"`cuts`": Cuts, "`sample`": Sample, "`splits`": Splits, "`augment`": Augment}
+    sections |= {"`configs.NAME`": TextConfig}
     sections |= {"`configs.NAME.grid`": Grid, "`configs.NAME.target`": OwnTarget}
     sections |= {"`configs.NAME.conversation`": Conversation, "`tables`": JoinedTable}
     lines = []

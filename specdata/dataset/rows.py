@@ -203,17 +203,17 @@ def messages(series, spectra, encoding, values) -> list[dict]:
     return rows
 
 
-def text_table(spectra, binned, scale, encoding, values=None) -> tuple[pa.Table, np.ndarray]:
+def text_table(spectra, binned, scale, encoding, values=None, answers=None) -> tuple[pa.Table, np.ndarray]:
     """Rows of a text config, and how many values of each lay outside the range of the scheme.
 
     `binned` are the rows `spectra` of the `spectra` config on the grid of `encoding`. The text is made from what is
     stored there, from `scale`, an array of float32, and from the `values` of the target, by default the redshifts, and
-    nothing else, so that anybody can make it again.
+    nothing else, so that anybody can make it again. `answers`, by default the values, is what the completions say.
     """
     fields = schema("text", encoding.target)
     values = spectra["z"].to_pylist() if values is None else values
     series, clipped = encoding.encode(binned.flux, scale)
-    turns = messages(series.to_pylist(), spectra, encoding, values)
+    turns = messages(series.to_pylist(), spectra, encoding, values if answers is None else answers)
     turns = pa.Table.from_pylist(turns, schema=pa.schema([fields.field(name) for name in MESSAGES]))
     wavelength = np.broadcast_to(encoding.wavelength.astype(np.float32), binned.flux.shape)
     arrays = {"wavelength": wavelength, "flux": binned.flux, "ivar": binned.ivar, "mask": binned.mask}

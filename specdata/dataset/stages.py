@@ -152,6 +152,7 @@ def write_files(folder, rank, world_size, *, advance=lambda count: None):
             values = rows[value_column(encoding.target, name)].to_pylist()
             encodings[name] = encoding, rows[f"scale.{name}"].to_numpy(), values
         with new_folder(done) as part:
-            values = write_parquet(part, spectra, rows["position_id"].chunk(0), encodings, advance)
+            altered = {"augment": job.recipe.augment, "realisation": file["realisation"]}
+            values = write_parquet(part, spectra, rows["position_id"].chunk(0), encodings, advance, **altered)
             hashes = {path.stem: file_sha256(path) for path in sorted(part.glob("*.parquet"))}
             (part / "written.json").write_text(json.dumps({"values": values, "hashes": hashes}), encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from specdata.dataset.manifest import MANIFEST, files_revision, read_manifest
+from specdata.dataset.manifest import MANIFEST, files_revision, read_manifest, rows_of
 from specdata.dataset.parquet import open_file, read_columns, read_rows, split_files
 from specdata.dataset.rows import PIXELS, stored_pixels
 from specdata.errors import SpecdataError
@@ -152,7 +152,7 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
                     f"{name}: {path} is not the file that its manifest names; build or download it again"
                 )
         parts[part] = read_columns(folder, paths, columns)
-        if len(parts[part]) != counts[part] or columns[-1] not in parts[part].column_names:
+        if len(parts[part]) != rows_of(manifest, config, part) or columns[-1] not in parts[part].column_names:
             raise SpecdataError(f"{name}: its files hold other rows or columns than {MANIFEST} says; build it again")
     shared = set(parts[split]["position_id"].to_pylist()) & set(parts["train"]["position_id"].to_pylist())
     if shared:
@@ -165,7 +165,7 @@ def open_split(name, config=None, split="test", *, limit=None, trained: Trained 
     signal = dict(zip(signal["specobjid"], signal["snmedian"], strict=True))
     return Split(
         rows=rows,
-        train=parts["train"],
+        train=parts["train"].slice(0, counts["train"]),  # each spectrum once
         snmedian=np.array([signal.get(row, np.nan) for row in rows["specobjid"].to_pylist()], dtype=np.float64),
         name=manifest["recipe"]["name"] if Path(name).is_dir() else str(name),
         config=config,

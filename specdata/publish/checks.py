@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from specdata.dataset.manifest import MANIFEST, files_revision
+from specdata.dataset.manifest import MANIFEST, files_revision, rows_of
 from specdata.dataset.parquet import read_columns, split_files
 from specdata.errors import SpecdataError, one_line
 from specdata.evaluation.scores import score_subsets, scores_of
@@ -38,9 +38,9 @@ def check_dataset(folder, manifest, repo) -> None:
     mocks = 0
     for config in ("spectra", *manifest["configs"]):
         objects = {}
-        for split, rows in counts["splits"].items():
+        for split in counts["splits"]:
             table = read_columns(folder, split_files(files, config, split), ["position_id", "is_mock"])
-            if len(table) != rows:
+            if len(table) != rows_of(manifest, config, split):
                 raise SpecdataError(f"{folder}: {config}/{split} has other rows than its manifest says; build it again")
             objects[split] = set(table["position_id"].to_pylist())
             if config == "spectra":

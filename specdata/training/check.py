@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from specdata.dataset.augment import describe
+from specdata.dataset.manifest import MANIFEST, read_manifest
 from specdata.errors import SpecdataError, one_line
 from specdata.training.cost import flops_per_token, least_memory, model_shape
 from specdata.training.recipe import REGIONAL, checkpoints, parse_training
@@ -264,7 +266,9 @@ def _rows(parsed, tokenizer, report, progress):
     names = [" ".join(part for part in (source.path, source.name, source.split) if part) for source in sources]
     with tqdm(total=sum(map(len, opened)), unit=" rows", desc="tokens", disable=not progress) as bar:
         measured = [measure_rows(*pair, tokenizer, bar.update) for pair in zip(names, opened, strict=True)]
-    for rows in measured:
+    for source, rows in zip(sources, measured, strict=True):
+        if altered := _altered(source):
+            report.facts[f"altered rows of {rows.name}"] = altered
         limit, end = parsed.training.max_length or math.inf, tokenizer.eos_token
         lengths, learned, count = rows.lengths, rows.learned, len(rows.lengths)
         dropped, cut = (lengths - learned >= limit).sum(), (lengths > limit).sum()
@@ -305,6 +309,14 @@ def _mixture(sources, measured, report):
          f"replay: {replay:.0%} of the learned tokens do not come from {first}; lower the fraction of the others, or "
          f"take shorter answers, until it is under {_MOST_REPLAY:.0%}"),
     )  # fmt: skip
+
+
+def _altered(source):
+    """How the rows of a data set's training split were altered, in words; None where that is not known."""
+    if not Path(source.path, MANIFEST).is_file() or not str(source.split).startswith("train"):
+        return None
+    augment = read_manifest(Path(source.path), source.path)["recipe"].get("augment")
+    return describe(augment) if augment else None
 
 
 def _cost(parsed, config, rows, report):
