@@ -82,13 +82,16 @@ class DatasetSource(Section):
 
 
 class MockSource(Section):
-    """Synthetic galaxies, which stay labelled as such."""
+    """Synthetic galaxies, stars and quasars, which stay labelled as such."""
 
     kind: Literal["mock"] = Field(description="Says what the source is.")
     size: int = Field(ge=1, le=_MOST, description="How many spectra to make.")
     seed: int = Field(0, ge=0, description="Seed of the random numbers.")
-    z_min: float = Field(0.01, ge=0, description="Lowest redshift.")
-    z_max: float = Field(0.5, gt=0, description="Highest redshift.")
+    kinds: dict[Literal["galaxy", "star", "quasar"], float] = Field(
+        {"galaxy": 1.0}, description="How common each kind is; only the ratios count: {galaxy: 2, star: 1, quasar: 1}."
+    )
+    z_min: float = Field(0.01, ge=0, description="Lowest redshift of galaxies; quasars have 0.1 to 3.2.")
+    z_max: float = Field(0.5, gt=0, description="Highest redshift of galaxies.")
     snr_min: float = Field(8.0, gt=0, description="Lowest median signal-to-noise ratio per pixel.")
     snr_max: float = Field(40.0, gt=0, description="Highest median signal-to-noise ratio per pixel.")
     boss_share: float = Field(0.2, ge=0, le=1, description="Share seen by BOSS; the rest by SDSS-I.")
@@ -97,7 +100,8 @@ class MockSource(Section):
     def _can_be_made(self):
         from specdata.spectra.mock.spectrum import check_limits
 
-        check_limits(self.seed, self.z_min, self.z_max, self.snr_min, self.snr_max, self.boss_share)
+        limits = self.z_min, self.z_max, self.snr_min, self.snr_max
+        check_limits(self.seed, *limits, self.boss_share, self.kinds)
         return self
 
 

@@ -1,9 +1,9 @@
-"""Mock SDSS galaxies with known redshift, for tests, demonstrations and training without a download.
+"""Mock SDSS spectra of galaxies, stars and quasars, for tests, demonstrations and training without a download.
 
-The galaxy is made in `mock.galaxy` and seen through a spectrograph of `mock.instrument`. Noise, masks,
-brightness and signal-to-noise ratio belong to the observed frame and are drawn without a look at the redshift, so
-nothing but the galaxy's own features can give the redshift away. Mocks carry ``survey="mock"`` and must never be
-published as SDSS data.
+The object is made in `mock.galaxy`, `mock.star` or `mock.quasar` and seen through a spectrograph of `mock.instrument`.
+Noise, masks, brightness and signal-to-noise ratio belong to the observed frame and are drawn without a look at the
+object or its redshift, so that nothing but its own features can give them away. Mocks carry ``survey="mock"`` and must
+never be published as SDSS data.
 
 **Same bytes.** One seed gives the same bytes on every x86-64 processor, with AVX2, AVX-512 and FMA or without, and
 whichever BLAS there is: all that is stored is computed with `specdata.spectra.portable`. Flux and noise are then
@@ -21,16 +21,21 @@ import numpy as np
 from specdata.errors import SpecdataError
 from specdata.spectra.mock.galaxy import LINES, PIXEL_VELOCITY, Z_MAX, draw_galaxy
 from specdata.spectra.mock.instrument import Exposure
+from specdata.spectra.mock.quasar import LIGHT, REDSHIFTS, draw_quasar
+from specdata.spectra.mock.star import VELOCITY, draw_star
 from specdata.spectra.mock.stars import STEP
 from specdata.spectra.portable import LN_10, exp, exp10, log10, normal
 from specdata.spectra.spectrum import Spectrum
 
 PLATE_ZERO, MJD_ZERO = 90000, 50000  # no SDSS plate or night has such a number
 SEED_MAX = 2_000_000_000  # keeps the plate inside the 32 bits that it has in a file
+KINDS = {"galaxy": "GALAXY", "star": "STAR", "quasar": "QSO"}  # with their classes
 
 
-def mock_spectra(n, *, seed=0, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0, boss_share=0.2) -> Iterator[Spectrum]:
-    """Yield mock galaxies, number `i` of which depends on `seed` and `i` alone (and on the other arguments).
+def mock_spectra(
+    n, *, seed=0, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0, boss_share=0.2, kinds=None
+) -> Iterator[Spectrum]:
+    """Yield mock spectra, number `i` of which depends on `seed` and `i` alone (and on the other arguments).
 
     Parameters
     ----------
@@ -39,12 +44,15 @@ def mock_spectra(n, *, seed=0, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0,
     seed : int
         0 to 2,000,000,000. Two seeds share no spectrum and no file name.
     z_min, z_max : float
-        Redshifts are uniform in [z_min, z_max); at most 0.8, where the population model ends.
+        Redshifts of galaxies are uniform in [z_min, z_max); at most 0.8, where the population model ends. Those of
+        quasars are uniform from 0.1 to 3.2, and those of stars are of their motion, some 100 km/s.
     snr_min, snr_max : float
         The median signal-to-noise ratio per pixel is log-uniform between these.
     boss_share : float
         How many of the mocks are seen by the spectrograph of BOSS (3570 to 10,350 A), the others by that of SDSS-I
         (3800 to 9200 A); a share from 0 to 1.
+    kinds : dict, optional
+        How common each of `KINDS` is, as numbers of which only the ratios count; by default all are galaxies.
 
     Raises
     ------
@@ -54,38 +62,44 @@ def mock_spectra(n, *, seed=0, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0,
     if not isinstance(n, Integral) or n < 1:
         raise SpecdataError(f"n = {n!r}: the number of mock spectra must be a whole number of at least 1.")
     limits = {"z_min": z_min, "z_max": z_max, "snr_min": snr_min, "snr_max": snr_max, "boss_share": boss_share}
-    check_limits(seed, **limits)
-    return (mock_spectrum(seed, i, **limits)[0] for i in range(n))
+    check_limits(seed, **limits, kinds=kinds)
+    return (mock_spectrum(seed, i, **limits, kinds=kinds)[0] for i in range(n))
 
 
 def mock_spectrum(
-    seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0, boss_share=0.2
+    seed, index, *, z_min=0.01, z_max=0.5, snr_min=8.0, snr_max=40.0, boss_share=0.2, kinds=None
 ) -> tuple[Spectrum, np.ndarray]:
-    """One mock galaxy and the truth behind it; arguments as in `mock_spectra`.
+    """One mock spectrum and the truth behind it; arguments as in `mock_spectra`.
 
     Returns
     -------
     spectrum : Spectrum
-        Its `z` and `vdisp` are exact; `dered_i` is the AB magnitude of the noiseless spectrum, before the dust of the
-        Milky Way and errors of the calibration, through a top hat from 6930 to 8250 A.
+        Its `z`, and the `vdisp` of a galaxy or the `teff`, `logg` and `feh` of a star, are exact; `dered_i` is the AB
+        magnitude of the noiseless spectrum, before the dust of the Milky Way and errors of the calibration, through a
+        top hat from 6930 to 8250 A.
     model : ndarray, shape (n,), float64
         The spectrum without noise in 1e-17 erg/s/cm2/A, with the dust of the Milky Way and errors of the calibration.
     """
     if not isinstance(index, Integral) or index < 0:
         raise SpecdataError(f"index = {index!r}: mock spectra are counted from 0; give a whole number.")
-    check_limits(seed, z_min, z_max, snr_min, snr_max, boss_share)
+    check_limits(seed, z_min, z_max, snr_min, snr_max, boss_share, kinds)
     seed, index = int(seed), int(index)
     rng = np.random.default_rng([seed, index])
-    z = z_min + (z_max - z_min) * rng.random()
+    # Random numbers of its own: how many an object takes depends on its kind, and so on the redshift.
+    own = np.random.default_rng([seed, index, 1])
+    kind = _draw_kind(seed, index, kinds)
+    first, last = REDSHIFTS if kind == "quasar" else (z_min, z_max)
+    z = first + (last - first) * rng.random()
+    if kind == "star":
+        z = normal(own, 0.0, VELOCITY) / LIGHT
     faintness, cos_dec, ra = rng.random(3)
     snr = snr_min * exp10(log10(snr_max / snr_min) * (1.0 - faintness))
     # Bright galaxies tend to have the better spectra. Fainter ones are more common.
     brightness = 0.7 * min(1.3, max(0.0, log10(snr / 8.0) / log10(5.0))) + 0.3 * rng.random()
-    i_mag = 18.0 - 3.5 * brightness * np.sqrt(brightness)
+    i_mag = 18.0 - 3.5 * brightness * np.sqrt(brightness) + 2.5 * max(0.0, log10(8.0 / snr))
     seen = Exposure(rng, "BOSS" if rng.random() < boss_share else "SDSS")
-    # Random numbers of its own: how many a galaxy takes depends on its kind, and so on the redshift.
-    galaxy = draw_galaxy(np.random.default_rng([seed, index, 1]), z)
-    model = galaxy.observed(seen.loglam, seen.wdisp, z)
+    drawn = draw_star(own) if kind == "star" else {"galaxy": draw_galaxy, "quasar": draw_quasar}[kind](own, z)
+    model = drawn.observed(seen.loglam, seen.wdisp, z)
     scale = exp10(0.4 * (_i_magnitude(seen.wavelength, model) - i_mag)) * seen.response
     model *= scale
 
@@ -99,6 +113,13 @@ def mock_spectrum(
     flux = (np.rint(flux / step) * step).astype(np.float32)
     ivar = np.where(lost, 0.0, 1.0 / (sigma * sigma)).astype(np.float32)
 
+    if kind == "galaxy":
+        subclass = _subclass(drawn, scale, seen.wavelength / (1.0 + z), seen.wdisp, model, sigma)
+        known = {"vdisp": round(float(drawn.sigma_stars), 3)}
+    elif kind == "star":
+        subclass, known = drawn.subclass, {"teff": drawn.teff, "logg": drawn.logg, "feh": drawn.feh}
+    else:
+        subclass, known = drawn.subclass, {}
     spectrum = Spectrum(
         loglam=seen.loglam,
         flux=flux,
@@ -109,8 +130,8 @@ def mock_spectrum(
         z=float(z),
         zerr=round(float(np.clip(2.5e-5 * (20.0 / snr) * exp(normal(rng, 0.0, 0.3)), 1e-5, 1e-4)), 8),
         zwarning=0,
-        spectype="GALAXY",
-        subclass=_subclass(galaxy, scale, seen.wavelength / (1.0 + z), seen.wdisp, model, sigma),
+        spectype=KINDS[kind],
+        subclass=subclass,
         plate=PLATE_ZERO + seed,
         mjd=MJD_ZERO + index // 1000,
         fiberid=index % 1000 + 1,
@@ -122,14 +143,21 @@ def mock_spectrum(
         instrument=seen.name,
         snmedian=float(np.median((flux * np.sqrt(ivar))[~lost])),
         dered_i=round(float(i_mag), 5),
-        vdisp=round(float(galaxy.sigma_stars), 3),
+        **known,
         is_mock=True,
         source=f"mock seed={seed} index={index}",
     )
     return spectrum, model
 
 
-def check_limits(seed, z_min, z_max, snr_min, snr_max, boss_share=0.0) -> None:
+def _draw_kind(seed, index, kinds):
+    """One of `KINDS`, as common as `kinds` says."""
+    shares = np.cumsum([(kinds or {"galaxy": 1.0}).get(kind, 0.0) for kind in KINDS])
+    place = shares[-1] * np.random.default_rng([seed, index, 2]).random()
+    return list(KINDS)[int(np.searchsorted(shares, place, side="right"))]
+
+
+def check_limits(seed, z_min, z_max, snr_min, snr_max, boss_share=0.0, kinds=None) -> None:
     """Refuse what cannot be made; SpecdataError."""
     if not isinstance(seed, Integral) or not 0 <= seed <= SEED_MAX:
         raise SpecdataError(f"seed = {seed!r}: give a whole number from 0 to {SEED_MAX}.")
@@ -145,6 +173,15 @@ def check_limits(seed, z_min, z_max, snr_min, snr_max, boss_share=0.0) -> None:
         raise SpecdataError(f"snr_min = {snr_min}: give a ratio above 0 that does not exceed snr_max = {snr_max}.")
     if not 0 <= boss_share <= 1:
         raise SpecdataError(f"boss_share = {boss_share}: give a share from 0 to 1.")
+    if kinds is None:
+        return
+    if not isinstance(kinds, dict) or not set(kinds) <= set(KINDS):
+        raise SpecdataError(f"kinds = {kinds!r}: give a share for each of {', '.join(KINDS)}, or for some of them.")
+    for kind, share in kinds.items():
+        if not isinstance(share, Real) or not 0 <= share < np.inf:
+            raise SpecdataError(f"kinds.{kind} = {share!r}: give a number of at least 0.")
+    if not sum(kinds.values()) > 0:
+        raise SpecdataError(f"kinds = {kinds!r}: give one of them a share above 0.")
 
 
 def _i_magnitude(wavelength, flux):
