@@ -17,7 +17,9 @@ from specdata.training.cost import model_shape
 from specdata.training.recipe import parse_training
 
 TRAINING = [
-    name for name in recipe_names() if not name.startswith(("recipes/data/", "recipes/sweeps/", "recipes/retention/"))
+    name
+    for name in recipe_names()
+    if not name.startswith(tuple(f"recipes/{kind}/" for kind in ("data", "sweeps", "retention", "grpo")))
 ]
 # What the Hub serves for these models, as far as the number of parameters goes.
 SHAPES = {

@@ -19,7 +19,7 @@ from specdata.training.launch import run_training
 
 ROOT = Path(__file__).parents[2]
 # test_learning.py trains the last four.
-OTHER = ("recipes/data/", "recipes/sweeps/", "recipes/retention/", "recipes/from-scratch/")
+OTHER = tuple(f"recipes/{kind}/" for kind in ("data", "sweeps", "retention", "grpo", "from-scratch"))
 OTHER += tuple(f"recipes/smollm2-135m/redshift-{name}" for name in ("small", "answer", "demo"))
 TRAINING = [name for name in recipe_names() if not name.startswith(OTHER)]
 # What a recipe asks of a GPU and of packages for it, and fewer rows of more tokens.
