@@ -1,6 +1,6 @@
 """How far mock galaxies differ from real ones: line indices, emission, colours and noise.
 
-    python benchmarks/mocks.py FOLDER --output benchmarks/tables/mocks.csv
+    python benchmarks/mocks.py FOLDER --half 1 --output benchmarks/tables/mocks.csv
 
 FOLDER holds SDSS `spec` files of galaxies. For each of them `--mocks` mock galaxies are made at its redshift, with its
 signal-to-noise ratio and for its spectrograph, and the one whose 4000 A break is nearest is compared with it, so that
@@ -186,10 +186,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--mocks", type=int, default=8, help="made for each real galaxy (default 8)")
+    parser.add_argument(
+        "--half", type=int, choices=(0, 1), help="every other file: 0, those that absorption.py fits; 1, the rest"
+    )
     parser.add_argument("--most", type=int, help="take so many files, evenly from the folder (default all)")
     parser.add_argument("--output", type=Path, help="CSV file of the table")
     args = parser.parse_args()
     paths = sorted(args.folder.glob("spec-*.fits"))
+    if args.half is not None:
+        paths = paths[args.half :: 2]
     if args.most:
         paths = paths[:: max(1, len(paths) // args.most)]
     whole = (spectrum for spectrum in map(read_spectrum, paths) if spectrum.good.mean() > 0.9)

@@ -159,9 +159,9 @@ def test_noise_is_what_ivar_says_in_faint_spectra_and_less_in_bright_ones(mocks)
     for low, high, expected in [(0, 15, 1.0), (30, 50, 0.9)]:
         for part in (slice(0, 1500), slice(1500, 3000), slice(3000, None)):
             some = [(s, m) for s, m in mocks if low < s.snmedian < high]
-            pull = np.concatenate([((s.flux - m) * np.sqrt(s.ivar))[part][s.good[part]] for s, m in some])
-            assert pull.std() == pytest.approx(expected, abs=0.08)
-            assert pull.mean() == pytest.approx(0.0, abs=0.01)
+            pulls = [((s.flux - m) * np.sqrt(s.ivar))[part][s.good[part]] for s, m in some]
+            assert np.median([pull.std() for pull in pulls]) == pytest.approx(expected, abs=0.08)
+            assert np.concatenate(pulls).mean() == pytest.approx(0.0, abs=0.02)  # 3 to 4 sigma
 
 
 def test_noise_of_neighbouring_pixels_correlates_as_measured(mocks):
@@ -341,7 +341,7 @@ def test_every_processor_makes_the_same_bytes(kernels):
         environment |= {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F"}
     out = subprocess.run([sys.executable, "-c", HASH], env=environment, capture_output=True, text=True, check=True)
     # Made on AMD EPYC with AVX-512. Another version of numpy may draw other numbers: then put the new hash here.
-    assert out.stdout.strip() == "8ff1314cc57238c1"
+    assert out.stdout.strip() == "a59024e9d2c15ea4"
 
 
 def test_last_bits_that_differ_change_no_mock(monkeypatch):

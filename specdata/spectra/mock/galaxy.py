@@ -13,8 +13,8 @@ PIXEL_VELOCITY = 299792.458 * LN_10 * STEP  # km/s
 REACH = 24  # pixels; nothing is broadened farther
 KINDS = ("quiescent", "star-forming", "green valley", "post-starburst")
 # Their shares at z = 0.1 and below, and at z = 0.35 and above, where only massive galaxies are brighter than i = 18
-SHARES_NEAR, SHARES_FAR = np.array([0.48, 0.38, 0.12, 0.02]), np.array([0.80, 0.10, 0.08, 0.02])
-HA_EW_OF_YOUNG_STARS = 750.0  # A, of the 5 Myr population alone and without dust
+SHARES_NEAR, SHARES_FAR = np.array([0.48, 0.385, 0.13, 0.005]), np.array([0.80, 0.10, 0.08, 0.02])
+HA_EW_OF_YOUNG_STARS = 430.0  # A, of the 5 Myr population alone and without dust
 
 # Vacuum wavelengths (A) of the nebular lines (NIST; the wavelengths of the SDSS pipeline's SPZLINE table).
 LINES = {
@@ -127,20 +127,20 @@ def draw_galaxy(rng, z=0.0, kind=None) -> Galaxy:
         kind = str(rng.choice(KINDS, p=SHARES_NEAR + far * (SHARES_FAR - SHARES_NEAR)))
     young, ages = _draw_ages(rng, kind, far)
     if kind == "quiescent":
-        feh, sigma_stars = normal(rng, 0.12, 0.10), normal(rng, 205.0, 40.0)
+        feh, sigma_stars = normal(rng, 0.12, 0.07), normal(rng, 205.0, 40.0)
         ebv = abs(normal(rng, 0.0, 0.04))
     else:  # the more a galaxy forms stars for its size, the smaller, poorer in metals and bluer it tends to be
-        feh = normal(rng, 0.05 + 0.1 * far - 0.45 * log10(max(young, 2e-3) / 0.03), 0.15)
+        feh = normal(rng, 0.05 + 0.1 * far - 0.30 * log10(max(young, 2e-3) / 0.03), 0.15)
         sigma_stars = normal(rng, 120.0 + 40.0 * far, 30.0)
-        ebv = min(0.5, (0.25 if feh > -0.4 and kind == "star-forming" else 0.12) * exp(normal(rng, 0.0, 0.5)))
+        ebv = min(0.5, (0.15 if feh > -0.4 and kind == "star-forming" else 0.10) * exp(normal(rng, 0.0, 0.5)))
     feh = float(np.clip(feh, METALLICITIES[0], METALLICITIES[-1]))
     metals = np.array([[np.interp(feh, METALLICITIES, row)] for row in np.eye(len(METALLICITIES))])
     sigma_stars = float(np.clip(sigma_stars, 80.0, 300.0))
     ratios, ha, sigma_gas = _draw_gas(rng, kind, young, feh, sigma_stars)
     lines = {name: ha / CASE_B["H alpha"] * ratios[name] for name in LINES}
-    sodium = float(3.0 * ebv * exp(normal(rng, 0.0, 0.9)) + normal(rng, 0.0, 0.35))
-    # The gas sits in dustier places than the stars, and more so than in the starbursts of Calzetti et al. 2000 (0.44).
-    return Galaxy(metals * ages, sigma_stars, sigma_gas, ebv, ebv / 0.35, lines, sodium)
+    sodium = float(2.0 * ebv * exp(normal(rng, 0.0, 0.9)) + normal(rng, 0.0, 0.35))
+    # The gas sits in dustier places than the stars: Calzetti et al. 2000
+    return Galaxy(metals * ages, sigma_stars, sigma_gas, ebv, ebv / 0.44, lines, sodium)
 
 
 def _draw_ages(rng, kind, far):
@@ -156,7 +156,7 @@ def _draw_ages(rng, kind, far):
     elif kind == "post-starburst":  # the star formation stopped some 300 Myr ago
         ages = np.array([0.0, 0.0, 0.35, 0.25, 0.15, 0.25]) * np.append([1.0, 1.0], scatter)
     else:  # a slowly changing star formation rate: the light of the young ages goes together
-        recent, at_3_gyr = ([1.0, 1.2, 1.6], 1.0) if kind == "star-forming" else ([1.6, 1.0, 0.5], 0.4)
+        recent, at_3_gyr = ([1.0, 0.9, 0.8], 0.6) if kind == "star-forming" else ([1.3, 0.7, 0.3], 0.3)
         recent = young * np.array(recent) * scatter[:3]
         past = np.array([at_3_gyr * rng.uniform(0.2, 0.8), 0.45 * scatter[3]])
         ages = np.concatenate([[young], recent, past * max(0.05, 1.0 - young - recent.sum())])
@@ -167,17 +167,17 @@ def _draw_ages(rng, kind, far):
 def _draw_gas(rng, kind, young, feh, sigma_stars):
     """Line fluxes over H beta (dict), H alpha flux (A times the continuum at 5500 A), sigma of the gas (km/s)."""
     nucleus, ha = rng.random(), HA_EW_OF_YOUNG_STARS * young * exp(normal(rng, 0.0, 0.25))
-    ha *= min(1.0, exp10(0.6 * log10(max(young, 1e-4) / 0.09)))  # little blue light is not that of O stars
+    ha *= min(1.0, exp10(0.4 * log10(max(young, 1e-4) / 0.09)))  # little blue light is not that of O stars
     sigma = normal(rng, 85.0, 25.0)
     # Star-forming sequence: Kewley et al. 2013 (ApJ 774, 100) at z = 0, along [N II]/H alpha.
     n2 = np.clip(-0.42 + 1.1 * min(feh, 0.05) + normal(rng, 0.0, 0.08), -1.6, -0.33)
-    o3 = 0.61 / (n2 + 0.08) + 1.10 + normal(rng, 0.0, 0.09)
-    o2 = 0.32 - 0.75 * (n2 + 0.95) * (n2 + 0.95) + normal(rng, 0.0, 0.08)
+    o3 = 0.61 / (n2 + 0.08) + 1.00 + normal(rng, 0.0, 0.09)
+    o2 = 0.47 - 0.75 * (n2 + 0.95) * (n2 + 0.95) + normal(rng, 0.0, 0.08)
     s2, o1, he2, ne3 = -0.50 + 0.12 * (n2 + 0.5) - 0.25 * max(0.0, -1.0 - n2), -1.45, 0.0, 0.075
     if kind == "quiescent" or (kind == "post-starburst" and nucleus < 0.5):
         # LINER-like gas in two of three, heated by old stars; the others have none that shows.
-        ha = 0.8 * exp(normal(rng, 0.0, 0.6)) if nucleus < 0.65 else 0.02
-        n2, o3, o2 = normal(rng, 0.08, 0.10), normal(rng, 0.28, 0.13), normal(rng, 0.85, 0.12)
+        ha = 0.65 * exp(normal(rng, 0.0, 0.6)) if nucleus < 0.6 else 0.1
+        n2, o3, o2 = normal(rng, 0.08, 0.10), normal(rng, 0.30, 0.15), normal(rng, 0.90, 0.15)
         s2, o1, sigma = normal(rng, 0.0, 0.10), normal(rng, -0.75, 0.12), sigma_stars * rng.uniform(0.7, 1.0)
     elif nucleus < (0.07 if kind == "star-forming" else 0.30):  # Seyfert-like
         ha += 14.0 * exp(normal(rng, 0.0, 0.6))

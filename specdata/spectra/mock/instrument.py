@@ -16,8 +16,9 @@ NEARBADPIXEL, FULLREJECT, PARTIALREJECT, BRIGHTSKY, COMBINEREJ = (1 << bit for b
 # Two spectrographs in round numbers, read off public spectra: wavelength (A), value. `THROUGHPUT` is relative, `WDISP`
 # the sigma of a line in pixels, `SKY` its continuum in 1e-17 erg/s/cm2/A, lower for the smaller fibres of BOSS.
 THROUGHPUT = {
-    "SDSS": [(3800, 0.26), (4000, 0.42), (4400, 0.68), (5000, 0.85), (5700, 0.86), (5950, 0.72), (6250, 0.92),
-             (7000, 1.0), (7800, 0.95), (8500, 0.82), (9000, 0.66), (9250, 0.55)],
+    "SDSS": [(3800, 0.26), (4000, 0.52), (4400, 0.80), (5000, 0.92), (5500, 0.80), (5700, 0.78), (5800, 1.00),
+             (5950, 1.14), (6100, 0.97), (6250, 0.90), (7000, 0.87), (7800, 0.73), (8500, 0.57), (9000, 0.44),
+             (9250, 0.36)],
     "BOSS": [(3560, 0.03), (3600, 0.05), (3700, 0.13), (3800, 0.25), (4000, 0.53), (4200, 0.75), (4500, 0.93),
              (5000, 1.0), (5500, 0.97), (5800, 0.87), (6000, 1.0), (6150, 1.05), (6500, 0.97), (7500, 0.98),
              (8000, 0.89), (8500, 0.82), (9000, 0.8), (9250, 0.7), (9500, 0.5), (9800, 0.5), (10100, 0.26),
@@ -69,9 +70,19 @@ SMOOTHING = {"SDSS": (0.867, 0.115, 0.0), "BOSS": (0.867, 0.16, -0.04)}
 # The pipeline's errors are too large for bright spectra. Wavelength (A), and the signal-to-noise ratio at which the
 # variance of the noise is half of 1 / ivar.
 OVERESTIMATED = {
-    "SDSS": [(5700, 95.0), (6200, 55.0), (7300, 55.0), (8000, 140.0)],
+    "SDSS": [(5700, 95.0), (6200, 51.0), (7300, 51.0), (8000, 140.0)],
     "BOSS": [(5700, 165.0), (6300, 85.0)],
 }
+# Variance in sky lines, relative to that of their photons, as in the `ivar` of real spectra
+SKY_LINE_NOISE = {"SDSS": 1.1, "BOSS": 2.2}
+# Errors of the flux calibration: wavelength (A), and the sizes of two shapes by which the continua of real galaxies
+# with equal lines differ more than those of mocks without such errors. Each wavelength errs by another 0.8 per cent.
+CALIBRATION = np.array([
+    *[(3560, 0.12, -0.05), (3850, 0.09, -0.03), (4000, 0.075, -0.01), (4200, 0.065, 0.015), (4450, 0.05, 0.02)],
+    *[(4700, 0.035, 0.021), (5000, 0.025, 0.021), (5300, 0.012, 0.015), (5600, 0.005, 0.011), (5900, 0.003, 0.01)],
+    *[(6300, 0.0, 0.005), (6650, 0.0, 0.002), (7050, -0.003, -0.002), (7450, -0.009, -0.009), (7900, -0.011, -0.014)],
+    *[(8350, -0.016, -0.018), (8800, -0.016, -0.023), (9500, -0.02, -0.03), (10400, -0.02, -0.04)],
+]).T  # fmt: skip
 
 
 @cache
@@ -107,19 +118,16 @@ class Exposure:
         self.wdisp = wdisp * (normal(rng, 1.0, 0.05) + normal(rng, 0.0, 0.03) * (self.wavelength - 6200.0) / 2600.0)
         bright = exp(normal(rng, 0.0, np.array([0.15, 0.3, 0.3]), 3))
         self.continuum, self.lines = bright[0] * continuum, bright[1] * lamps + bright[2] * hydroxyl
-        colour = (self.wavelength - 6200.0) / 2600.0
-        slope, curve = normal(rng, 0.0, np.array([0.045, 0.02]), 2)
+        blue, slope = normal(rng, size=2)
+        errors = blue * CALIBRATION[1] + slope * CALIBRATION[2] + normal(rng, 0.0, 0.008, CALIBRATION[0].size)
         ebv = min(0.10, 0.03 * exp(normal(rng, 0.0, 0.6)))
-        self.response = (1.0 + slope * colour + curve * colour * colour) * transmission(self.wavelength, ebv)
+        self.response = exp(np.interp(self.wavelength, CALIBRATION[0], errors)) * transmission(self.wavelength, ebv)
 
     def sigma(self, model) -> np.ndarray:
-        """Noise per pixel up to a factor: photons of galaxy and sky, the detector, and imperfect sky subtraction."""
+        """Noise per pixel up to a factor: photons of galaxy and sky, and the detector."""
         photons = self._throughput * self.wavelength / 5500.0  # per unit of flux
-        sky = self.continuum + self.lines
-        variance = (np.maximum(model, 0.0) + sky) / photons + 2.0 / (photons * photons)
-        # The model of a sky line is never perfect: an error in proportion to the line adds to that of the photons.
-        wrong = 0.08 * self.lines
-        return np.sqrt(variance + wrong * wrong * np.median(variance) / np.median(sky))
+        sky = self.continuum + SKY_LINE_NOISE[self.name] * self.lines
+        return np.sqrt((np.maximum(model, 0.0) + sky) / photons + 2.0 / (photons * photons))
 
     def draw_noise(self, rng, snr) -> np.ndarray:
         """Noise in units of the sigma that `ivar` tells, for a spectrum of the signal-to-noise ratio `snr`.
@@ -136,7 +144,9 @@ class Exposure:
         share = 0.0 if self.name == "BOSS" else self.lines / (self.lines + 2.0 * self.continuum)
         noise = np.sqrt(1.0 - share * share) * smooth + share * normal(rng, size=n)
         ratio = snr / np.interp(self.wavelength, *zip(*OVERESTIMATED[self.name], strict=True))
-        wrong = exp(normal(rng, 0.0, 0.06 if self.name == "BOSS" else 0.13))
+        spread = 0.06 if self.name == "BOSS" else np.array([0.13, 0.16])
+        wrong, red = exp(normal(rng, np.array([0.0, -0.05]), spread, 2))
+        wrong = np.where(self.wavelength < 6000.0, wrong, wrong * red)
         return wrong * noise / np.sqrt(1.0 + ratio * ratio)
 
     def draw_masks(self, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -95,7 +95,7 @@ def mock_spectrum(
     faintness, cos_dec, ra = rng.random(3)
     snr = snr_min * exp10(log10(snr_max / snr_min) * (1.0 - faintness))
     # Bright galaxies tend to have the better spectra. Fainter ones are more common.
-    brightness = 0.7 * min(1.3, max(0.0, log10(snr / 8.0) / log10(5.0))) + 0.3 * rng.random()
+    brightness = 0.7 * min(1.05, max(0.0, log10(snr / 8.0) / log10(5.0))) + 0.3 * rng.random()
     i_mag = 18.0 - 3.5 * brightness * np.sqrt(brightness) + 2.5 * max(0.0, log10(8.0 / snr))
     seen = Exposure(rng, "BOSS" if rng.random() < boss_share else "SDSS")
     drawn = draw_star(own) if kind == "star" else {"galaxy": draw_galaxy, "quasar": draw_quasar}[kind](own, z)

@@ -83,7 +83,7 @@ _FOREST_SEED = 4000  # which forest of lines; a constant of these mocks, never a
 _BELOW = {"ca2": (8500, 9), "ca2_infrared": (8500, 6), "mg": (5000, 7), "na": (4700, 6), "tio": (3800, 16)}
 _BELOW |= {"fe": (5700, 6), "mg2": (9000, 6)}
 _AROUND = {"ch": (4950, 0.25), "cn": (4450, 0.15), "he": (19000, 0.30)}  # ... or around this one, width in ln T
-_METAL_POWER = {"ca2": 0.25, "ca2_infrared": 0.3, "ch": 0.15, "cn": 0.8, "he": 0.0, "mg": 0.45, "fe": 0.2}
+_METAL_POWER = {"ca2": 0.25, "ca2_infrared": 0.3, "ch": 0.15, "cn": 0.8, "he": 0.0, "mg": 0.45, "fe": 0.1}
 # of the others 0.5
 
 
@@ -156,9 +156,9 @@ def _star(wavelength, profiles, temperature, feh):
 def measured_depth() -> np.ndarray:
     """Optical depth to add in cool and in hot stars; shape (2, NPIX).
 
-    `absorption.csv` has it in thousandths for each pixel from 3710 to 8780 A: that of cool stars was fitted until the
-    median of mock quiescent galaxies was that of 225 real ones, lines of hot stars likewise with 48 galaxies whose
-    4000 A break is below 1.45. Beyond, it runs to zero.
+    `absorption.csv` has it in thousandths for each pixel from 3710 to 8780 A, made by `benchmarks/absorption.py`: that
+    of cool stars was fitted until the median of mock quiescent galaxies was that of 235 real ones, lines of hot stars
+    likewise with 42 galaxies whose 4000 A break is below 1.45. Beyond, it runs to zero.
     """
     pixel, *depths = np.loadtxt(Path(__file__).with_name("absorption.csv"), dtype=int, delimiter=",", skiprows=1).T
     return np.array([np.interp(np.arange(NPIX), [0, *pixel, NPIX - 1], [0, *depth, 0]) for depth in depths]) / 1000.0
