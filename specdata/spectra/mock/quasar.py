@@ -11,7 +11,7 @@ import numpy as np
 
 from specdata.spectra.mock.dust import transmission
 from specdata.spectra.mock.galaxy import PIXEL_VELOCITY, Z_MAX, Galaxy, draw_galaxy
-from specdata.spectra.portable import LN_10, exp, exp10, gaussian, log10, normal
+from specdata.spectra.portable import exp, exp10, gaussian, log10, normal
 
 REDSHIFTS = (0.1, 3.2)
 LIGHT = 299792.458  # km/s
@@ -65,7 +65,7 @@ class Quasar:
             stars = self.host.observed(loglam, wdisp, z)
             near = np.argmin(np.abs(rest - 5100.0))
             flux += stars * (self.host_share / (1.0 - self.host_share) * flux[near] / stars[near])
-        return flux * self._passed(loglam, rest, wdisp, z)
+        return flux * self._passed(rest, wdisp, z)
 
     def _nucleus(self, rest, wdisp):
         power_law = _power_law(rest, self.slope)
@@ -73,12 +73,12 @@ class Quasar:
         for (centre, width, relative), (strength, velocity) in zip(BROAD.values(), self.broad, strict=True):
             at, sigma = centre * (1.0 + velocity / LIGHT), centre * relative * self.sigma / LIGHT
             area = width * strength * _power_law(np.array([centre]), self.slope)
-            core, wings = (gaussian((rest - at) / (sigma * wide)) / wide for wide in (0.75, 1.9))
-            flux += area * (0.6 * core + 0.4 * wings) / (np.sqrt(2.0 * np.pi) * sigma)
+            for share, wide in ((0.6, 0.75), (0.4, 1.9)):
+                near, shape = _line(rest, at, wide * sigma)
+                flux[near] += share * area * shape
         for centre, width in NARROW.values():
-            sigma = _together(self.sigma_narrow, wdisp * PIXEL_VELOCITY) / LIGHT * centre
-            area = width * self.narrow * _power_law(np.array([centre]), self.slope)
-            flux += area * gaussian((rest - centre) / sigma) / (np.sqrt(2.0 * np.pi) * sigma)
+            near, shape = _line(rest, centre, _together(self.sigma_narrow, wdisp * PIXEL_VELOCITY) / LIGHT * centre)
+            flux[near] += width * self.narrow * _power_law(np.array([centre]), self.slope) * shape
         return flux
 
     def _iron(self, rest):
@@ -87,18 +87,18 @@ class Quasar:
         continuum = ratio * ratio * exp(np.minimum(1.0 - ratio * ratio, 0.5)) / (1.0 + exp((rest - 3720.0) / 45.0))
         more = 1.0 + self.balmer * continuum
         for centre, sigma, width in IRON:
-            more += self.iron * width * gaussian((rest - centre) / sigma) / (np.sqrt(2.0 * np.pi) * sigma)
+            near, shape = _line(rest, centre, sigma)
+            more[near] += self.iron * width * shape
         return more
 
-    def _passed(self, loglam, rest, wdisp, z):
+    def _passed(self, rest, wdisp, z):
         """Share of the light that is not absorbed on the way."""
         share = np.ones(rest.size)
         for redshift, width in self.systems:
+            seen = rest * ((1.0 + z) / (1.0 + redshift))  # wavelength in the frame of the gas
             for centre, ratio in ABSORBED:
-                at = (loglam - log10(centre * (1.0 + redshift))) * LN_10 * LIGHT
-                sigma = _together(80.0, wdisp * PIXEL_VELOCITY)
-                depth = width * ratio / (np.sqrt(2.0 * np.pi) * sigma / LIGHT * centre)
-                share *= 1.0 - np.minimum(depth, 0.95) * gaussian(at / sigma)
+                near, shape = _line(seen, centre, _together(80.0, wdisp * PIXEL_VELOCITY) / LIGHT * centre)
+                share[near] *= np.maximum(1.0 - width * ratio * shape, 0.05)
         if self.outflow.size:
             first, last, depth = self.outflow
             for centre, relative in ((1549.06, 1.0), (1397.0, 0.7), (1240.1, 0.9), (1033.8, 0.9)):
@@ -114,6 +114,14 @@ class Quasar:
             share[behind] *= _of_three(exp(-1.6 * mean * exp(1.2 * clumps - 0.72)), 0.5, 0.25)
             share[rest < 912.0] *= 0.3
         return share
+
+
+def _line(rest, centre, sigma):
+    """Pixels near a Gaussian line of an area of 1 A, and its height there; `sigma` (A) is a number or one a pixel."""
+    reach = 6.0 * np.max(sigma)
+    near = slice(*np.searchsorted(rest, [centre - reach, centre + reach]))
+    sigma = sigma[near] if np.ndim(sigma) else sigma
+    return near, gaussian((rest[near] - centre) / sigma) / (np.sqrt(2.0 * np.pi) * sigma)
 
 
 def _together(one, other):

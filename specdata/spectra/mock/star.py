@@ -6,6 +6,7 @@ magnesium, sodium, calcium and hydride lines of cool dwarfs, the Balmer jump and
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -73,9 +74,8 @@ class Star:
         metals = 0.35 * max(self.feh, -0.5) + 0.65 * min(self.feh + 0.5, 0.0) - 0.08
         cool = float(np.clip((6500.0 - self.teff) / 1000.0, 0.0, 1.0))
         depth = np.zeros(wavelength.size)
-        own = {name: stars.profile(wavelength, features) for name, features in FEATURES.items()}
-        for species, profile in (stars.species_profiles() | own).items():
-            if species in own:
+        for species, profile in (stars.species_profiles() | _own_profiles()).items():
+            if species in FEATURES:
                 shown = 1.0 / (1.0 + exp10(16.0 * log10(self.teff / 3950.0)))
             else:
                 shown = stars.strength(species, self.teff, 0.0)
@@ -91,6 +91,13 @@ class Star:
         part, fraction = part_of_rest(loglam, z)
         light = broaden(self.light()[part], fraction, wdisp, 10.0)
         return light * transmission(exp10(loglam), self.ebv)
+
+
+@cache
+def _own_profiles():
+    """As `stars.species_profiles`, of the species in `FEATURES`."""
+    wavelength = stars.rest_wavelength()
+    return {species: stars.profile(wavelength, features) for species, features in FEATURES.items()}
 
 
 def draw_star(rng, kind=None) -> Star:
