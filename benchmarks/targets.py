@@ -1,16 +1,27 @@
-"""A small transformer from random weights for all targets of a data set, which `trl sft` then trains.
+"""A small transformer from random weights for all targets of a data set, and baselines from mocks on real spectra.
 
-    python benchmarks/targets.py DATASET OUTPUT
+    python benchmarks/targets.py model DATASET OUTPUT
+    python benchmarks/targets.py real MOCKS REAL RESULTS
 
-makes the folder of the model: 128 wide, 4 layers, 4 heads, and a tokenizer that writes each value of `packed`, each
-label, each digit of an answer and each fixed phrase as one token. docs/targets.md has what it learned.
+The first makes the folder of a model that `trl sft` then trains: 128 wide, 4 layers, 4 heads, and a tokenizer that
+writes each value of `packed`, each label, each digit of an answer and each fixed phrase as one token. The second takes
+the data set of the training, another one with a config of the same name, and the folder of `specdata evaluate` for
+that; it scores baselines that learned from the mocks on the same real rows. docs/targets.md has what came out.
 """
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
+
 from specdata.dataset.manifest import read_manifest
+from specdata.evaluation.baselines.methods import run_baselines
+from specdata.evaluation.scores import scores_of
+from specdata.evaluation.split import open_split
+from specdata.results import load_results
 from specdata.text.encoding import Encoding
 
 CHAT = (
@@ -68,5 +79,48 @@ def make(dataset, output) -> None:
     tokenizer.save_pretrained(output)
 
 
+def score_real(mocks, real, results) -> None:
+    """Print a table of the model and of baselines that learned from the mocks, and the answers in small classes."""
+    config = load_results(results)["dataset"]["config"]
+    data = replace(open_split(real, config), train=open_split(mocks, config).train)
+    target, true, scores = data.target, data.true(), scores_of(data.target)
+    basis = scores.basis(target, data.true("train"))
+    table = pq.read_table(Path(results) / "predictions.parquet")
+    column = f"{target.stored_in}_pred"
+    methods = {"the transformer": target.code(table[column].to_pylist())}
+    names = ["constant", "nearest_neighbours", "pca_neighbours", "ridge", "cnn"]
+    methods |= {facts["title"]: found for found, facts in run_baselines(data, names, progress=False).values()}
+
+    def interval(score, digits=3):
+        return f"{score['value']:.{digits}f} [{score['low']:.{digits}f}, {score['high']:.{digits}f}]"
+
+    kept = [target.loss, *(["balanced_accuracy"] if not target.is_number else [])]
+    print("| method | n |", " | ".join(kept), "| difference to the transformer |", *target.labels, sep=" | ")
+    for title, found in methods.items():
+        made = scores.score(found, true, *basis, target=target)
+        difference = scores.compare(methods["the transformer"], found, true, basis[0], target=target)["difference"]
+        right = [
+            f"{np.sum(found[true == code] == code)} of {np.sum(true == code)}" for code in range(len(target.labels))
+        ]
+        print(
+            "|",
+            title,
+            "|",
+            len(true),
+            "|",
+            " | ".join(interval(made[key]) for key in kept),
+            "|",
+            interval(difference),
+            "|",
+            *right,
+        )
+    if target.is_number:
+        return
+    for code, label in enumerate(target.labels):
+        if np.sum(true == code) <= 20:
+            for row in np.flatnonzero(true == code):
+                print(label, table["specobjid"][int(row)], table[column][int(row)], table["posterior_p"][int(row)])
+
+
 if __name__ == "__main__":
-    make(*sys.argv[1:])
+    {"model": make, "real": score_real}[sys.argv[1]](*sys.argv[2:])

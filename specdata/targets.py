@@ -97,6 +97,11 @@ class Target:
         return "mae" if self.is_number else "error_rate"
 
     @property
+    def loss_words(self) -> str:
+        """That score in words."""
+        return "mean absolute error" if self.is_number else "error rate"
+
+    @property
     def step(self) -> float:
         """Distance between two numbers of the grid."""
         return 10.0**-self.decimals

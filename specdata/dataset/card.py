@@ -1,5 +1,7 @@
 """The card of a data set, with its figures: everything in it comes from the manifest and from the rows themselves."""
 
+from collections import Counter
+
 import numpy as np
 import pyarrow.parquet as pq
 
@@ -10,11 +12,15 @@ from specdata.dataset.augment import describe
 from specdata.dataset.selection import CUTS, SPLITS
 from specdata.files import file_sha256
 from specdata.spectra.lines import ALTITUDE_MIN, INSTRUMENTS, LINES, TELLURIC
+from specdata.targets import Target
 from specdata.text.conversation import MAGNITUDE, MOST_EXPOSURES
 from specdata.text.encoding import SOFTENING, Encoding
 from specdata.text.tokens import TokenCost, cost_table
 
 _EXAMPLES = 4
+_MOST_LABELS = 12  # whose numbers of spectra a card tells
+_PLURALS = {"GALAXY": "galaxies", "QSO": "quasars", "STAR": "stars"}
+_PLURALS |= {"galaxy": "galaxies", "quasar": "quasars", "star": "stars"}
 # Each scheme in a card reader's words; `specdata.serialize` has the grammar.
 SCHEME_WORDS = {
     "paper": "`4|5|6` is 4.56, `-4|5|6` is negative, `NaN` stands for a missing value, and a comma between two spaces "
@@ -37,17 +43,17 @@ def draw_figures(folder, manifest) -> dict:
     dict
         SHA-256 of each figure by its path in the folder, for the manifest.
     """
-    first = next(iter(manifest["configs"]))
-    redshifts = _redshifts(folder)
+    targets = targets_of(manifest)
+    first, target = next(iter(targets.items()))
     (folder / "figures").mkdir()
-    bins = manifest["redshift_bins"]
-    paths = [folder / "figures" / name for name in ("redshifts.png", "examples.png", "tokens.png")]
-    edges = [row["z_min"] for row in bins] + [bins[-1]["z_max"]]
-    figures.redshift_histogram(paths[0], redshifts, edges=edges)
+    paths = [folder / "figures" / name for name in (_values_figure(target), "examples.png", "tokens.png")]
+    values = {config: _values(folder, config, target) for config, target in targets.items()}
+    panels = [(t.label, values[config], _bins(t, values[config], manifest)) for config, t in targets.items()]
+    figures.value_histograms(paths[0], panels)
     made, texts = manifest["configs"][first], sorted(folder.glob(f"{first}/train-*.parquet"))
-    examples = _spread_over_redshift(texts, redshifts["train"])
+    examples = _rows(texts, _spread(values[first]["train"]))
     unit = r"flux ($10^{-17}$ erg/s/cm$^2$/Å)" if made["normalisation"] == "none" else "flux / median flux"
-    figures.example_spectra(paths[1], examples, edges=made["edges"], unit=unit)
+    figures.example_spectra(paths[1], examples, edges=made["edges"], unit=unit, target=target)
     if manifest["tokens"]:
         costs = [TokenCost(**cost) for cost in manifest["tokens"]]
         figures.token_figure(paths[2], costs)
@@ -69,7 +75,7 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
     configs, counts = manifest["configs"], manifest["counts"]
     first = next(iter(configs))
     encodings = {config: Encoding.from_dict(made, config) for config, made in configs.items()}
-    redshifts = np.concatenate(list(_redshifts(folder).values()))
+    distinct = targets_of(manifest)
     split = "test" if counts["splits"].get("test") else "train"
     return render(
         "dataset.md",
@@ -91,13 +97,18 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
         scheme_words=SCHEME_WORDS,
         instruction=encodings[first].target.instruction,
         targets={config: encoding.target for config, encoding in encodings.items()},
+        distinct=list(distinct.values()),
+        found=[_found(target, _values(folder, config, target)) for config, target in distinct.items()],
+        values_figure=_values_figure(distinct[first]),
+        kinds=_in_words([_PLURALS[kind] for kind, share in _kinds(manifest["recipe"]["source"]).items() if share]),
+        objects=_in_words([_PLURALS[spectype] for spectype in _classes(manifest["recipe"])]),
+        asked=_in_words([target.words for target in distinct.values()]),
         restore=RESTORE,
         augmented=describe(manifest["recipe"]["augment"]) if manifest["recipe"].get("augment") else None,
         token_table=cost_table([TokenCost(**cost) for cost in manifest["tokens"]]),
         size_category=_size_category(counts["sampled"]),
         examples={config: _example(folder, config) for config in configs},
         short=[row for row in manifest["redshift_bins"] if row["taken"] < row["asked"]],
-        z_span=[float(redshifts.min()), float(redshifts.max())],
         project=project_url(),
     )  # fmt: skip
 
@@ -111,22 +122,83 @@ def _columns(encoding):
     return columns
 
 
-def _redshifts(folder):
-    """Redshifts of the spectra of each split."""
-    return {split: _column(sorted(folder.glob(f"spectra/{split}-*.parquet")), "z") for split in SPLITS}
+def targets_of(manifest) -> dict[str, Target]:
+    """What the configs of a data set ask for, each target once, by the first config that asks for it."""
+    found = {}
+    for config, made in manifest["configs"].items():
+        target = Encoding.from_dict(made, config).target
+        if target not in found.values():
+            found[config] = target
+    return found
 
 
-def _column(paths, name):
-    return np.concatenate([pq.read_table(path, columns=[name])[name].to_numpy() for path in paths])
+def _values_figure(target):
+    """Name of the figure with the numbers of spectra, whose first panel is of a target."""
+    return "redshifts.png" if target.stored_in == "z" else "values.png"
 
 
-def _spread_over_redshift(paths, z):
-    """Rows nearest to evenly spaced redshifts, lowest first; `z` may be of the first rows only."""
-    wanted, found, offset = [], {}, 0
-    for target in np.linspace(z.min(), z.max(), _EXAMPLES):
-        nearest = int(np.argmin(np.abs(z - target)))
-        if nearest not in wanted:
-            wanted.append(nearest)
+def _values(folder, config, target):
+    """True values of a target in each split, as lists."""
+    where = ("spectra", "z") if target.stored_in == "z" else (config, target.stored_in)
+    paths = {split: sorted(folder.glob(f"{where[0]}/{split}-*.parquet")) for split in SPLITS}
+    return {
+        split: [value for path in found for value in pq.read_table(path, columns=[where[1]])[where[1]].to_pylist()]
+        for split, found in paths.items()
+    }
+
+
+def _bins(target, values, manifest):
+    """Edges of the bins of a histogram, or labels: those that the data have."""
+    if target.stored_in == "z":
+        steps = manifest["redshift_bins"]
+        if len(steps) > 1:
+            return [row["z_min"] for row in steps] + [steps[-1]["z_max"]]
+    everything = [value for part in values.values() for value in part]
+    if not target.is_number:
+        return sorted(set(everything), key=target.labels.index)
+    return list(np.linspace(min(everything), max(everything), 31))
+
+
+def _found(target, values):
+    """What the values of a target are, in words."""
+    everything = [value for part in values.values() for value in part]
+    if target.stored_in == "z":
+        return f"{min(everything):.4f} ≤ z ≤ {max(everything):.4f}"
+    if target.is_number:
+        low, high = target.show(min(everything)), target.show(max(everything))
+        return f"{target.words} from {low} to {high} {target.unit}".rstrip()
+    counted = Counter(everything).most_common(_MOST_LABELS)
+    more = len(set(everything)) - len(counted)
+    shown = [f"{label} ({count:,})" for label, count in counted] + ([f"{more} more"] if more else [])
+    return f"{target.words} {_in_words(shown)}"
+
+
+def _in_words(names):
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _classes(recipe):
+    spectype = recipe["cuts"]["spectype"]
+    return [spectype] if isinstance(spectype, str) else spectype
+
+
+def _kinds(source):
+    """How common each kind of mock is; all are galaxies in data of earlier versions."""
+    return source.get("kinds", {"galaxy": 1.0})
+
+
+def _spread(values):
+    """Numbers of the rows nearest to evenly spaced values, lowest first, or of the first row of each label."""
+    if isinstance(values[0], str):
+        return [values.index(label) for label in sorted(set(values))[:_EXAMPLES]]
+    values = np.asarray(values)
+    nearest = [int(np.argmin(np.abs(values - value))) for value in np.linspace(values.min(), values.max(), _EXAMPLES)]
+    return list(dict.fromkeys(nearest))
+
+
+def _rows(paths, wanted):
+    """Rows of some Parquet files that follow on each other, by their numbers."""
+    found, offset = {}, 0
     for path in paths:
         file = pq.ParquetFile(path)
         for group in range(file.num_row_groups):

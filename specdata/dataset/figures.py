@@ -3,26 +3,43 @@
 import numpy as np
 
 from specdata.canvas import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure, save_figure
-from specdata.spectra.lines import LINES, observed
+from specdata.spectra.lines import LINES, QUASAR_LINES, observed
 
 COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
 
 
-def redshift_histogram(path, z_by_split, *, edges) -> None:
-    """Draw how many redshifts of each split, `z_by_split`, fall into each redshift bin, which `edges` bound."""
-    figure, (axes,) = new_figure(7, 3.2)
-    labels = [f"{split} ({len(z):,})" for split, z in z_by_split.items()]
-    axes.hist(list(z_by_split.values()), bins=edges, stacked=True, label=labels, color=[COLOURS[s] for s in z_by_split])
-    axes.set(xlabel="redshift z", ylabel="spectra per bin", xlim=(edges[0], edges[-1]))
-    figure.legend(loc="outside lower center", ncols=len(labels), frameon=False)  # no bar hides it there
-    axes.spines[["top", "right"]].set_visible(False)
+def value_histograms(path, panels) -> None:
+    """Draw how many values of each split there are, a panel for each target.
+
+    Parameters
+    ----------
+    path : Path
+    panels : list of tuple
+        Of each target the label of its axis, its values by split, and the edges of the bins or, of a target with
+        labels, these.
+    """
+    figure, axes_of = new_figure(7, 0.7 + 2.5 * len(panels), rows=len(panels))
+    for axes, (label, by_split, bins) in zip(axes_of, panels, strict=True):
+        legend = [f"{split} ({len(values):,})" for split, values in by_split.items()]
+        colours = [COLOURS[split] for split in by_split]
+        if isinstance(bins[0], str):
+            values = [[bins.index(value) for value in values] for values in by_split.values()]
+            axes.hist(values, np.arange(len(bins) + 1) - 0.5, stacked=True, label=legend, color=colours, rwidth=0.7)
+            axes.set_xticks(range(len(bins)), bins, rotation=0 if len(bins) < 8 else 90)
+            axes.set(xlabel=label, ylabel="spectra")
+        else:
+            axes.hist(list(by_split.values()), bins=bins, stacked=True, label=legend, color=colours)
+            axes.set(xlabel=label, ylabel="spectra per bin", xlim=(bins[0], bins[-1]))
+        axes.spines[["top", "right"]].set_visible(False)
+    handles = axes_of[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(panels[0][1]), frameon=False)  # no bar hides it there
     save_figure(figure, path)
 
 
-def example_spectra(path, examples, *, edges, unit) -> None:
+def example_spectra(path, examples, *, edges, unit, target) -> None:
     """Draw rows of a text config as a model gets them: one value a bin, lines marked where the redshift puts them.
 
-    `edges` are those of the bins in Angstrom, and `unit` is that of flux / scale.
+    `edges` are those of the bins in Angstrom, `unit` is that of flux / scale, and `target` is what is asked.
     """
     figure, panels = new_figure(9, 2.1 * len(examples) + 0.5, rows=len(examples))
     for axes, row in zip(panels, examples, strict=True):
@@ -34,9 +51,12 @@ def example_spectra(path, examples, *, edges, unit) -> None:
         axes.plot(wavelength[mask], value[mask], "x", color=VERMILION, ms=5, label="interpolated")
         low, high = np.nanpercentile(value, [0, 100])
         axes.set(xlim=(edges[0], edges[-1]), ylim=(min(low, 0) - 0.05 * (high - low), high + 0.35 * (high - low)))
-        _mark_lines(axes, row["z"], edges[0], edges[-1])
+        _mark_lines(axes, row["z"], edges[0], edges[-1], QUASAR_LINES | LINES if row["spectype"] == "QSO" else LINES)
         label = "mock" if row["is_mock"] else f"{row['plate']}-{row['mjd']}-{row['fiberid']}"
-        axes.text(0.995, 0.04, f"{label}, z = {row['z']:.4f}", transform=axes.transAxes, ha="right", fontsize=9)
+        answer = f"z = {row['z']:.4f}"
+        if target.stored_in == "target":
+            answer = f"{target.symbol} = {target.show(row['target'])} {target.unit}".rstrip() + f", {answer}"
+        axes.text(0.995, 0.04, f"{label}, {answer}", transform=axes.transAxes, ha="right", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         if mask.any():
             axes.legend(frameon=False, fontsize=7, loc="lower left")
@@ -45,13 +65,13 @@ def example_spectra(path, examples, *, edges, unit) -> None:
     save_figure(figure, path)
 
 
-def _mark_lines(axes, z, start, stop):
-    """Mark where a redshift puts the main lines."""
-    for name, rest in LINES.items():
+def _mark_lines(axes, z, start, stop, lines):
+    """Mark where a redshift puts some lines."""
+    for name, rest in lines.items():
         at = observed(rest, z)
         if start < at < stop:
             axes.axvline(at, color="0.7", lw=0.8, zorder=0)
-            label = name.replace("H-alpha", r"H$\alpha$").replace("H-beta", r"H$\beta$")
+            label = name.replace("-alpha", r"$\alpha$").replace("-beta", r"$\beta$")
             axes.text(
                 at, 0.99, label, transform=axes.get_xaxis_transform(), rotation=90, va="top", ha="right", fontsize=7,
                 color="0.35",

@@ -114,7 +114,7 @@ def evaluate(
         raise SpecdataError(
             f"--templates {templates}: template fits find redshifts, not the {target.words}; leave it out"
         )
-    z_max = int(max(true.max(), data.train["z"].to_numpy().max()) + target.step / 2) + 1 if target.is_wide else None
+    z_max = int(max(true.max(), data.true("train").max()) + target.step / 2) + 1 if target.is_wide else None
     base_revision = weights_revision(model) if Path(model).is_dir() else None
     adapter_revision = weights_revision(adapter_folder) if adapter else "none"
     identity = {

@@ -5,26 +5,43 @@ docs/publishing.md says how a data set becomes one, and how a model is submitted
 
 import yaml
 
+from specdata.dataset.card import targets_of
+from specdata.evaluation.scores import scores_of
 from specdata.hub import hub_errors
 from specdata.publish.contents import EVAL_RESULTS
+from specdata.results import target_of
+from specdata.targets import REDSHIFT
 
 FRAMEWORK = "specdata"  # has to be in the Hub's list of frameworks before the Hub takes an eval.yaml with it
 # A leaderboard for each of these scores, of which less is better; what it is in the results.
-TASKS = {"mae": "mae", "nmad": "nmad", "outliers": "outlier_fraction", "crps": "crps"}
+NUMBER_TASKS = {"mae": "mae", "nmad": "nmad", "outliers": "outlier_fraction", "crps": "crps"}
+LABEL_TASKS = {"error-rate": "error_rate", "log-loss": "log_loss", "brier": "brier"}
+
+
+def tasks_of(target) -> dict[str, str]:
+    """Leaderboards of a target, whose names begin with its own if it is not the redshift; score of each."""
+    begin = "" if target == REDSHIFT else f"{target.name}-"
+    return {begin + task: score for task, score in (NUMBER_TASKS if target.is_number else LABEL_TASKS).items()}
 
 
 def eval_yaml(manifest) -> str:
-    """The `eval.yaml` of a data set: a leaderboard for each of `TASKS`, all on the test split.
+    """The `eval.yaml` of a data set: the leaderboards of all that its configs ask for, all on the test split.
 
-    The redshifts are the same in all configs, and a model may read any of them; so the tasks name `spectra`.
+    A target is the same in all configs that ask for it, and a model may read any of them; so the tasks name `spectra`.
     """
+    tasks, meanings = [], []
+    for target in targets_of(manifest).values():
+        scores = scores_of(target)
+        said = scores.names(target) | scores.posterior_names(target)
+        for task, score in tasks_of(target).items():
+            tasks.append({"id": task, "config": "spectra", "split": "test"})
+            meanings.append(f"{task}: {said[score]}.")
     content = {
         "name": manifest["recipe"]["title"],
-        "description": "Redshifts of galaxies from their spectra written as text, scored by `specdata evaluate` on the "
-        "whole test split. mae: mean absolute error; nmad: normalised median absolute deviation of dz; outliers: share "
-        "with abs(dz) > 0.05; crps: continuous ranked probability score of p(z). Less is better for all of them.",
+        "description": "What language models read from spectra written as text, scored by `specdata evaluate` on the "
+        f"whole test split. Less is better for all scores. {' '.join(meanings)}",
         "evaluation_framework": FRAMEWORK,
-        "tasks": [{"id": task, "config": "spectra", "split": "test"} for task in TASKS],
+        "tasks": tasks,
     }
     return yaml.safe_dump(content, sort_keys=False, width=120)
 
@@ -62,7 +79,7 @@ def eval_results(results, dataset, repo) -> dict[str, bytes]:
             source_name="Model card",
             notes=f"config {scored['config']}, {results['estimate']}",
         )
-        for task, name in TASKS.items()
+        for task, name in tasks_of(target_of(results)).items()
         if scores.get(name, {}).get("value") is not None
     ]
     return {EVAL_RESULTS: yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False).encode()}

@@ -31,7 +31,7 @@ from specdata.results import (
 RECIPE, CARD = "recipe.yaml", "README.md"
 CARD_DATA = "card.json"  # what no other file of an adapter's folder says
 LEARNING_FIGURE = "learning"
-EVAL_YAML, EVAL_RESULTS = "eval.yaml", ".eval_results/redshift.yaml"  # see `specdata.publish.benchmark`
+EVAL_YAML, EVAL_RESULTS = "eval.yaml", ".eval_results/specdata.yaml"  # see `specdata.publish.benchmark`
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
 )  # fmt: skip

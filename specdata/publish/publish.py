@@ -26,7 +26,7 @@ from specdata.publish.contents import (
     regular_file,
 )
 from specdata.publish.scan import scan
-from specdata.results import load_results
+from specdata.results import load_results, target_of
 
 PAPER = "2508.10075"
 _MARKERS = {"dataset": MANIFEST, "model": CONFIG}  # show that a repository was published by specdata
@@ -138,11 +138,12 @@ def publish_adapter(folder, repo, *, dataset=None, base_model=None, dry_run=Fals
     notes = [f"vLLM: --enable-lora --max-lora-rank {rank}"]
     if same:
         notes.append(f"the tokenizer is that of {base_model} and is not published again")
+    target = target_of(results)
     if results["baselines"]["constant"]["verdict"] != "better":
-        notes.append("the MAE of this adapter is not clearly lower than that of a constant, and its card says so")
+        notes.append(f"the {target.loss_words} is not clearly lower than that of a constant, and the card says so")
     tag = f"adapter-{results['model']['adapter_revision'][:12]}"
     planned = Publication(repo, "model", uploads, left_out(folder, uploads), notes, [tag])
-    message = f"LoRA adapter of {base_model}, MAE {results['metrics']['mae']['value']:.4f}"
+    message = f"LoRA adapter of {base_model}, {target.loss_words} {results['metrics'][target.loss]['value']:.4g}"
     return _send(planned, message, [(dataset, "dataset"), (repo, "model")], dry_run, **options)
 
 

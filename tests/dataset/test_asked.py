@@ -1,6 +1,7 @@
 """Several targets of the same spectra, some from tables that the recipe joins."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from small_recipe import GRID, small_recipe
 from specdata import SpecdataError
 from specdata.dataset.asked import read_table
 from specdata.dataset.build import build
+from specdata.dataset.card import dataset_card, draw_figures
 from specdata.dataset.rows import schema
 from specdata.spectra.mock.spectrum import mock_spectrum
 from specdata.targets import TARGETS
@@ -71,6 +73,28 @@ def test_a_spectrum_without_a_value_is_cut_and_counted(built):
         "It asks for the stellar mass: a number from -2 to 3 dex, in steps of 0.01"
         in (folder / "README.md").read_text()
     )
+
+
+def test_the_card_leads_with_what_is_asked(built):
+    folder, manifest = built
+    card = (folder / "README.md").read_text()
+    for said in (
+        "- redshift\n- subclass\n- mass\n- kind\n",
+        "its redshift, subclass, stellar mass and kind",
+        "odd (",
+    ):
+        assert said in card
+    renamed = manifest | {"configs": {name: manifest["configs"][name] for name in ("mass", "kind")}}
+    (folder / "figures").rename(folder / "redshifts")
+    try:
+        assert set(draw_figures(folder, renamed)) >= {"figures/values.png", "figures/examples.png"}
+    finally:
+        shutil.rmtree(folder / "figures")
+        (folder / "redshifts").rename(folder / "figures")
+    card = dataset_card(folder, renamed, "here")
+    assert "figures/values.png" in card
+    assert "- redshift\n" not in card
+    assert "stellar mass from -1." in card
 
 
 def test_the_redshift_has_no_column_of_its_own():

@@ -9,13 +9,19 @@ from test_results import REVISION, SCORE, example_results
 
 from specdata.publish import benchmark
 from specdata.publish.publish import publish_dataset
+from specdata.targets import TARGETS
+from specdata.text.encoding import Encoding
 
 
 def test_a_data_set_names_a_leaderboard_for_each_score():
-    content = yaml.safe_load(benchmark.eval_yaml({"recipe": {"title": "Galaxies: spectra"}}))
+    made = Encoding(edges=[1.0, 2.0], normalisation="none", scheme="csv").to_dict()
+    configs = {"text": made, "other": made, "class": made | {"target": TARGETS["class"].to_dict()}}
+    content = yaml.safe_load(benchmark.eval_yaml({"recipe": {"title": "Galaxies: spectra"}, "configs": configs}))
     assert set(content) == {"name", "description", "evaluation_framework", "tasks"}
     assert content["name"] == "Galaxies: spectra"
-    assert [task["id"] for task in content["tasks"]] == ["mae", "nmad", "outliers", "crps"]
+    of_class = ["class-error-rate", "class-log-loss", "class-brier"]
+    assert [task["id"] for task in content["tasks"]] == ["mae", "nmad", "outliers", "crps", *of_class]
+    assert "mae: mean absolute error" in content["description"]
     assert all((task["config"], task["split"]) == ("spectra", "test") for task in content["tasks"])
 
 
@@ -48,7 +54,7 @@ def test_only_whole_test_splits_of_registered_benchmarks_are_submitted(monkeypat
     results["posterior"]["metrics"] = {"crps": SCORE}
     results["dataset"] |= change
     files = benchmark.eval_results(results, "org/mocks", "org/adapter")
-    entries = yaml.safe_load(files.get(".eval_results/redshift.yaml", b"[]"))
+    entries = yaml.safe_load(files.get(".eval_results/specdata.yaml", b"[]"))
     assert [entry["dataset"]["task_id"] for entry in entries] == submitted
     for entry in huggingface_hub.parse_eval_result_entries(entries):
         assert (entry.dataset_id, entry.dataset_revision, entry.value) == ("org/mocks", "c0ffee", 0.1)

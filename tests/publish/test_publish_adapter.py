@@ -88,7 +88,7 @@ def test_an_adapter_goes_up_once_and_nothing_that_training_left_behind(alice, ad
     }  # fmt: skip
     assert done.notes == [
         "vLLM: --enable-lora --max-lora-rank 8", "the tokenizer is that of org/small-llama and is not published again",
-        "the MAE of this adapter is not clearly lower than that of a constant, and its card says so",
+        "the mean absolute error is not clearly lower than that of a constant, and the card says so",
     ]  # fmt: skip
     again = publish_adapter(adapter, "org/mock-once", **NAMES)
     assert (done.is_new, again.is_new, again.commit) == (True, False, done.commit)
