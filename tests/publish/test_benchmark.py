@@ -10,11 +10,10 @@ from test_results import REVISION, SCORE, example_results
 from specdata.publish import benchmark
 from specdata.publish.publish import publish_dataset
 from specdata.targets import TARGETS
-from specdata.text.encoding import Encoding
 
 
 def test_a_data_set_names_a_leaderboard_for_each_score():
-    made = Encoding(edges=[1.0, 2.0], normalisation="none", scheme="csv").to_dict()
+    made = {"edges": [1.0, 2.0], "normalisation": "none", "scheme": "csv"}
     configs = {"text": made, "other": made, "class": made | {"target": TARGETS["class"].to_dict()}}
     content = yaml.safe_load(benchmark.eval_yaml({"recipe": {"title": "Galaxies: spectra"}, "configs": configs}))
     assert set(content) == {"name", "description", "evaluation_framework", "tasks"}
