@@ -1,7 +1,7 @@
 """A model behind a server, with the interface of `specdata.inference.local.Generator`.
 
 What a server can tell is found out by asking it: the probabilities of labels (``/v1/systemone`` of
-``transformers serve``), those of given tokens (``/v1/completions`` of vLLM), or greedy answers alone.
+``transformers serve``), those of tokens (``/v1/completions`` of vLLM and llama.cpp), or greedy answers alone.
 """
 
 import contextlib
@@ -35,9 +35,9 @@ TAIL = 0.01  # share of p at each level of digits that may be left unresolved; a
 MOST_BRANCHES = 64  # of a level that are asked for, and the questions of one request that transformers takes
 _TRY_AGAIN = (408, 429, 500, 502, 503, 504)
 _BLOCK = 128  # token ids of a request that vLLM takes
-# Ways to ask vLLM for the logarithms of probabilities, and how many tokens of one request they tell.
+# Ways to ask for the logarithms of probabilities, and how many tokens of one request they tell: those of given tokens
+# (vLLM), or of the most probable ones (llama.cpp, and vLLM with --max-logprobs 1000).
 _WAYS = ((lambda ids: {"logprobs": 1, "logprob_token_ids": ids}, _BLOCK),
-         (lambda ids: {"logprob_token_ids": ids}, _BLOCK),
          (lambda _: {"logprobs": 1000}, 10**6))  # fmt: skip
 
 
@@ -69,6 +69,17 @@ def connect(url, adapter, model, *, served=None, target=REDSHIFT) -> "Endpoint":
     except Exception as error:  # tokenizers raises bare exceptions
         raise SpecdataError(f"adapter {adapter}: its tokenizer cannot be loaded ({one_line(error)})") from None
     return Endpoint(url, tokenizer, name=model, served=served, target=target, temperature=temperature)
+
+
+def _told(logprobs):
+    """Logarithms of the probabilities of the first new token, by token id, as vLLM or as llama.cpp writes them."""
+    try:
+        if "content" in logprobs:
+            return {one["id"]: one["logprob"] for one in logprobs["content"][0]["top_logprobs"]}
+        told = logprobs["top_logprobs"][0].items()
+        return {int(name.removeprefix("token_id:")): log_p for name, log_p in told if name.startswith("token_id:")}
+    except (LookupError, TypeError, ValueError, AttributeError):  # another server's
+        return {}
 
 
 class _RefusedError(SpecdataError):
@@ -308,10 +319,10 @@ class Endpoint:
             body = {"prompt": prompts, "max_tokens": 1, "temperature": 0, "return_tokens_as_token_ids": True}
             answer = self._request("POST", "/v1/completions", self._model | body | options(block), tries=tries)
             for choice in self._part(answer, "choices"):
-                told = self._part(choice, "logprobs", "top_logprobs", 0)
+                told = _told(self._part(choice, "logprobs"))
                 for at, token in enumerate(block):
-                    if f"token_id:{token}" in told:
-                        found[choice.get("index", 0), start + at] = told[f"token_id:{token}"]
+                    if token in told:
+                        found[choice.get("index", 0), start + at] = told[token]
         # Of the 1,000 most probable tokens those that are missing are improbable; of tokens that were asked for, none.
         if np.isinf(found).all(axis=1).any() or (most == _BLOCK and np.isinf(found).any()):
             raise SpecdataError(f"{self.url}: does not tell the probabilities that were asked for; try --answer-only")

@@ -1,4 +1,4 @@
-"""A model behind a server says what it says here: the real ``transformers serve``, and a double that speaks as vLLM."""
+"""A model behind a server says what it says here: ``transformers serve`` itself, and doubles of vLLM and llama.cpp."""
 
 import json
 import shutil
@@ -81,9 +81,9 @@ def serve(adapter, taught_model, tmp_path_factory):
 
 
 class Vllm(BaseHTTPRequestHandler):
-    """As much of vLLM as `Endpoint` uses; the class attributes are set by the tests."""
+    """As much of vLLM 0.32 as `Endpoint` uses; the class attributes are set by the tests."""
 
-    generator, asked, busy, tells = None, None, 0, True
+    generator, asked, busy, tells, most = None, None, 0, True, 20
 
     def log_message(self, *_):
         pass
@@ -102,18 +102,27 @@ class Vllm(BaseHTTPRequestHandler):
             (text,) = self.generator.answer([body["messages"]], max_new_tokens=body["max_tokens"])
             self.send({"choices": [{"message": {"content": text}}]})
         elif self.path != "/v1/completions":
-            self.send({"error": "Not Found"}, 404)
-        elif not self.tells or len(body.get("logprob_token_ids", [])) > 128:
+            self.send({"error": {"message": "The model does not support the structured decision API"}}, 501)
+        elif not self.tells or self.wrong(body):
             self.send({"error": f"no, {self.headers.get('Authorization')}"}, 400)
         else:
             choices = []
             for index, prompt in enumerate(body["prompt"]):
                 with torch.inference_mode():
                     logits = self.generator.model(input_ids=torch.tensor([prompt])).logits[0, -1]
-                log_p = logits.log_softmax(-1)
-                told = {f"token_id:{token}": float(log_p[token]) for token in body["logprob_token_ids"]}
-                choices.append({"index": index, "text": "", "logprobs": {"top_logprobs": [told]}})
+                choices.append({"index": index, "text": "", "logprobs": self.logprobs(body, logits.log_softmax(-1))})
             self.send({"choices": choices[::-1]})
+
+    def wrong(self, body):
+        ids = body.get("logprob_token_ids", [])
+        return len(ids) > 128 or (ids and "logprobs" not in body) or body.get("logprobs", 0) > self.most
+
+    def logprobs(self, body, log_p):
+        """What was asked for, and always the most probable token."""
+        assert body["return_tokens_as_token_ids"]
+        top = log_p.topk(1).indices.tolist()
+        ids = body.get("logprob_token_ids") or log_p.topk(body["logprobs"]).indices.tolist()
+        return {"top_logprobs": [{f"token_id:{token}": float(log_p[token]) for token in dict.fromkeys(top + ids)}]}
 
     def send(self, content, status=200):
         text = json.dumps(content).encode()
@@ -125,12 +134,27 @@ class Vllm(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
 
+class LlamaCpp(Vllm):
+    """The same of llama.cpp's server: it ignores the ids, and tells the most probable tokens in another shape."""
+
+    def do_GET(self):
+        self.send({"data": [{"id": "redshift"}]})
+
+    def wrong(self, body):
+        return False
+
+    def logprobs(self, body, log_p):
+        values, ids = log_p.topk(body["logprobs"])
+        told = [{"id": token, "logprob": value} for token, value in zip(ids.tolist(), values.tolist(), strict=True)]
+        return {"content": [{"id": told[0]["id"], "top_logprobs": told}]}
+
+
 @pytest.fixture
-def vllm(reader, monkeypatch):
+def vllm(reader, monkeypatch, request):
     """Address of the double, whose model is that of `reader`."""
     for name, value in {"generator": reader.generator, "asked": [], "busy": 0, "tells": True}.items():
         monkeypatch.setattr(Vllm, name, value)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Vllm)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), getattr(request, "param", Vllm))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -165,7 +189,8 @@ def test_transformers_serve_tells_the_same_redshifts(serve, reader, adapter, tau
     assert local.ask("Is it near?", max_new_tokens=4, on_text=lambda _: None) == "".join(heard).strip()
 
 
-def test_vllm_tells_the_same_p_of_z(vllm, adapter, taught_model, here, spectra, monkeypatch):
+@pytest.mark.parametrize("vllm", [Vllm, LlamaCpp], indirect=True)
+def test_a_server_with_logprobs_tells_the_same_p_of_z(vllm, adapter, taught_model, here, spectra, monkeypatch):
     monkeypatch.setenv(KEY, "secret-key")
     monkeypatch.setattr(module, "TAIL", 1e-6)
     monkeypatch.setattr(module, "MOST_BRANCHES", 10**6)
