@@ -132,7 +132,7 @@ def predict(
 ) -> None:
     """Predict redshifts of spectra, with 68 % and 95 % intervals."""
     from specdata.files import new_file
-    from specdata.inference.predict import FORMATS, ask_all, to_table, write_table
+    from specdata.inference.predict import FORMATS, ask_all, kept_rows, to_row, to_table, write_table
     from specdata.inference.reader import Reader
 
     paths = [*(files or []), *(spectrum or [])]
@@ -144,14 +144,20 @@ def predict(
         asked, failed = ask_all(reader, paths, progress=len(paths) > 1)
         if not asked:
             raise SpecdataError("; ".join(failed))
-        found = reader.predict(asked, answer_only=answer_only, batch_size=batch_size, progress=len(asked) > 1)
-        table = to_table(reader, found)
+        options = {"answer_only": answer_only, "batch_size": batch_size, "progress": len(asked) > 1}
+        if output:
+            journal = output.with_name(f"{output.name}.partial.jsonl")
+            rows = kept_rows(reader, asked, journal, **options)
+        else:
+            rows = (to_row(found, reader.encoding.target) for found in reader.predict(asked, **options))
+        table = to_table(reader, rows)
         for warning in reader.warnings:
             print(f"specdata: warning: {warning}", file=sys.stderr)
         _print_table(table, _MOST_PRINTED if output else len(table), reader.encoding.target)
         if output:
             write_table(table, partial)
     if output:
+        journal.unlink()
         print(f"written to {output}")
     if failed:
         raise SpecdataError(f"{len(failed)} of {len(paths)} files were left out: {'; '.join(failed)}")

@@ -1,6 +1,10 @@
 """Many spectra to a table of redshifts: all are read and checked before the model is loaded, then read in batches."""
 
+import contextlib
+import hashlib
+import json
 import os
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -85,7 +89,7 @@ def predict(
     if failed or not asked:
         raise SpecdataError("; ".join(failed) or "no spectrum: give one or more")
     found = reader.predict(asked, answer_only=answer_only, batch_size=batch_size, progress=progress)
-    return to_table(reader, found)
+    return to_table(reader, (to_row(prediction, reader.encoding.target) for prediction in found))
 
 
 def ask_all(reader, spectra, *, progress=False) -> tuple[list[Asked], list[str]]:
@@ -141,24 +145,71 @@ def columns_of(target) -> dict[str, tuple[str, str]]:
     return found | {name: COLUMNS[name] for name in ("answer", "warnings")}
 
 
-def to_table(reader, predictions: Iterable[Prediction]):
-    """Put predictions into an `astropy.table.Table`, each as soon as it is there; see `predict`."""
+def to_row(found: Prediction, target) -> dict:
+    """A prediction as a row of the table: its values by column; those that it does not have are left out."""
+    key = target.key
+    row = {**found.facts, key: found.estimate, f"{key}_greedy": found.z_greedy, "answer": found.answer}
+    row["warnings"] = "; ".join(found.warnings)
+    if found.posterior is not None:
+        numbers = found.posterior.summary()
+        row |= {name: numbers[name] for name in ("answered", "beyond") if name in numbers}
+        row |= {f"{key}_{name}": numbers[name] for name in ("mean", "std", "mode") if name in numbers}
+        row |= {f"p_{label}": p for label, p in numbers.get("probabilities", {}).items()}
+        for level in (68, 95) if target.is_number else ():
+            row[f"{key}_low_{level}"], row[f"{key}_high_{level}"] = numbers[f"interval_{level}"]
+    return row
+
+
+def kept_rows(reader, asked, journal, *, answer_only=False, **options) -> list[dict]:
+    """Predict, and keep each row in a file as soon as it is there, so that a run that was stopped goes on.
+
+    Parameters
+    ----------
+    reader : specdata.inference.reader.Reader
+    asked : sequence of Asked
+    journal : path-like
+        The file, a line of JSON for each row. Rows of another adapter, model or spectrum in it are not used.
+    answer_only : bool
+    **options
+        See `Reader.predict`.
+
+    Returns
+    -------
+    list of dict
+        A row of the table for each of `asked`, in their order.
+    """
+    about = [*reader.identity, answer_only]
+    keys = [
+        hashlib.sha256(json.dumps([about, one.prompt, one.facts], default=float).encode()).hexdigest() for one in asked
+    ]
+    found = {}
+    if journal.exists():
+        for line in journal.read_text(encoding="utf-8").split("\n"):
+            with contextlib.suppress(ValueError, TypeError):  # a line that was cut short
+                found |= [json.loads(line)]
+    left = [number for number, key in enumerate(keys) if key not in found]
+    if len(left) < len(asked):
+        print(f"specdata: {len(asked) - len(left)} of {len(asked)} spectra are done already", file=sys.stderr)
+    with journal.open("a", encoding="utf-8") as stream:
+        stream.write("\n")  # ends a line that was cut short
+        predictions = reader.predict([asked[number] for number in left], answer_only=answer_only, **options)
+        for number, prediction in zip(left, predictions, strict=True):
+            found[keys[number]] = row = to_row(prediction, reader.encoding.target)
+            stream.write(json.dumps([keys[number], row], default=float) + "\n")
+            stream.flush()
+    return [found[key] for key in keys]
+
+
+def to_table(reader, rows: Iterable[dict]):
+    """Put rows of `to_row` into an `astropy.table.Table`; see `predict`."""
     from astropy.table import Table
 
     target = reader.encoding.target
     described, key = columns_of(target), target.key
     columns = {name: [] for name in described}
-    for found in predictions:
-        row = {**found.facts, key: found.estimate, f"{key}_greedy": found.z_greedy, "answer": found.answer}
-        if found.posterior is not None:
-            numbers = found.posterior.summary()
-            row |= {name: numbers[name] for name in ("answered", "beyond") if name in numbers}
-            row |= {f"{key}_{name}": numbers[name] for name in ("mean", "std", "mode") if name in numbers}
-            row |= {f"p_{label}": p for label, p in numbers.get("probabilities", {}).items()}
-            for level in (68, 95) if target.is_number else ():
-                row[f"{key}_low_{level}"], row[f"{key}_high_{level}"] = numbers[f"interval_{level}"]
+    for row in rows:
         for name, values in columns.items():
-            values.append("; ".join(found.warnings) if name == "warnings" else row.get(name))
+            values.append(row.get(name))
     text = {"file", "name", "class", "answer", "warnings"}
     if not target.is_number:
         text |= {key, f"{key}_greedy", f"{key}_file"}

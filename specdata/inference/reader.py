@@ -1,5 +1,6 @@
 """A spectrum to a redshift with its interval: written as the adapter was trained, p(z) read from the model."""
 
+import contextlib
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from specdata.spectra.coverage import cover
 from specdata.text.smollm2 import PACKAGE
 
 BATCH = 16  # spectra that are read together
-_CHUNK = 16  # batches whose p(z) are held in memory at a time
+_CHUNK = 4  # batches whose p(z) are read before their answers, and held in memory until then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +176,13 @@ class Reader:
             return Generator(self._model, self._folder, device=self._device)
         return connect(self._endpoint, self._folder, self._model, served=self._served, target=self.encoding.target)
 
+    @property
+    def identity(self) -> list:
+        """What the predictions depend on, beside the spectra: names and hashes; list of str."""
+        with contextlib.suppress(SpecdataError):  # a folder without weights, beside a server that has them
+            return [self.adapter, self.model, str(self._endpoint), weights_revision(self._folder)]
+        return [self.adapter, self.model, str(self._endpoint)]
+
     @functools.cached_property
     def warnings(self) -> list[str]:
         """Reasons to doubt this pair of model and adapter, a sentence each; list of str. Loads the model."""
@@ -251,7 +259,7 @@ class Reader:
                     options = {"target": target, "z_max": z_max, "batch_size": batch_size}
                     for number, posterior in self.generator.posteriors(found, **options):
                         posteriors[number] = posterior
-                        bar.update(0.5)
+                        bar.update(1)  # the answer takes little beside it
                 for first in range(0, len(chunk), batch_size):
                     some = slice(first, first + batch_size)
                     answers = self.generator.answer(found[some], max_new_tokens=most_tokens(target))
@@ -267,4 +275,4 @@ class Reader:
                                 f"{target.symbol} = {shown} lies outside of the training range, {' to '.join(ends)}"
                             )
                         yield said
-                    bar.update(len(answers) * (1 if answer_only else 0.5))
+                    bar.update(len(answers) if answer_only else 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from specdata.inference.chat import describe
-from specdata.inference.predict import columns_of, to_table
+from specdata.inference.predict import columns_of, to_row, to_table
 from specdata.inference.reader import Prediction
 from specdata.posterior import LabelPosterior, NumberPosterior
 from specdata.targets import TARGETS
@@ -23,7 +23,7 @@ def told(target, cls, p, greedy, stated):
     )
     encoding = SimpleNamespace(target=target)
     reader = SimpleNamespace(encoding=encoding, adapter="x", model="y", warnings=[])
-    return to_table(reader, [prediction]), describe(prediction)
+    return to_table(reader, [to_row(prediction, target)]), describe(prediction)
 
 
 def test_a_label():

@@ -102,6 +102,32 @@ def test_the_command_leaves_out_what_it_cannot_read(command, scored_adapter, fil
     assert command("predict", "--adapter", scored_adapter)[0] == 2
 
 
+def test_a_run_that_was_stopped_goes_on(command, scored_adapter, files, table, tmp_path, monkeypatch):
+    line = ("predict", *files, "--adapter", scored_adapter, "--batch-size", "1", "--output", "z.csv")
+    predict, asked = Reader.predict, []
+
+    def stopped(self, some, **options):
+        asked.append(len(some))
+        for number, found in enumerate(predict(self, some, **options)):
+            if len(asked) == 1 and number == 2:
+                raise KeyboardInterrupt
+            yield found
+
+    monkeypatch.setattr(Reader, "predict", stopped)
+    code, _, err = command(*line)
+    assert (code, [path.name for path in tmp_path.iterdir()]) == (130, ["z.csv.partial.jsonl"])
+    with (tmp_path / "z.csv.partial.jsonl").open("a") as kept:
+        kept.write('["cut sho')
+    code, _, err = command(*line)
+    assert code == 0, err
+    assert "2 of 3 spectra are done already" in err
+    assert asked == [3, 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["z.csv"]
+    by_name = {name: z for name, z in zip(table["name"], table["z"], strict=True)}
+    found = Table.read(tmp_path / "z.csv")
+    assert found["z"].tolist() == pytest.approx([by_name[name] for name in found["name"]], abs=1e-4)
+
+
 def test_a_csv_of_ones_own_in_other_units(command, scored_adapter, spectra, tmp_path):
     spectrum = spectra[0]
     columns = {"wavelength_nm": spectrum.wavelength / 10, "flux": spectrum.flux, "ivar": spectrum.ivar}
