@@ -5,12 +5,15 @@
     python benchmarks/learning.py readers --data mock-redshifts --config packed-64 --output curve.csv
     python benchmarks/learning.py figure --output curve.csv --figure curve.png
     python benchmarks/learning.py blocks MODEL --data mock-redshifts --test sdss-spectra --config packed-64
+    python benchmarks/learning.py calibration MODEL --data mock-redshifts --config packed-64 --limit 300
 
 The first scores each checkpoint of a run of `trl sft` by its greedy answers. The second teaches nearest neighbours,
 ridge regression and a small convolutional network (`readers.py`) the first 500, 1,000, ... training rows. Both take the
 same first rows of the test split. A line of the CSV is one point; what it holds already is not measured again.
-The last shows which part of the spectrum misleads a model on other spectra than those it learned from: each eighth of
-their bins takes the values of the nearest training spectrum in turn.
+`blocks` shows which part of the spectrum misleads a model on other spectra than those it learned from: each eighth of
+their bins takes the values of the nearest training spectrum in turn. `calibration` asks why the intervals of p(z) hold
+more or less than they should: how well each digit is known, given those before it, and whether a temperature or other
+levels, both fitted on validation rows, mend it.
 """
 
 import argparse
@@ -163,6 +166,72 @@ def exchange_blocks(args):
         report(f"bins {block[0]} to {block[-1]} of the nearest", mixed)
 
 
+def probabilities(model, asked):
+    """p(z) of each prompt on the grid of four decimals below 1; ndarray of shape (rows, 10000)."""
+    p = np.zeros((len(asked), 10_000))
+    for row, found in model.posteriors(asked):
+        at = np.rint(np.asarray(found.values) * 10_000).astype(int)
+        p[row, at[at < 10_000]] = found.p[at < 10_000]
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def quantile(p, level):
+    """Redshift below which `level` of each row of p lies; shape (rows,)."""
+    return np.array([np.searchsorted(row, level * row[-1]) for row in np.cumsum(p, axis=1)]) / 10_000
+
+
+def interval_of(p, z, level):
+    """Share of redshifts that the central intervals hold, and the median of half their widths."""
+    low, high = quantile(p, (1 - level) / 2), quantile(p, (1 + level) / 2)
+    return np.mean((z > low - 1e-4) & (z < high + 1e-4)), np.median(high - low) / 2
+
+
+def surprise(p, z):
+    """Mean of -log p of the true answers, in nats."""
+    return -np.log(np.maximum(p[np.arange(len(z)), np.rint(z * 10_000).astype(int)], 1e-9)).mean()
+
+
+def score_calibration(args):
+    """Print how well each digit is known, and how many redshifts the intervals hold, as read and after a fit."""
+    import torch
+
+    from specdata.inference.local import Generator
+
+    torch.set_num_threads(1)
+    model = Generator(str(args.model))
+    (asked, z), (asked_fit, z_fit) = (load_split(args.data, args.config, s, args.limit) for s in ("test", "validation"))
+    p, p_fit = probabilities(model, asked), probabilities(model, asked_fit)
+
+    def report(what, p, levels=(0.68, 0.95)):
+        error = np.abs(quantile(p, 0.5) - z)
+        parts = [f"{share:.3f} (half {half:.4f})" for share, half in (interval_of(p, z, level) for level in levels)]
+        print(f"{what}: median {error.mean():.4f}, intervals hold {', '.join(parts)}, {surprise(p, z):.3f} nats")
+
+    number = np.rint(z * 10_000).astype(int)
+    for digit in range(4):
+        size = 10 ** (3 - digit)  # answers that share the digits up to this one
+        start = number // (10 * size) * 10 * size
+        at = start[:, None] + size * np.arange(11)
+        below = np.pad(np.cumsum(p, axis=1), ((0, 0), (1, 0)))
+        share = np.diff(np.take_along_axis(below, at, axis=1), axis=1)
+        known = share.sum(axis=1) > 1e-6
+        share, true = share[known] / share[known].sum(axis=1, keepdims=True), (number // size % 10)[known]
+        nats = -np.log(np.maximum(share[np.arange(len(true)), true], 1e-9)).mean()
+        right = (share.argmax(axis=1) == true).mean()
+        print(f"digit {digit + 1}: {nats:.3f} nats, most probable {share.max(axis=1).mean():.3f}, right {right:.3f}")
+    report("as read", p)
+
+    def cooled(p, temperature):
+        power = p ** (1 / temperature)
+        return power / power.sum(axis=1, keepdims=True)
+
+    fitted = min(np.geomspace(0.3, 3, 47), key=lambda t: surprise(cooled(p_fit, t), z_fit))
+    report(f"temperature {fitted:.2f}", cooled(p, fitted))
+    below = np.cumsum(p_fit, axis=1)[np.arange(len(z_fit)), np.rint(z_fit * 10_000).astype(int)]
+    levels = np.quantile(2 * np.abs(below - 0.5), [0.68, 0.95])
+    report(f"levels {levels[0]:.2f} and {levels[1]:.2f}", p, levels)
+
+
 def draw(args):
     """All points, both axes logarithmic."""
     from matplotlib.figure import Figure
@@ -196,6 +265,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     functions = {"checkpoints": score_checkpoints, "readers": score_readers, "figure": draw, "blocks": exchange_blocks}
+    functions["calibration"] = score_calibration
     for name, function in functions.items():
         command = commands.add_parser(name)
         command.set_defaults(function=function)
@@ -207,7 +277,7 @@ def main():
         command.add_argument("--config", default="packed-64")
         command.add_argument("--test", help="data set whose test rows are read, if not those of --data")
         command.add_argument("--limit", type=int, default=1000, help="test rows")
-        if name == "blocks":
+        if name in ("blocks", "calibration"):
             command.add_argument("model", type=Path)
         if name == "checkpoints":
             command.add_argument("run", type=Path)
