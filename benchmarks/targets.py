@@ -94,32 +94,20 @@ def score_real(mocks, real, results) -> None:
     def interval(score, digits=3):
         return f"{score['value']:.{digits}f} [{score['low']:.{digits}f}, {score['high']:.{digits}f}]"
 
-    kept = [target.loss, *(["balanced_accuracy"] if not target.is_number else [])]
-    print("| method | n |", " | ".join(kept), "| difference to the transformer |", *target.labels, sep=" | ")
+    kept = [target.loss] if target.is_number else [target.loss, "balanced_accuracy"]
+    head = ["method", "n", *kept, "difference to the transformer", *(f"{label} found" for label in target.labels)]
+    lines = [head, ["---"] * len(head)]
     for title, found in methods.items():
         made = scores.score(found, true, *basis, target=target)
         difference = scores.compare(methods["the transformer"], found, true, basis[0], target=target)["difference"]
-        right = [
-            f"{np.sum(found[true == code] == code)} of {np.sum(true == code)}" for code in range(len(target.labels))
-        ]
-        print(
-            "|",
-            title,
-            "|",
-            len(true),
-            "|",
-            " | ".join(interval(made[key]) for key in kept),
-            "|",
-            interval(difference),
-            "|",
-            *right,
-        )
-    if target.is_number:
-        return
-    for code, label in enumerate(target.labels):
-        if np.sum(true == code) <= 20:
-            for row in np.flatnonzero(true == code):
-                print(label, table["specobjid"][int(row)], table[column][int(row)], table["posterior_p"][int(row)])
+        codes = [true == code for code in range(len(target.labels))]
+        right = [f"{np.sum(found[rows] == code)} of {np.sum(rows)}" for code, rows in enumerate(codes)]
+        lines.append([title, len(true), *(interval(made[key]) for key in kept), interval(difference), *right])
+    print("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+    rare = [label for code, label in enumerate(target.labels) if np.sum(true == code) <= 20]
+    for row in table.to_pylist():
+        if row[target.stored_in] in rare:
+            print(row[target.stored_in], row["specobjid"], row[column], row["posterior_p"])
 
 
 if __name__ == "__main__":
