@@ -95,7 +95,7 @@ def score_real(mocks, real, results) -> None:
         return f"{score['value']:.{digits}f} [{score['low']:.{digits}f}, {score['high']:.{digits}f}]"
 
     kept = [target.loss] if target.is_number else [target.loss, "balanced_accuracy"]
-    head = ["method", "n", *kept, f"{target.loss} of the transformer minus this", *(f"{label} found" for label in target.labels)]
+    head = ["method", "n", *kept, f"{target.loss} of the transformer minus this", *target.labels]
     lines = [head, ["---"] * len(head)]
     for title, found in methods.items():
         made = scores.score(found, true, *basis, target=target)
