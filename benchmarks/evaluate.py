@@ -26,7 +26,7 @@ from specdata.inference.local import MAX_NEW_TOKENS, Generator
 
 def one_by_one(generator, asked):
     """Redshifts of greedy answers, in the way of public code; list of float or None."""
-    model, tokenizer = generator._model, generator._tokenizer
+    model, tokenizer = generator.model, generator.tokenizer
     found = []
     for prompt in asked:
         inputs = tokenizer.apply_chat_template(
@@ -84,7 +84,7 @@ def speed(generator, asked, batch_size):
 
 def rounding(generator, asked, batch_size):
     """Print how far p(z) in bfloat16 lies from p(z) in float32."""
-    model = generator._model
+    model = generator.model
 
     def read():
         return [one for _, one in sorted(generator.posteriors(asked, batch_size=batch_size))]

@@ -8,8 +8,14 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
 
 import specdata
 
@@ -31,6 +37,15 @@ recipe = {
 build(DataRecipe.model_validate(recipe), "out", progress=False)
 del sys.modules["torch"], sys.modules["transformers"]
 """
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="Python 3.12 and 3.13 are tested without")
+@pytest.mark.parametrize("extra", ["serve", "mcp", "app"])
+def test_what_an_extra_asks_for_is_installed(extra):
+    """Tests of the servers and the page are skipped without it, which must not go unseen."""
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
+    for package in map(Requirement, asked):
+        assert package.specifier.contains(version(package.name)), package
 
 
 def test_imports_load_nothing_heavy_and_a_build_needs_no_torch(tmp_path):

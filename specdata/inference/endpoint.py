@@ -82,6 +82,11 @@ def _told(logprobs):
         return {}
 
 
+def _text(choice, message):
+    """The text of a choice, of chats in its `message`; None where there is none."""
+    return choice.get("text") or (choice.get(message) or {}).get("content")
+
+
 class _RefusedError(SpecdataError):
     """The server answers, but not to this."""
 
@@ -149,6 +154,7 @@ class Endpoint:
         self.kind = "logprobs" if self._finds_logprobs() else "answers"
         if self.kind == "answers":
             self.notes.append("the server tells no probabilities, so that there are only greedy answers without p(z)")
+            self._compare_prompts()
 
     @property
     def has_posterior(self) -> bool:
@@ -157,25 +163,24 @@ class Endpoint:
 
     def count_tokens(self, prompts) -> int:
         """Tokens of all prompts together, chat template included."""
-        return sum(len(text_ids(self.tokenizer, chat_text(self.tokenizer, prompt))) for prompt in prompts)
+        return sum(len(self._ids(prompt)) for prompt in prompts)
 
     def answer(self, prompts, *, max_new_tokens=MAX_NEW_TOKENS) -> list[str]:
         """Continue prompts greedily; as `Generator.answer`."""
 
         def ask(prompt):
-            body = self._model | {"messages": prompt, "max_tokens": max_new_tokens, "temperature": 0}
-            found = self._request("POST", "/v1/chat/completions", body)
-            return str(self._part(found, "choices", 0, "message", "content") or "")
+            path, body = self._continue(prompt, max_new_tokens)
+            return _text(self._part(self._request("POST", path, body), "choices", 0), "message") or ""
 
         with ThreadPoolExecutor(TOGETHER) as pool:
             return list(pool.map(ask, prompts))
 
     def reply(self, conversation, *, max_new_tokens, on_text) -> str:
         """Continue one conversation greedily, and hand on each piece of text; as `Generator.reply`."""
-        body = {"messages": conversation, "max_tokens": max_new_tokens, "temperature": 0, "stream": True}
+        path, body = self._continue(conversation, max_new_tokens)
         pieces = []
         try:
-            with self._client.stream("POST", f"{self.url}/v1/chat/completions", json=self._model | body) as response:
+            with self._client.stream("POST", f"{self.url}{path}", json=body | {"stream": True}) as response:
                 if response.status_code >= 400:
                     response.read()
                     raise self._refused(response)
@@ -183,7 +188,7 @@ class Endpoint:
                     if not line.startswith("data: ") or line == "data: [DONE]":
                         continue
                     for choice in json.loads(line[6:]).get("choices", [])[:1]:
-                        if text := choice.get("delta", {}).get("content"):
+                        if text := _text(choice, "delta"):
                             pieces.append(text)
                             on_text(text)
         except (httpx2.TransportError, ValueError, AttributeError) as error:
@@ -191,6 +196,17 @@ class Endpoint:
                 raise
             raise SpecdataError(f"{self.url}: the answer broke off ({one_line(error)}); ask again") from None
         return "".join(pieces)
+
+    def _continue(self, conversation, max_new_tokens):
+        """Path and body of a request for a greedy answer."""
+        body = self._model | {"max_tokens": max_new_tokens, "temperature": 0}
+        if self.kind != "logprobs":
+            return "/v1/chat/completions", body | {"messages": conversation}
+        # As tokens: such a server serves an adapter with the chat template of its base, which may be another.
+        return "/v1/completions", body | {"prompt": self._ids(conversation)}
+
+    def _ids(self, conversation):
+        return text_ids(self.tokenizer, chat_text(self.tokenizer, conversation))
 
     def posteriors(self, prompts, target=REDSHIFT, *, z_max=1, batch_size=64) -> Iterator[tuple[int, Posterior]]:
         """The probability of each answer after each of several prompts; as `specdata.posterior.answer_posteriors`.
@@ -302,13 +318,28 @@ class Endpoint:
 
     def _finds_logprobs(self):
         """Whether the server tells the probabilities of tokens, and in which way it has to be asked."""
-        ids = text_ids(self.tokenizer, chat_text(self.tokenizer, [{"role": "user", "content": "0"}]))
+        ids = self._ids([{"role": "user", "content": "0"}])
         digits = self.tokenizer([str(n) for n in range(10)], add_special_tokens=False)["input_ids"]
         for self._way in _WAYS:
             with contextlib.suppress(SpecdataError):
                 self._logprobs([ids], sorted({found[-1] for found in digits}), tries=1)
                 return True
         return False
+
+    def _compare_prompts(self):
+        """Note it if the server makes another number of tokens of a chat than the adapter was trained with."""
+        chat = [{"role": "user", "content": "0"}]
+        path, body = self._continue(chat, 1)
+        with contextlib.suppress(_RefusedError):
+            used, ours = (
+                (self._request("POST", path, body).get("usage") or {}).get("prompt_tokens"),
+                len(self._ids(chat)),
+            )
+            if used not in (None, ours):
+                self.notes.append(
+                    f"the server makes {used} tokens of a chat that has {ours} with the adapter's chat template; start "
+                    "it with that, which is chat_template.jinja in the adapter's folder"
+                )
 
     def _logprobs(self, prompts, tokens, tries=TRIES):
         """Logarithms of the probabilities of tokens after prompts, given as ids; shape (prompts, tokens)."""

@@ -100,9 +100,14 @@ class Vllm(BaseHTTPRequestHandler):
             self.send({"error": "busy"}, 503)
         elif self.path == "/v1/chat/completions":
             (text,) = self.generator.answer([body["messages"]], max_new_tokens=body["max_tokens"])
-            self.send({"choices": [{"message": {"content": text}}]})
+            self.send({"choices": [{"message": {"content": text}}], "usage": {"prompt_tokens": 99}})
         elif self.path != "/v1/completions":
             self.send({"error": {"message": "The model does not support the structured decision API"}}, 501)
+        elif "logprobs" not in body and "logprob_token_ids" not in body:
+            ids = torch.tensor([body["prompt"]])
+            found = self.generator.model.generate(input_ids=ids, max_new_tokens=body["max_tokens"], do_sample=False)
+            text = self.generator.tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
+            self.send({"choices": [{"text": text}]})
         elif not self.tells or self.wrong(body):
             self.send({"error": f"no, {self.headers.get('Authorization')}"}, 400)
         else:
@@ -204,6 +209,7 @@ def test_a_server_with_logprobs_tells_the_same_p_of_z(vllm, adapter, taught_mode
     for name in ("answered", "beyond", "begun"):
         assert getattr(found[0].posterior, name) == pytest.approx(getattr(local, name), abs=1e-4)
     assert {body["model"] for path, body, _ in Vllm.asked if path != "/v1/systemone"} == {"redshift"}
+    assert "/v1/chat/completions" not in {path for path, *_ in Vllm.asked}
     assert {key for *_, key in Vllm.asked} == {"Bearer secret-key"}
 
 
@@ -212,7 +218,8 @@ def test_a_server_that_tells_no_probabilities_gives_answers(vllm, adapter, taugh
     table = specdata.predict(spectra, adapter, model=str(taught_model), endpoint=vllm, served="redshift")
     assert list(table["answer"]) == [said.answer for said in here]
     assert "z_low_68" not in table.colnames
-    assert "the server tells no probabilities, so that there are only greedy answers" in table.meta["comments"][-1]
+    assert "the server tells no probabilities, so that there are only greedy answers" in table.meta["comments"][-2]
+    assert "the server makes 99 tokens of a chat that has" in table.meta["comments"][-1]
 
 
 def test_what_a_server_refuses_is_one_sentence_without_the_key(vllm, tokenizer, monkeypatch):
@@ -257,7 +264,8 @@ def test_a_merged_model_answers_as_the_adapter_does(command, adapter, reader, he
 
 
 @pytest.mark.slow
-def test_an_evaluation_of_a_server_scores_what_it_tells(vllm, adapter, taught_model, mock_data, tmp_path):
+def test_an_evaluation_of_a_server_scores_what_it_tells(vllm, adapter, taught_model, mock_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("specdata.evaluation.figures.draw_figures", lambda *_, **__: None)  # they take most of the time
     options = {"adapter": adapter, "config": "paper", "limit": 2, "baselines": [], "progress": False, "endpoint": vllm}
     found = evaluate(str(taught_model), str(mock_data), tmp_path / "there", served="redshift", **options)
     local = evaluate(str(taught_model), str(mock_data), tmp_path / "here", **options | {"endpoint": None})
