@@ -90,7 +90,8 @@ class Model(Part):
 class Written(Part):
     """How spectra are written as text; see `specdata.text.encoding.Encoding`. Edges in vacuum Angstrom.
 
-    `target` is what is asked, as `specdata.targets.Target` says; without it, the redshift.
+    `target` is what is asked, as `specdata.targets.Target` says; without it, the redshift. `axis` says what the
+    edges are of where they are no wavelengths, see `specdata.spectra.axis.Axis`.
     """
 
     edges: list[float]
@@ -98,6 +99,7 @@ class Written(Part):
     scheme: str
     turns: int = 0
     target: dict | None = None
+    axis: dict[str, str] | None = None
 
     @pydantic.field_validator("target")
     @classmethod

@@ -192,6 +192,11 @@ class Target:
         inside = self.low <= value < self.high + self.step / 2
         return value if inside and self.format(value) == f"{self._head}[{inner}]{self._tail}" else None
 
+    def may_become(self, text) -> bool:
+        """Whether a text that is still being written may become an answer to this, and nothing else."""
+        text, begin = text.strip(_SPACE), f"{self._head}["
+        return begin.startswith(text[: len(begin)]) and len(text.encode()) <= self.longest
+
     @property
     def _head(self):
         return f"{self.words[0].upper()}{self.words[1:]}: "

@@ -34,7 +34,7 @@ def chat(
     endpoint: Endpoint = None,
     served_model: ServedModel = None,
 ) -> None:
-    """Predict the redshift of a spectrum, and talk about the galaxy."""
+    """Predict the redshift of a spectrum, or what else an adapter was trained for, and talk about it."""
     from specdata import canvas
     from specdata.evaluation import figures
     from specdata.files import new_file
@@ -42,14 +42,14 @@ def chat(
     from specdata.inference.reader import Reader
     from specdata.spectra.readers import read_spectrum
 
-    found = read_spectrum(spectrum)  # a file that cannot be read is told before the model is loaded
     at_terminal = not question and sys.stdin.isatty()
     with (
         new_file(save, suffixes=FORMATS) if save else contextlib.nullcontext() as transcript,
         new_file(figure, suffixes=canvas.FORMATS) if figure else contextlib.nullcontext() as drawing,
     ):
         where = {"device": device, "endpoint": endpoint, "served": served_model}
-        reader = Reader(adapter, model, dataset=dataset, config=config, **where)
+        reader = Reader(adapter, model, dataset=dataset, config=config, **where)  # loads no model yet
+        found = read_spectrum(spectrum, axis=reader.encoding.axis)
         session = Session(reader, found)
         _introduce(reader, session)
         if figure:
@@ -57,7 +57,7 @@ def chat(
                 raise SpecdataError(f"{figure}: the server tells no probabilities to draw; leave --figure out")
             said, title = session.prediction, f"{'mock ' if found.is_mock else ''}{found.name}"
             options = {"greedy": said.z_greedy, "stated": session.stated, "title": title}
-            figures.answer_figure(drawing, said.posterior, **options)
+            canvas.save_figure(figures.answer_figure(said.posterior, **options), drawing)
         for text in question or _questions(at_terminal):
             print("assistant  " if at_terminal else f"\nuser       {text}\nassistant  ", end="", flush=True)
             try:
@@ -74,7 +74,7 @@ def chat(
 
 
 def _introduce(reader, session) -> None:
-    """Print the model, the spectrum and the redshift, with which a conversation begins."""
+    """Print the model, the spectrum and the answer, with which a conversation begins."""
     from specdata.inference.chat import describe
 
     found, encoding = session.prediction, reader.encoding
@@ -82,14 +82,17 @@ def _introduce(reader, session) -> None:
     name = f"{'mock, ' if spectrum.is_mock else ''}{spectrum.name}"
     print(f"model      {reader.model} with {reader.adapter}")
     print(f"spectrum   {spectrum.source}: {name}, as {len(encoding.wavelength)} bins in {encoding.scheme}")
-    said = f"{spectrum.spectype} {spectrum.subclass}".rstrip()
-    print(f"not told   {said}, z = {spectrum.z:.4f}, S/N {spectrum.snmedian:.1f} (in the file, hidden from the model)")
+    target, hidden = encoding.target, [f"{spectrum.spectype} {spectrum.subclass}".strip()]
+    hidden += [f"z = {spectrum.z:.4f}"] if math.isfinite(spectrum.z) else []
+    if target.stored_in == "target" and session.stated is not None:
+        hidden.append(f"{target.symbol} = {target.show(session.stated)} {target.unit}".rstrip())
+    hidden.append(f"S/N {spectrum.snmedian:.1f}")
+    print(f"not told   {', '.join(filter(None, hidden))} (in the file, hidden from the model)")
     for warning in [*reader.warnings, *found.warnings]:
         print(f"specdata: warning: {warning}", file=sys.stderr)
-    if reader.only_redshifts:
-        print(
-            "specdata: warning: the adapter was trained without conversations and only knows redshifts", file=sys.stderr
-        )
+    if reader.only_target:
+        said = f"the adapter was trained without conversations and only knows the {target.words}"
+        print(f"specdata: warning: {said}", file=sys.stderr)
     print(f"\nuser       {series if len(series) < 110 else f'{series[:84]} … {series[-20:]}'}")
     print(f"assistant  {found.answer}\n           {describe(found)}", flush=True)
 
@@ -99,7 +102,7 @@ def _questions(at_terminal):
     if at_terminal:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401, lets the user edit a line and recall earlier ones
-        print("\nAsk about the galaxy; Ctrl-C stops an answer, /exit or Ctrl-D ends.")
+        print("\nAsk about the spectrum; Ctrl-C stops an answer, /exit or Ctrl-D ends.")
     while True:
         try:
             text = input("\nuser       " if at_terminal else "").strip()
@@ -130,7 +133,7 @@ def predict(
     endpoint: Endpoint = None,
     served_model: ServedModel = None,
 ) -> None:
-    """Predict redshifts of spectra, with 68 % and 95 % intervals."""
+    """Predict redshifts of spectra, or what else an adapter was trained for, with intervals or probabilities."""
     from specdata.files import new_file
     from specdata.inference.predict import FORMATS, ask_all, kept_rows, to_row, to_table, write_table
     from specdata.inference.reader import Reader
@@ -190,10 +193,13 @@ def _print_values(table, width, target) -> None:
     """The same for another target than the redshift."""
     key = target.key
     for row in table:
-        line = f"{row['file']:<{width}}  {key} = {target.show(row[key])} {target.unit}".rstrip()
+        missing = not row[key] if isinstance(row[key], str) else math.isnan(row[key])
+        said = "none" if missing else f"{target.show(row[key])} {target.unit}".rstrip()
+        line = f"{row['file']:<{width}}  {key} = {said}"
         if f"{key}_low_68" in table.colnames:
-            ends = (target.show(row[f"{key}_{end}_68"]) for end in ("low", "high"))
-            line += f", 68 % from {' to '.join(ends)}"
+            for level in (68, 95):
+                ends = (target.show(row[f"{key}_{end}_{level}"]) for end in ("low", "high"))
+                line += f", {level} % from {' to '.join(ends)}"
         elif not target.is_number and "answered" in table.colnames:
             p = {name: row[name] for name in table.colnames if name.startswith("p_")}
             line += "".join(f", {name[2:]} {100 * p[name]:.1f} %" for name in sorted(p, key=p.get, reverse=True)[:3])

@@ -9,8 +9,9 @@ from specdata import serialize
 from specdata.cards import project_url, render
 from specdata.dataset import figures, rows
 from specdata.dataset.augment import describe
-from specdata.dataset.selection import CUTS, SPLITS
+from specdata.dataset.selection import CUTS, CUTS_OF_SKY, SPLITS
 from specdata.files import file_sha256
+from specdata.spectra.axis import SKY
 from specdata.spectra.lines import ALTITUDE_MIN, INSTRUMENTS, LINES, TELLURIC
 from specdata.targets import Target
 from specdata.text.conversation import MAGNITUDE, MOST_EXPOSURES
@@ -52,8 +53,9 @@ def draw_figures(folder, manifest) -> dict:
     figures.value_histograms(paths[0], panels)
     made, texts = manifest["configs"][first], sorted(folder.glob(f"{first}/train-*.parquet"))
     examples = _rows(texts, _spread(values[first]["train"]))
-    unit = r"flux ($10^{-17}$ erg/s/cm$^2$/Å)" if made["normalisation"] == "none" else "flux / median flux"
-    figures.example_spectra(paths[1], examples, edges=made["edges"], unit=unit, target=target)
+    axis = Encoding.from_dict(made, first).axis
+    unit = axis.values_label if made["normalisation"] == "none" else f"{axis.values} / median {axis.values}"
+    figures.example_spectra(paths[1], examples, edges=made["edges"], unit=unit, target=target, axis=axis)
     if manifest["tokens"]:
         costs = [TokenCost(**cost) for cost in manifest["tokens"]]
         figures.token_figure(paths[2], costs)
@@ -76,6 +78,7 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
     first = next(iter(configs))
     encodings = {config: Encoding.from_dict(made, config) for config, made in configs.items()}
     distinct = targets_of(manifest)
+    axis = encodings[first].axis
     split = "test" if counts["splits"].get("test") else "train"
     return render(
         "dataset.md",
@@ -86,13 +89,16 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
         manifest=manifest,
         recipe=manifest["recipe"],
         counts=counts,
-        cuts=CUTS,
-        columns={"spectra": rows.SPECTRA} | {config: _columns(encoding) for config, encoding in encodings.items()},
+        cuts={cut: said for cut, said in CUTS.items() if axis == SKY or cut not in CUTS_OF_SKY},
+        columns={"spectra": _kept(rows.SPECTRA, axis)}
+        | {config: _kept(_columns(encoding), axis) for config, encoding in encodings.items()},
+        axis=axis,
+        sky=axis == SKY,
         conversation={
             "instruments": INSTRUMENTS, "telluric": TELLURIC, "lines": LINES, "times": MOST_EXPOSURES,
             "magnitude": MAGNITUDE, "altitude": ALTITUDE_MIN,
         },
-        grids={config: _grid(made["edges"]) for config, made in configs.items()},
+        grids={config: _grid(made["edges"], axis) for config, made in configs.items()},
         schemes=serialize.SCHEMES,
         scheme_words=SCHEME_WORDS,
         instruction=encodings[first].target.instruction,
@@ -101,7 +107,8 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
         found=[_found(target, _values(folder, config, target)) for config, target in distinct.items()],
         values_figure=_values_figure(distinct[first]),
         kinds=_in_words([_PLURALS[kind] for kind, share in _kinds(manifest["recipe"]["source"]).items() if share]),
-        objects=_in_words([_PLURALS[spectype] for spectype in _classes(manifest["recipe"])]),
+        objects=_in_words([_PLURALS[spectype] for spectype in _classes(manifest["recipe"])])
+        or ("spectra" if axis == SKY else "curves"),
         asked=_in_words([target.words for target in distinct.values()]),
         restore=RESTORE,
         augmented=describe(manifest["recipe"]["augment"]) if manifest["recipe"].get("augment") else None,
@@ -130,6 +137,13 @@ def targets_of(manifest) -> dict[str, Target]:
         if target not in found.values():
             found[config] = target
     return found
+
+
+def _kept(columns, axis):
+    """Those columns of a config that say something, with their meanings for the axis."""
+    return {
+        name: said for name, said in rows.columns_along(axis, columns).items() if axis == SKY or name not in rows.OF_SKY
+    }
 
 
 def _values_figure(target):
@@ -179,7 +193,7 @@ def _in_words(names):
 
 def _classes(recipe):
     spectype = recipe["cuts"]["spectype"]
-    return [spectype] if isinstance(spectype, str) else spectype
+    return [spectype] if isinstance(spectype, str) else spectype or []
 
 
 def _kinds(source):
@@ -211,16 +225,16 @@ def _rows(paths, wanted):
     return [found[i] for i in wanted]
 
 
-def _grid(edges):
+def _grid(edges, axis):
     """Bins of a grid in words."""
-    widths = np.diff(edges)
+    widths, unit = np.diff(edges), "Å" if axis == SKY else axis.unit
     ratios = np.divide(edges[1:], edges[:-1])
-    width = f"{widths.min():.2f} to {widths.max():.2f} Å"
+    width = f"{widths.min():.2f} to {widths.max():.2f} {unit}".rstrip()
     if np.allclose(widths, widths[0]):
-        width = f"{widths[0]:.2f} Å"
+        width = f"{widths[0]:.2f} {unit}".rstrip()
     elif np.allclose(ratios, ratios[0]):
-        width = f"equal width in log wavelength, {width},"
-    return f"{len(widths)} bins of {width} from {edges[0]:g} to {edges[-1]:g} Å"
+        width = f"equal width in log {axis.name}, {width},"
+    return f"{len(widths)} bins of {width} from {edges[0]:g} to {edges[-1]:g} {unit}".rstrip()
 
 
 def _example(folder, config):

@@ -4,6 +4,7 @@ import numpy as np
 
 from specdata.canvas import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure, save_figure
 from specdata.spectra.lines import LINES, QUASAR_LINES, observed
+from specdata.spectra.spectrum import spectrum_name
 
 COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
 
@@ -36,10 +37,10 @@ def value_histograms(path, panels) -> None:
     save_figure(figure, path)
 
 
-def example_spectra(path, examples, *, edges, unit, target) -> None:
+def example_spectra(path, examples, *, edges, unit, target, axis) -> None:
     """Draw rows of a text config as a model gets them: one value a bin, lines marked where the redshift puts them.
 
-    `edges` are those of the bins in Angstrom, `unit` is that of flux / scale, and `target` is what is asked.
+    `edges` are those of the bins along `axis`, `unit` is that of flux / scale, and `target` is what is asked.
     """
     figure, panels = new_figure(9, 2.1 * len(examples) + 0.5, rows=len(examples))
     for axes, row in zip(panels, examples, strict=True):
@@ -52,15 +53,15 @@ def example_spectra(path, examples, *, edges, unit, target) -> None:
         low, high = np.nanpercentile(value, [0, 100])
         axes.set(xlim=(edges[0], edges[-1]), ylim=(min(low, 0) - 0.05 * (high - low), high + 0.35 * (high - low)))
         _mark_lines(axes, row["z"], edges[0], edges[-1], QUASAR_LINES | LINES if row["spectype"] == "QSO" else LINES)
-        label = "mock" if row["is_mock"] else f"{row['plate']}-{row['mjd']}-{row['fiberid']}"
-        answer = f"z = {row['z']:.4f}"
+        label = "mock" if row["is_mock"] else spectrum_name(row["plate"], row["mjd"], row["fiberid"], row["specobjid"])
+        answer = f"z = {row['z']:.4f}" if np.isfinite(row["z"]) else ""
         if target.stored_in == "target":
-            answer = f"{target.symbol} = {target.show(row['target'])} {target.unit}".rstrip() + f", {answer}"
+            answer = f"{target.symbol} = {target.show(row['target'])} {target.unit}".rstrip() + f", {answer}" * bool(answer)
         axes.text(0.995, 0.04, f"{label}, {answer}", transform=axes.transAxes, ha="right", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         if mask.any():
             axes.legend(frameon=False, fontsize=7, loc="lower left")
-    panels[-1].set_xlabel("observed wavelength (vacuum Å)")
+    panels[-1].set_xlabel(axis.label)
     figure.supylabel(unit, fontsize=10)
     save_figure(figure, path)
 
@@ -78,7 +79,7 @@ def _mark_lines(axes, z, start, stop, lines):
             )  # fmt: skip
 
 
-def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, label) -> None:
+def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, label, axis) -> None:
     """Draw a spectrum as it was observed, as it was binned, and as its text says it, and what the text left out.
 
     Parameters
@@ -92,6 +93,7 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
         Flux density of the bins before and after they were text.
     z : float
     title, label : str
+    axis : specdata.spectra.axis.Axis
     """
     figure, (axes, below) = new_figure(10, 5, rows=2, heights=(4, 1))
     wavelength = 10.0 ** np.asarray(loglam)
@@ -104,13 +106,13 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     low, high = np.percentile(pixels[inside], [0.2, 99.8])
     low, high = min(low, 0, np.nanmin(decoded)), max(high, np.nanmax(binned))
     axes.set(xlim=(edges[0], edges[-1]), ylim=(low - 0.03 * (high - low), high + 0.3 * (high - low)), title=title)
-    axes.set_ylabel("flux ($10^{-17}$ erg/s/cm$^2$/Å)")
+    axes.set_ylabel(axis.values_label)
     axes.legend(frameon=False, ncols=3, fontsize=8, loc="lower left")
     axes.tick_params(labelbottom=False)
     _mark_lines(axes, z, edges[0], edges[-1])
     below.stairs(decoded - binned, edges, color=VERMILION, baseline=None, lw=0.9)
     below.axhline(0, color="0.7", lw=0.8, zorder=0)
-    below.set(xlim=(edges[0], edges[-1]), xlabel="observed wavelength (vacuum Å)", ylabel="text - bins\n(same unit)")
+    below.set(xlim=(edges[0], edges[-1]), xlabel=axis.label, ylabel="text - bins\n(same unit)")
     for panel in (axes, below):
         panel.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)

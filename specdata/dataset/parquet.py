@@ -53,12 +53,13 @@ def write_parquet(folder, spectra, objects, encodings, advance, augment=None, re
     the number of rows written, again and again. Returns for each text config the numbers of values written,
     interpolated and clipped.
     """
-    schema = rows.schema("spectra")
+    axis = next(iter(encodings.values()))[0].axis
+    schema = rows.schema("spectra", axis=axis)
     values = {config: dict.fromkeys(("all", "interpolated", "clipped"), 0) for config in encodings}
     writers = {} if realisation else {"spectra": _writer(folder / "spectra.parquet", schema)}
     alters = augment is not None and realisation is not None
     for config, (encoding, *_) in encodings.items():
-        writers[config] = _writer(folder / f"{config}.parquet", rows.schema("text", encoding.target))
+        writers[config] = _writer(folder / f"{config}.parquet", rows.schema("text", encoding.target, axis))
     for start in range(0, len(spectra), BATCH):
         here = slice(start, start + BATCH)
         table = spectra.take(here).append_column("position_id", objects[here]).select(schema.names).cast(schema)

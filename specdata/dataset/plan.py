@@ -90,8 +90,12 @@ def _draw(recipe, passed, rejected):
         )
     within = {"z_min": cuts.z_min, "z_max": cuts.z_max, "redshift_bins": sample.redshift_bins, "seed": sample.seed}
     z = passed["z"].to_numpy()
+    if cuts.z_min is None:  # the redshift does not matter, and may not be known
+        z, within = np.zeros(n), within | {"z_min": -1.0, "z_max": 1.0, "redshift_bins": 1}
     objects = np.array(position_ids(passed["name"].to_pylist(), passed["ra"].to_numpy(), passed["dec"].to_numpy()))
     chosen, redshift_bins = equal_frequency(z, objects, size=sample.size, **within)
+    if cuts.z_min is None:
+        redshift_bins = []
     split = assign_splits(z[chosen], objects[chosen], train=sizes.train, validation=sizes.validation, **within)
     counts |= {"passed": n, "objects": len(np.unique(objects)), "sampled": len(chosen)}
     counts["asked"] = {"size": sample.size, **sizes.model_dump()}
@@ -128,7 +132,7 @@ def _encodings(job, sample, progress):
         elif config.grid.tokens:
             counted["fit"] = fit_bins(config, target, spectra, scale, values, label=name, progress=progress)
             bins = counted["fit"]["bins"]
-        encoding = Encoding.from_recipe(config, bins, target=target)
+        encoding = Encoding.from_recipe(config, bins, target=target, axis=job.recipe.along)
         if config.conversation and config.conversation.tokens:
             counted["limit"] = check_longest(config, encoding, spectra, scale, values, label=name, progress=progress)
         configs[name] = encoding.to_dict() | counted

@@ -58,7 +58,8 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
         raise SpecdataError(f"config {config!r}: {dataset} has the text configs {', '.join(configs)}")
     encoding = Encoding.from_dict(manifest["configs"][config], config)
     if os.path.isfile(row):  # noqa: PTH113, which is False, too, for what cannot be the name of a file
-        (spectrum, warnings), split, number = cover(read_spectrum(row), encoding.edges), None, None
+        found, split, number = read_spectrum(row, axis=encoding.axis), None, None
+        spectrum, warnings = cover(found, encoding.edges, encoding.axis)
         binned, scale = rows.bin_one(spectrum, encoding)
         flux = binned.flux
         series, clipped = encoding.encode(flux, scale)
@@ -77,12 +78,13 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
     step = normalise(decoded, scale, encoding.normalisation) - normalise(flux[0], scale, encoding.normalisation)
     path = Path(output or f"preview-{re.sub(r'[^A-Za-z0-9._+-]+', '-', name)}-{config}.png")
     pixels = {name: np.array(spectrum[column]) for name, column in (("loglam", "loglam"), ("pixels", "flux"))}
-    title = f"{'mock ' if spectrum['is_mock'] else ''}{name}, z = {spectrum['z']:.4f}"
+    title = f"{'mock ' if spectrum['is_mock'] else ''}{name}"
+    title += f", z = {spectrum['z']:.4f}" if np.isfinite(spectrum["z"]) else ""
     label = f"text ({config}, {len(decoded)} values)"
     with new_file(path, suffixes=canvas.FORMATS) as partial:
         figures.decoded_spectrum(
             partial, **pixels, edges=encoding.edges, binned=flux[0], decoded=decoded, z=spectrum["z"], title=title,
-            label=label,
+            label=label, axis=encoding.axis,
         )  # fmt: skip
     error, clipped = float(np.nanmax(np.abs(step))), int(clipped[0])
     shown = {"name": name, "split": split, "number": number, "config": config, "z": spectrum["z"], "bins": len(decoded)}

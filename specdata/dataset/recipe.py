@@ -8,128 +8,26 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
+from specdata.dataset.source_sections import (
+    MOST,
+    SOURCES,
+    DatasetSource,
+    FilesSource,
+    FolderSource,
+    MockSource,
+    MultimodalUniverseSource,
+    SdssSource,
+    Section,
+    shown,
+)
 from specdata.errors import SpecdataError
 from specdata.files import recipe_names
 from specdata.inputs import read_yaml
 from specdata.serialize import SCHEMES
+from specdata.spectra.axis import SKY, Axis
 from specdata.targets import TARGETS, Target, declared
 from specdata.text.conversation import KINDS
 from specdata.text.encoding import MOST_BINS, NORMALISATIONS
-
-_MOST = 10_000_000  # spectra; SDSS has half as many
-_LONGEST = 120  # characters of a value in a sentence
-
-
-class Section(pydantic.BaseModel):
-    """A section of a recipe; a key that it does not know is an error, and so is a value of another type."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _keys(cls, content):
-        keys = f"the keys there are {', '.join(cls.model_fields)}"
-        if isinstance(content, cls):
-            return content
-        if not isinstance(content, dict):
-            raise ValueError(f"{_shown(content)} is not a section; {keys}")
-        for key in content:
-            if key not in cls.model_fields:
-                raise ValueError(f"unknown key {_shown(key)}; {keys}")
-        for key, field in cls.model_fields.items():
-            if field.is_required() and key not in content:
-                raise ValueError(f"the key {key!r} is missing; {keys}")
-        return content
-
-
-class FolderSource(Section):
-    """SDSS `spec` files in a folder and the folders below it."""
-
-    kind: Literal["folder"] = Field(description="Says what the source is.")
-    path: str = Field(description="The folder; a relative path counts from where the command is run.")
-
-
-class FilesSource(Section):
-    """Files of any format that `specdata.spectra.readers` knows, which are told apart by what they hold."""
-
-    kind: Literal["files"] = Field(description="Says what the source is.")
-    path: str = Field(description="One file, or a folder; a relative path counts from where the command is run.")
-    pattern: str = Field("*", description="Which files of the folder and of those below it, such as `*.csv`.")
-    medium: Literal["vacuum", "air"] = Field(
-        "vacuum", description="What the wavelengths are measured in, where the file does not say."
-    )
-    catalogue: str | None = Field(
-        None,
-        description="Table (csv, ecsv, fits, parquet) of what the files do not say, such as `z` and `spectype`, with "
-        "a column `source` (names of files) or `specobjid`.",
-    )
-    spectype: str = Field("", description="Class of the spectra, where neither file nor catalogue says it.")
-
-
-class MultimodalUniverseSource(Section):
-    """Spectra of MultimodalUniverse or OmniSky: Parquet files or a HATS catalogue with the column `spectrum`."""
-
-    kind: Literal["multimodal_universe"] = Field(description="Says what the source is.")
-    path: str = Field(description="The folder, or the Hub name, such as MultimodalUniverse/sdss.")
-    spectype: str = Field("", description="Class of the spectra, which these data sets do not say.")
-
-
-class DatasetSource(Section):
-    """The spectra of a data set that was built before, for other text from the same spectra."""
-
-    kind: Literal["dataset"] = Field(description="Says what the source is.")
-    path: str = Field(description="The data set's folder.")
-
-
-class MockSource(Section):
-    """Synthetic galaxies, stars and quasars, which stay labelled as such."""
-
-    kind: Literal["mock"] = Field(description="Says what the source is.")
-    size: int = Field(ge=1, le=_MOST, description="How many spectra to make.")
-    seed: int = Field(0, ge=0, description="Seed of the random numbers.")
-    kinds: dict[Literal["galaxy", "star", "quasar"], float] = Field(
-        {"galaxy": 1.0}, description="How common each kind is; only the ratios count: {galaxy: 2, star: 1, quasar: 1}."
-    )
-    z_min: float = Field(0.01, ge=0, description="Lowest redshift of galaxies; quasars have 0.1 to 3.2.")
-    z_max: float = Field(0.5, gt=0, description="Highest redshift of galaxies.")
-    snr_min: float = Field(8.0, gt=0, description="Lowest median signal-to-noise ratio per pixel.")
-    snr_max: float = Field(40.0, gt=0, description="Highest median signal-to-noise ratio per pixel.")
-    boss_share: float = Field(0.2, ge=0, le=1, description="Share seen by BOSS; the rest by SDSS-I.")
-
-    @pydantic.model_validator(mode="after")
-    def _can_be_made(self):
-        from specdata.spectra.mock.spectrum import check_limits
-
-        limits = self.z_min, self.z_max, self.snr_min, self.snr_max
-        check_limits(self.seed, *limits, self.boss_share, self.kinds)
-        return self
-
-
-class SdssSource(Section):
-    """Galaxies of the SDSS archive, selected by `cuts` and `sample`, and downloaded or found in the cache."""
-
-    kind: Literal["sdss"] = Field(description="Says what the source is.")
-    data_release: int = Field(16, description="SDSS data release, from 8 to 17.")
-    catalogue: str = Field(
-        "sdss-catalogue.parquet",
-        description="CSV or Parquet file of galaxies; a missing one is made by asking SkyServer.",
-    )
-    cache: str | None = Field(None, description="Folder laid out as the archive; null for $SAS_BASE_DIR or else sas.")
-    on_missing: Literal["replace", "stop"] = Field(
-        "replace",
-        description="Take another galaxy of the same redshift for one that the archive lacks, or stop the build.",
-    )
-    connections: int = Field(8, ge=1, le=32, description="How many files are downloaded at the same time.")
-    skyserver_url: str = Field("https://skyserver.sdss.org", description="Root of the SkyServer.")
-    sas_url: str = Field("https://data.sdss.org/sas", description="Root of the archive of files.")
-
-    @pydantic.model_validator(mode="after")
-    def _has_lite_files(self):
-        from specdata.archive.sas import check_release
-
-        check_release(self.data_release)
-        return self
-
 
 SpecType = Literal["GALAXY", "QSO", "STAR"]
 
@@ -137,27 +35,31 @@ SpecType = Literal["GALAXY", "QSO", "STAR"]
 class Cuts(Section):
     """What a spectrum has to be. The card counts what each cut rejects, by the names in `selection`."""
 
-    spectype: SpecType | Annotated[list[SpecType], Field(min_length=1)] = Field(
-        "GALAXY", description="Class of the pipeline's best fit, or a list of several."
+    spectype: SpecType | Annotated[list[SpecType], Field(min_length=1)] | None = Field(
+        "GALAXY", description="Class of the pipeline's best fit, or a list of several; null: any, or none."
     )
     zwarning_allowed: int = Field(
         0, ge=0, le=2**31 - 1, description="Sum of the bits of zwarning that are tolerated; 4: a second fit is as good."
     )
-    z_min: float = Field(0.0, ge=-0.1, description="The redshift has to be above this; below 0 for stars.")
+    z_min: float | None = Field(
+        0.0,
+        ge=-0.1,
+        description="The redshift has to be above this; below 0 for stars. null: any redshift, or none.",
+    )
     z_max: float = Field(0.5, gt=0, le=99, description="The redshift has to be below this.")
     dered_i_max: float | None = Field(18.0, description="Dereddened i magnitude, where known, below this; null: any.")
     good_fraction_min: float = Field(0.9, ge=0, le=1, description="Least share of good pixels inside each grid.")
 
     @property
     def classes(self) -> list[str]:
-        """The classes of `spectype`, sorted and each once."""
-        return sorted({self.spectype} if isinstance(self.spectype, str) else set(self.spectype))
+        """The classes of `spectype`, sorted and each once; empty for any."""
+        return sorted({self.spectype} if isinstance(self.spectype, str) else set(self.spectype or ()))
 
 
 class Sample(Section):
     """Equal numbers from equal steps in redshift; a step with too few spectra gives what it has."""
 
-    size: int = Field(10_000, ge=1, le=_MOST, description="How many spectra to take, over all steps.")
+    size: int = Field(10_000, ge=1, le=MOST, description="How many spectra to take, over all steps.")
     redshift_bins: int = Field(20, ge=1, le=10_000, description="Number of steps between cuts.z_min and cuts.z_max.")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Another seed takes other spectra and splits them otherwise.")
 
@@ -165,8 +67,8 @@ class Sample(Section):
 class Splits(Section):
     """Rows of the training and the validation split; the rest is the test split."""
 
-    train: int = Field(3000, ge=1, le=_MOST, description="Rows of the training split.")
-    validation: int = Field(1000, ge=1, le=_MOST, description="Rows of the validation split.")
+    train: int = Field(3000, ge=1, le=MOST, description="Rows of the training split.")
+    validation: int = Field(1000, ge=1, le=MOST, description="Rows of the validation split.")
 
 
 class Augment(Section):
@@ -207,14 +109,17 @@ def _counts_something(section):
 
 
 class Grid(Section):
-    """Wavelength bins, vacuum Angstrom, observed frame: a number of bins, or as many as a number of tokens allows."""
+    """Bins: a number of them, or as many as a number of tokens allows.
+
+    Of vacuum wavelength in Angstrom, observed frame, from 100 to 1e6, or of the recipe's own `axis`.
+    """
 
     kind: Literal["linear", "log", "edges"] = Field(
         "linear",
         description="Bins of equal width in wavelength, of equal width in log wavelength, or with given edges.",
     )
-    start: float | None = Field(None, gt=100, description="First edge; not for the kind edges.")
-    stop: float | None = Field(None, gt=100, lt=1e6, description="Last edge; not for the kind edges.")
+    start: float | None = Field(None, gt=0, description="First edge; not for the kind edges.")
+    stop: float | None = Field(None, gt=0, description="Last edge; not for the kind edges.")
     bins: int | None = Field(None, ge=1, le=MOST_BINS, description="Number of bins; give it or `tokens`.")
     tokens: int | None = Field(
         None, ge=1, le=2**31 - 1, description="Instead of `bins`: the most bins with so many tokens a row."
@@ -230,8 +135,8 @@ class Grid(Section):
         if self.kind == "edges":
             if given != {"edges"}:
                 raise ValueError("a grid of kind edges has the key edges, and neither start, stop, bins nor tokens")
-            if not all(100 < low < high < 1e6 for low, high in itertools.pairwise(self.edges)):
-                raise ValueError("edges have to increase, and to lie between 100 and 1e6 Angstrom")
+            if not all(0 < low < high for low, high in itertools.pairwise(self.edges)):
+                raise ValueError("edges have to increase, and to be above 0")
         elif not ({"start", "stop"} <= given and len(given & {"bins", "tokens"}) == 1 and "edges" not in given):
             raise ValueError(f"a grid of kind {self.kind} has the keys start, stop, and either bins or tokens")
         elif self.start >= self.stop:
@@ -240,7 +145,7 @@ class Grid(Section):
 
     @property
     def span(self) -> tuple[float, float]:
-        """First and last edge in Angstrom."""
+        """First and last edge."""
         return (self.edges[0], self.edges[-1]) if self.kind == "edges" else (self.start, self.stop)
 
 
@@ -285,6 +190,20 @@ class OwnTarget(Section):
         return declared(**self.model_dump() | {"labels": tuple(self.labels or ())})
 
 
+class OwnAxis(Section):
+    """What is measured along what, for curves that are no spectra of the sky; see docs/other-data.md."""
+
+    name: str = Field(min_length=1, description="The quantity x, such as time; a column with this name, or x, has it.")
+    unit: str = Field("", description="Unit of x, such as h.")
+    values: str = Field("values", min_length=1, description="The quantity y; a column with this name, or y, has it.")
+    values_unit: str = Field("", description="Unit of y.")
+
+    @pydantic.model_validator(mode="after")
+    def _can_be_written(self):
+        Axis(**self.model_dump())
+        return self
+
+
 class JoinedTable(Section):
     """A table with columns that targets name, a row for each spectrum."""
 
@@ -316,9 +235,7 @@ class TextConfig(Section):
         if self.like is None and self.grid is None:
             raise ValueError("the key 'grid' is missing; give it, or the key 'like'")
         if isinstance(self.target, str) and self.target not in TARGETS:
-            raise ValueError(
-                f"target = {_shown(self.target)}: give one of {', '.join(TARGETS)}, or declare another one"
-            )
+            raise ValueError(f"target = {shown(self.target)}: give one of {', '.join(TARGETS)}, or declare another one")
         if self.like is not None and self.conversation is None and "target" not in self.model_fields_set:
             raise ValueError(
                 f"the config is the same as {self.like}; add the key conversation or target, or leave it out"
@@ -333,8 +250,6 @@ class TextConfig(Section):
         return TARGETS[self.target] if isinstance(self.target, str) else self.target.target
 
 
-SOURCES = {"folder": FolderSource, "files": FilesSource, "multimodal_universe": MultimodalUniverseSource}
-SOURCES |= {"dataset": DatasetSource, "mock": MockSource, "sdss": SdssSource}
 _NAME = r"^[a-z0-9]([a-z0-9._-]{0,94}[a-z0-9])?$"
 _CONFIG_NAME = r"^[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?$"
 _TAKEN = ("spectra", "figures", "default")  # names that the spectra, the card and `datasets` use
@@ -350,6 +265,9 @@ class DataRecipe(Section):
         FolderSource | FilesSource | MultimodalUniverseSource | DatasetSource | MockSource | SdssSource,
         Field(discriminator="kind", description="Where the spectra come from."),
     ]
+    axis: OwnAxis | None = Field(
+        None, description="For curves that are no spectra of the sky; they need neither class nor redshift."
+    )
     tables: list[JoinedTable] = Field([], max_length=20, description="Tables that are joined, for targets in them.")
     cuts: Cuts = Field(Cuts(), description="Which spectra are good enough.")
     sample: Sample = Field(Sample(), description="Which of those are taken.")
@@ -366,6 +284,36 @@ class DataRecipe(Section):
     def says_mock(self) -> bool:
         """Whether the name holds the word mock, as that of a data set of mocks has to."""
         return bool(re.search(r"(^|[._-])mocks?([._-]|$)", self.name))
+
+    @property
+    def along(self) -> Axis:
+        """Along what the values are measured: the declared axis, or vacuum wavelength."""
+        return Axis(**self.axis.model_dump()) if self.axis else SKY
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _without_sky(cls, content):
+        """Curves that are no spectra of the sky have neither class nor redshift to be cut by."""
+        if isinstance(content, dict) and content.get("axis") and isinstance(content.get("cuts", {}), dict):
+            return content | {"cuts": {"spectype": None, "z_min": None} | content.get("cuts", {})}
+        return content
+
+    @pydantic.model_validator(mode="after")
+    def _axis_suits(self):
+        if self.axis is None:
+            for name, config in self.configs.items():
+                if not all(100 < end < 1e6 for end in config.grid.span):
+                    raise ValueError(f"configs.{name}.grid: has to lie between 100 and 1e6 Angstrom")
+            return self
+        if self.source.kind not in ("files", "dataset"):
+            raise ValueError(f"source.kind = {self.source.kind!r}: with the key axis, give files or dataset")
+        for name, config in self.configs.items():
+            if config.asks.column == "z":
+                raise ValueError(
+                    f"configs.{name}.target: with the key axis there is no redshift; declare another target, whose "
+                    "column is not called z"
+                )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _resolve_like(self):
@@ -385,14 +333,16 @@ class DataRecipe(Section):
     @pydantic.model_validator(mode="after")
     def _consistent(self):
         cuts, size, splits, bins = self.cuts, self.sample.size, self.splits, self.sample.redshift_bins
-        if cuts.z_min >= cuts.z_max:
+        if cuts.z_min is not None and cuts.z_min >= cuts.z_max:
             raise ValueError(f"cuts: z_min {cuts.z_min} has to be below z_max {cuts.z_max}")
+        if self.source.kind == "sdss" and (cuts.z_min is None or not cuts.classes):
+            raise ValueError("cuts: a source of kind sdss is selected by class and redshift; give spectype and z_min")
         if taken := set(_TAKEN) & set(self.configs):
             raise ValueError(f"configs: the name {taken.pop()} is taken; choose another")
         if splits.train + splits.validation >= size:
             shares = f"train {splits.train} and validation {splits.validation}"
             raise ValueError(f"splits: {shares} leave nothing of sample.size {size} for the test split")
-        if bins > size:
+        if bins > size and cuts.z_min is not None:
             raise ValueError(f"sample.redshift_bins = {bins}: give at most sample.size, {size}")
         for name, config in self.configs.items() if self.augment else ():
             counted = config.grid.tokens or (config.conversation and config.conversation.tokens)
@@ -450,13 +400,7 @@ def _sentence(problem) -> str:
     if problem["type"] == "value_error":
         return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
     if problem["type"].startswith("union_tag"):
-        return f"{key}.kind = {_shown(problem['input'].get('kind'))}: give one of {', '.join(SOURCES)}"
+        return f"{key}.kind = {shown(problem['input'].get('kind'))}: give one of {', '.join(SOURCES)}"
     if problem["type"] == "string_pattern_mismatch":
         message = "give lower-case letters, digits, - and _ only, with a letter or digit first and last"
-    return f"{key} = {_shown(problem['input'])}: {message}"
-
-
-def _shown(value):
-    """A value for a sentence, in which a long one is cut."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+    return f"{key} = {shown(problem['input'])}: {message}"

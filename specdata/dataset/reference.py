@@ -10,6 +10,7 @@ from specdata.dataset.recipe import (
     DataRecipe,
     Grid,
     JoinedTable,
+    OwnAxis,
     OwnTarget,
     Sample,
     Section,
@@ -20,7 +21,7 @@ from specdata.dataset.recipe import (
 
 def recipe_reference() -> str:
     """Describe every key of a data recipe: Markdown tables with name, type, default and meaning."""
-    sections = {"The recipe": DataRecipe}
+    sections = {"The recipe": DataRecipe, "`axis`": OwnAxis}
     sections |= {f"`source`, kind `{kind}`": source for kind, source in SOURCES.items()}
     sections |= {"`cuts`": Cuts, "`sample`": Sample, "`splits`": Splits, "`augment`": Augment}
     sections |= {"`configs.NAME`": TextConfig}

@@ -8,6 +8,7 @@ import pyarrow as pa
 from datasets import Features, List, Value
 
 from specdata import prompts
+from specdata.spectra.axis import SKY
 from specdata.spectra.binning import bin_spectra, median_scale
 from specdata.spectra.spectrum import good_pixels
 from specdata.targets import REDSHIFT
@@ -77,6 +78,9 @@ BINNED = {
 }
 SPECTRA = {**IDENTITY, **METADATA, **POSITION, **PIXELS}
 TEXT = {**MESSAGES, **IDENTITY, **BINNED}
+# Columns that say nothing of a curve that is no spectrum of the sky.
+OF_SKY = {*IDENTITY, *METADATA, *POSITION, "and_mask", "or_mask", "wdisp"}
+OF_SKY -= {"specobjid", "position_id", "snmedian", "is_mock", "source"}
 _FLUX = "1e-17 erg / (Angstrom s cm2)"
 UNITS = {
     **{"ra": "deg", "dec": "deg", "mjd": "d", "vdisp": "km / s", "teff": "K", "logg": "dex(cm / s2)", "feh": "dex"},
@@ -94,8 +98,23 @@ def target_column(target) -> dict[str, tuple[str, str]]:
     return {"target": ("float64" if target.is_number else "string", said)}
 
 
+def columns_along(axis, columns) -> dict[str, tuple[str, str]]:
+    """The columns of a config, with what those of pixels and bins mean for an axis of its own."""
+    if axis == SKY:
+        return columns
+    own = {
+        "specobjid": "name of the curve",
+        "position_id": "name of the object, here of the curve; those of one object are never in two splits",
+        "loglam": f"log10 of {axis.label} at each point",
+        "wavelength": f"{axis.label} at the middle of each bin",
+        "flux": f"{axis.values_label}, of each point or the mean of a bin",
+        "scale": f"median of {axis.values_label}; 1 where the normalisation is none",
+    }
+    return {name: (kind, own.get(name, said)) for name, (kind, said) in columns.items()}
+
+
 @functools.cache
-def schema(config, target=REDSHIFT) -> pa.Schema:
+def schema(config, target=REDSHIFT, axis=SKY) -> pa.Schema:
     """Arrow schema of a config, with what `datasets` has to know of its types, and units and meanings for astropy.
 
     `astropy.table.Table.read` finds the latter in the same form in which it writes them itself.
@@ -108,10 +127,14 @@ def schema(config, target=REDSHIFT) -> pa.Schema:
             return List({"role": Value("string"), "content": Value("string")})
         return List(Value(kind.removeprefix("list of "))) if kind.startswith("list of ") else Value(kind)
 
-    columns = SPECTRA if config == "spectra" else TEXT | target_column(target)
+    columns = columns_along(axis, SPECTRA if config == "spectra" else TEXT | target_column(target))
     fields = Features({name: feature(kind) for name, (kind, _) in columns.items()}).arrow_schema
-    units = UNITS | ({"target": Unit(target.unit, parse_strict="silent")} if target.unit else {})
-    described = Table([Column([], name, unit=units.get(name), description=said) for name, (_, said) in columns.items()])
+    units = UNITS if axis == SKY else {"wavelength": axis.unit, "flux": axis.values_unit, "scale": axis.values_unit}
+    units = units | {"target": target.unit}
+    described = Table()
+    for name, (_, said) in columns.items():
+        unit = Unit(units[name], parse_strict="silent") if units.get(name) else None
+        described[name] = Column([], unit=unit, description=said)
     return fields.with_metadata(fields.metadata | {b"table_meta_yaml": "\n".join(meta.get_yaml_from_table(described))})
 
 
@@ -210,7 +233,7 @@ def text_table(spectra, binned, scale, encoding, values=None, answers=None) -> t
     stored there, from `scale`, an array of float32, and from the `values` of the target, by default the redshifts, and
     nothing else, so that anybody can make it again. `answers`, by default the values, is what the completions say.
     """
-    fields = schema("text", encoding.target)
+    fields = schema("text", encoding.target, encoding.axis)
     values = spectra["z"].to_pylist() if values is None else values
     series, clipped = encoding.encode(binned.flux, scale)
     turns = messages(series.to_pylist(), spectra, encoding, values if answers is None else answers)

@@ -5,9 +5,11 @@ import hashlib
 import numpy as np
 
 from specdata.archive.catalogue import redshift_steps
+from specdata.spectra.axis import SKY
 from specdata.spectra.binning import SDSS_PIXELS, pixel_edges, pixels_between
 
 SPLITS = ("train", "validation", "test")
+ROUNDING = 1e-9  # of a wavelength that was kept as its logarithm
 SAME_OBJECT = 2.0  # arcsec; SDSS fibres are 2 or 3 arcsec wide
 
 CUTS = {
@@ -20,28 +22,32 @@ CUTS = {
     "coverage": "the wavelengths do not span the grid",
     "good_pixels": "too few good pixels inside the grid",
     "median_flux": "the median flux is not above zero",
-    "duplicate": "a spectrum of the same plate, mjd and fiberid came before",
+    "duplicate": "a spectrum of the same name came before",
 }
+CUTS_OF_SKY = ("class", "zwarning", "z_range", "dered_i")  # which nothing else can fail
 
 
-def reject(spectrum, cuts, start, stop) -> tuple[str, str] | None:
+def reject(spectrum, cuts, start, stop, axis=SKY) -> tuple[str, str] | None:
     """Say which of the `Cuts` of a recipe a spectrum fails first.
 
-    The pixels between `start` and `stop`, vacuum Angstrom, count. Returns the name of the cut (a key of `CUTS`) and the
-    reason with its value, or None if the spectrum passes.
+    The pixels between `start` and `stop` count, in vacuum Angstrom or in the unit of another `axis`. Returns the name
+    of the cut (a key of `CUTS`) and the reason with its value, or None if the spectrum passes.
     """
-    if spectrum.spectype not in cuts.classes:
+    if cuts.classes and spectrum.spectype not in cuts.classes:
         return "class", f"class {spectrum.spectype or 'unknown'}, not {' or '.join(cuts.classes)}"
     if spectrum.zwarning & ~cuts.zwarning_allowed:
         return "zwarning", f"zwarning {spectrum.zwarning}"
-    if not cuts.z_min < spectrum.z < cuts.z_max:
+    if cuts.z_min is not None and not cuts.z_min < spectrum.z < cuts.z_max:
         return "z_range", f"z {spectrum.z:.5f} outside {cuts.z_min} to {cuts.z_max}"
     if cuts.dered_i_max is not None and spectrum.dered_i >= cuts.dered_i_max:  # NaN, unknown, passes
         return "dered_i", f"dered_i {spectrum.dered_i:.2f}, not below {cuts.dered_i_max}"
     loglam = spectrum.loglam
     first, last = 10.0 ** loglam[[0, -1]]
-    if first > start or last < stop:
-        return "coverage", f"{first:.0f} to {last:.0f} A does not span {start:.0f} to {stop:.0f} A"
+    if axis != SKY:  # whose points may be few and far apart, so that half of their distance counts
+        left, right = pixel_edges(loglam)
+        first, last = left[0], right[-1]
+    if first > start * (1 + ROUNDING) or last < stop * (1 - ROUNDING):
+        return "coverage", f"{axis.span(first, last)} does not span {axis.span(start, stop)}"
     # Out of the pixels that there should be: a stretch that is missing from the file is not good either.
     step = (loglam[-1] - loglam[0]) / max(1, len(loglam) - 1)
     if abs(step * SDSS_PIXELS - 1) > 1e-5:  # not the SDSS grid without a gap

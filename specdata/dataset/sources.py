@@ -67,7 +67,7 @@ def open_source(recipe, listing, on_error):
         tables = read_rows(files, int(items[0]), int(items[-1]) + 1)
         return _rows(tables, source, int(items[0]), on_error)
     if source.kind == "files":
-        return _files(source, items, on_error)
+        return _files(recipe, items, on_error)
     paths = [Path(source.path if source.kind == "folder" else "", item) for item in items]
     known = {Path(item).name: value for item, value in zip(items, listing["dered_i"].to_pylist(), strict=True)}
     return (_with_dered_i(spectrum, known[spectrum.source]) for spectrum in read_folder(paths, on_error=on_error))
@@ -87,14 +87,18 @@ def _rows(tables, source, first, on_error):
         first += len(table)
 
 
-def _files(source, items, on_error):
+def _files(recipe, items, on_error):
     """Spectra of some files of a source of kind files, with what its catalogue says of them."""
+    source = recipe.source
     catalogue = _read_catalogue(source.catalogue) if source.catalogue else {}
     for item in items:
         path = Path(source.path, item)
         try:
             for spectrum in read_spectra(
-                path, medium=source.medium, on_error=lambda error: on_error(str(error).partition(": ")[0], error)
+                path,
+                medium=source.medium,
+                on_error=lambda error: on_error(str(error).partition(": ")[0], error),
+                axis=recipe.along,
             ):
                 known = catalogue.get(spectrum.source) or catalogue.get(spectrum.specobjid) or {}
                 if not spectrum.spectype:

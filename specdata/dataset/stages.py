@@ -38,11 +38,12 @@ def judge(recipe, spectrum, asked) -> tuple[tuple[str, str] | None, dict]:
     (see `specdata.dataset.asked.AskedValues`), as columns of the table of what was found.
     """
     spans = sorted({config.grid.span for config in recipe.configs.values()})
-    failed = next((f for span in spans if (f := reject(spectrum, recipe.cuts, *span))), None)
+    failed = next((f for span in spans if (f := reject(spectrum, recipe.cuts, *span, recipe.along))), None)
     if failed:
         return failed, {}
+    scaled = {config.grid.span for config in recipe.configs.values() if config.normalisation != "none"}
     try:
-        median = {span: median_scale(spectrum, *span) for span in spans}
+        median = {span: median_scale(spectrum, *span) for span in scaled}
     except SpecdataError as error:
         return ("median_flux", str(error)), {}
     values = asked.of(spectrum)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from specdata.canvas import BLUE, GREEN, ORANGE, SKY, VERMILION, legend_above, new_figure, paper_figure, save_figure
+from specdata.canvas import BLUE, GREEN, ORANGE, SKY, VERMILION, legend_above, new_figure, paper_figure
 from specdata.evaluation import metrics
 from specdata.evaluation.scores import scores_of
 from specdata.evaluation.training_figures import retention_bars
@@ -18,6 +18,8 @@ from specdata.results import (
     main_figure,
     target_of,
 )
+from specdata.spectra import axis as axes_of
+from specdata.text.encoding import Encoding
 
 _GREY = "0.45"
 
@@ -39,7 +41,7 @@ def draw_figures(folder) -> None:
     true, pred, signal = codes(""), codes("_pred"), table["snmedian"].to_numpy()
     read_text = {method: baseline for method, baseline in results["baselines"].items() if baseline["reads"] == "text"}
     best = min(read_text, key=lambda method: read_text[method]["metrics"][target.loss]["value"], default=None)
-    interval, edges = None, results["encoding"]["edges"]
+    interval = None
     if "posterior" in results:
         shown = sorted(table.filter(table["example"].is_valid()).to_pylist(), key=lambda row: row["example"])
         if target.is_number:
@@ -47,7 +49,9 @@ def draw_figures(folder) -> None:
             calibration(folder / "calibration", table["posterior_pit"].to_numpy(), target)
         else:
             reliability(folder / "calibration", results["posterior"]["reliability"])
-        example_spectra(folder / "examples", shown, edges, target)
+        example_spectra(
+            folder / "examples", shown, Encoding.from_dict(results["encoding"], results["dataset"]["config"])
+        )
     main = folder / main_figure(target)
     if target.is_number:
         predicted_values(main, true, pred, interval=interval, target=target)
@@ -234,7 +238,7 @@ def calibration(stem, pit, target) -> None:
         below.legend(loc="upper left")
 
 
-def example_spectra(stem, examples, edges, target) -> None:
+def example_spectra(stem, examples, encoding) -> None:
     """Draw a few spectra as the model reads them, each with the probabilities of its answers beside it.
 
     Parameters
@@ -245,11 +249,10 @@ def example_spectra(stem, examples, edges, target) -> None:
         Rows of the predictions: `example` says which it is, `spectrum` has a value for each bin, and
         `posterior_quantiles` the values below which equal steps of the probability lie, from none to all of it, or
         `posterior_p` the probability of each label.
-    edges : sequence of float
-        Edges of the bins, in vacuum Angstrom.
-    target : specdata.targets.Target
+    encoding : specdata.text.encoding.Encoding
     """
-    edges = np.asarray(edges) / 1000
+    target, axis, sky = encoding.target, encoding.axis, encoding.axis == axes_of.SKY
+    edges = encoding.edges / 1000 if sky else encoding.edges
     options = {"rows": len(examples), "columns": 2, "widths": (1.7, 1)}
     with paper_figure(stem, 1.15 * len(examples) + 0.3, **options) as (figure, panels):
         for row, axes, beside in zip(examples, panels[::2], panels[1::2], strict=True):
@@ -260,9 +263,9 @@ def example_spectra(stem, examples, edges, target) -> None:
             axes.set_title(title, fontsize=7, loc="left", pad=2)
             (_density if target.is_number else _bars)(beside, row, target)
             beside.spines["left"].set_visible(False)
-        panels[-2].set_xlabel(r"observed wavelength ($10^3$ Å)")
+        panels[-2].set_xlabel(r"observed wavelength ($10^3$ Å)" if sky else axis.label)
         panels[-1].set_xlabel(f"{target.words} {target.symbol}" if target.relative else target.label)
-        figure.supylabel("flux as the model reads it", fontsize=8)
+        figure.supylabel(f"{axis.values} as the model reads it", fontsize=8)
         figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper right", ncols=3)
 
 
@@ -297,19 +300,24 @@ def _bars(axes, row, target):
     axes.set(xlim=(0, 1), xticks=[0, 1])
 
 
-def answer_figure(path, posterior, *, greedy, stated, title) -> None:
+def answer_figure(posterior, *, greedy, stated, title="", size=(7, 4)):
     """Draw the probabilities of all answers for one spectrum, with the greedy answer and the credible intervals.
 
     Parameters
     ----------
-    path : path-like
     posterior : specdata.posterior.NumberPosterior or LabelPosterior
     greedy, stated : float, str or None
         The value of the model's greedy answer, and that in the file.
     title : str
+    size : tuple of float
+        Width and height in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     target = posterior.target
-    figure, (axes,) = new_figure(7, 4)
+    figure, (axes,) = new_figure(*size)
     values = {"greedy answer": (greedy, VERMILION, "--"), "in the file": (stated, GREEN, ":")}
     values = {label: mark for label, mark in values.items() if mark[0] is not None and mark[0] == mark[0]}  # no NaN
     draw = _draw_numbers if target.is_number else _draw_labels
@@ -317,7 +325,7 @@ def answer_figure(path, posterior, *, greedy, stated, title) -> None:
     axes.set(title=title)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, path)
+    return figure
 
 
 def _draw_numbers(axes, posterior, values):

@@ -1,19 +1,17 @@
-"""A conversation with a model, which first predicts the redshift of a spectrum and then talks about the galaxy."""
+"""A conversation with a model, which first gives its answer to a spectrum and then talks about it."""
 
 import json
 from importlib.metadata import version
 
 import specdata
 from specdata.errors import SpecdataError
-from specdata.prompts import format_redshift
 
 FORMATS = (".json", ".md")
-_BEGUN = format_redshift(0.0).partition("[")[0]
-ONLY_REDSHIFTS = "This adapter only knows redshifts: it was trained without conversations, and answers with a redshift."
+ONE_ANSWER = "This adapter only knows the {}: it was trained without conversations, and gives that to every question."
 
 
 class Session:
-    """A conversation that begins with a spectrum and the model's redshift.
+    """A conversation that begins with a spectrum and the model's answer, such as its redshift.
 
     Parameters
     ----------
@@ -49,14 +47,15 @@ class Session:
         -------
         str
             The answer, or the part of it that was there when Ctrl-C stopped it. Where an adapter that was trained on
-            nothing but redshifts answers with a redshift again, `ONLY_REDSHIFTS` stands for it.
+            nothing else gives its target again, `ONE_ANSWER` stands for it.
         """
         pieces, held = [], []
+        only, target = self._reader.only_target, self._reader.encoding.target
 
         def receive(text):
             pieces.append(text)
             held.append(text)
-            if not (self._reader.only_redshifts and is_redshift_so_far("".join(pieces))):
+            if not (only and target.may_become("".join(pieces))):
                 text = "".join(held)
                 held.clear()
                 on_text(text)
@@ -64,8 +63,9 @@ class Session:
         asked = [*self.messages, {"role": "user", "content": question}]
         try:
             answer = self._reader.generator.reply(asked, max_new_tokens=max_new_tokens, on_text=receive)
-            if self._reader.only_redshifts and answer.strip().startswith(_BEGUN) and is_redshift_so_far(answer):
-                answer, held = ONLY_REDSHIFTS, [ONLY_REDSHIFTS]
+            if only and answer.strip() and target.may_become(answer):
+                answer = ONE_ANSWER.format(target.words)
+                held = [answer]
             if held:
                 on_text("".join(held))
         except KeyboardInterrupt:
@@ -104,17 +104,11 @@ class Session:
         return head + (f"{warnings}\n" if warnings else "") + "".join(turns)
 
 
-def is_redshift_so_far(text) -> bool:
-    """Whether a text that is still being written may become a redshift and nothing else."""
-    text = text.strip()
-    return _BEGUN.startswith(text[: len(_BEGUN)]) and len(text) <= len(format_redshift(99.0))
-
-
 def describe(prediction) -> str:
     """The prediction with its interval, as one sentence."""
     posterior = prediction.posterior
     if posterior is None:
-        return "The greedy answer, without p(z), which this server does not tell."
+        return "The greedy answer, without its probability, which this server does not tell."
     if posterior.estimate is None:
         return (
             f"No estimate: only {100 * posterior.answered:.1f} % of the probability is on a {posterior.target.words}."

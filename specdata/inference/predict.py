@@ -1,4 +1,4 @@
-"""Many spectra to a table of redshifts: all are read and checked before the model is loaded, then read in batches."""
+"""Many spectra to a table of what a model says of each: all are read and checked before it is loaded."""
 
 import contextlib
 import hashlib
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from specdata.errors import SpecdataError
 from specdata.inference.reader import BATCH, Asked, Prediction, Reader
+from specdata.spectra.axis import SKY
 from specdata.spectra.readers import read_spectra
 from specdata.spectra.spectrum import Spectrum
 from specdata.targets import REDSHIFT
@@ -104,7 +105,9 @@ def ask_all(reader, spectra, *, progress=False) -> tuple[list[Asked], list[str]]
     asked, failed = [], []
     for item in tqdm(spectra, unit=" spectra", desc="read", disable=not progress):
         try:
-            for spectrum in open_spectra(item, on_error=lambda error: failed.append(str(error))):
+            for spectrum in open_spectra(
+                item, on_error=lambda error: failed.append(str(error)), axis=reader.encoding.axis
+            ):
                 try:
                     asked.append(reader.ask(spectrum))
                 except SpecdataError as error:
@@ -114,13 +117,13 @@ def ask_all(reader, spectra, *, progress=False) -> tuple[list[Asked], list[str]]
     return asked, failed
 
 
-def open_spectra(item, *, on_error=None) -> Iterable[Spectrum]:
-    """The spectra of a path, of a `Spectrum` itself, or of a tuple of arrays; `on_error` as for `read_spectra`."""
+def open_spectra(item, *, on_error=None, axis=SKY) -> Iterable[Spectrum]:
+    """The spectra of a path, of a `Spectrum` itself, or of a tuple of arrays; options as for `read_spectra`."""
     if isinstance(item, Spectrum):
         return [item]
     if isinstance(item, (str, os.PathLike)):
-        return read_spectra(item, on_error=on_error)
-    return [Spectrum.from_arrays(*item)]
+        return read_spectra(item, on_error=on_error, axis=axis)
+    return [Spectrum.from_arrays(*item, axis=axis)]
 
 
 def columns_of(target) -> dict[str, tuple[str, str]]:

@@ -15,7 +15,7 @@ from specdata.hub import local_folder, public_name, weights_revision
 from specdata.inference.adapter import read_config
 from specdata.inference.endpoint import Endpoint, connect
 from specdata.inference.local import Generator, check_model, most_tokens
-from specdata.inference.trained import doubts, load_encoding, only_redshifts, training_range
+from specdata.inference.trained import doubts, load_encoding, only_target, training_range
 from specdata.posterior import Posterior
 from specdata.results import RESULTS, load_results
 from specdata.spectra.coverage import cover
@@ -101,7 +101,7 @@ def encode_spectrum(spectrum, encoding) -> tuple[str, list[str]]:
     SpecdataError
         If it covers less than half of the bins' range, or cannot be scaled.
     """
-    spectrum, warnings = cover(spectrum, encoding.edges)
+    spectrum, warnings = cover(spectrum, encoding.edges, encoding.axis)
     try:
         binned, scale = rows.bin_one(spectrum, encoding)
     except SpecdataError as error:
@@ -145,8 +145,8 @@ class Reader:
         Names, without the folders that they lie in.
     results : dict or None
         Of the adapter's evaluation.
-    only_redshifts : bool
-        Whether the adapter was trained on nothing but redshifts, so that it cannot be expected to talk.
+    only_target : bool
+        Whether the adapter was trained on nothing but its target, so that it cannot be expected to talk.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Reader:
             check_model(self._model)
         self.encoding = load_encoding(self._folder, dataset, config)
         self.adapter, self.model = public_name(adapter), public_name(self._model)
-        self.only_redshifts = only_redshifts(self._folder, self.results)
+        self.only_target = only_target(self._folder, self.results)
 
     @functools.cached_property
     def generator(self) -> Generator | Endpoint:
@@ -214,9 +214,11 @@ class Reader:
         series, warnings = encode_spectrum(spectrum, self.encoding)
         (low, high), (faint, bright) = training_range(self.results)
         target = self.encoding.target
-        if target.stored_in == "z" and not low <= spectrum.z <= high and np.isfinite(spectrum.z):
+        stated = getattr(spectrum, target.column, None)
+        if target.is_number and stated is not None and np.isfinite(stated) and not low <= stated <= high:
+            shown, *ends = map(target.show, (stated, low, high))
             warnings.append(
-                f"its file says z = {spectrum.z:.4f}, and the adapter was trained from {low:.4f} to {high:.4f}"
+                f"its file says {target.symbol} = {shown}, and the adapter was trained from {' to '.join(ends)}"
             )
         if not faint <= spectrum.snmedian <= bright and np.isfinite(spectrum.snmedian):
             warnings.append(
@@ -226,7 +228,7 @@ class Reader:
             "file": spectrum.source, "name": spectrum.name, "class": spectrum.spectype, "ra": spectrum.ra,
             "dec": spectrum.dec, "snmedian": spectrum.snmedian, "z_file": spectrum.z,
         }  # fmt: skip
-        facts[f"{target.key}_file"] = target.accept(getattr(spectrum, target.column, None))
+        facts[f"{target.key}_file"] = target.accept(stated)
         if target.stored_in == "z":
             facts["z_file"] = spectrum.z
         prompt = [{"role": "user", "content": target.instruction + series}]

@@ -8,7 +8,7 @@ from specdata.dataset.manifest import read_manifest
 from specdata.errors import SpecdataError, one_line
 from specdata.files import read_recipe
 from specdata.hub import local_folder
-from specdata.results import RESULTS, load_results
+from specdata.results import RESULTS, load_results, target_of
 from specdata.text.encoding import Encoding
 
 RECIPE = "recipe.yaml"  # of the training, in the folder that `specdata card` makes
@@ -129,8 +129,8 @@ def load_encoding(adapter, dataset=None, config=None) -> Encoding:
     return Encoding.from_dict(results["encoding"], results["dataset"]["config"])
 
 
-def only_redshifts(folder, results) -> bool:
-    """Whether an adapter was trained on nothing but redshifts, as far as its folder says it.
+def only_target(folder, results) -> bool:
+    """Whether an adapter was trained on nothing but its target, as far as its folder says it.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def only_redshifts(folder, results) -> bool:
 
 
 def training_range(results) -> tuple:
-    """Lowest and highest redshift of an adapter's training rows, and S/N of the rows that it was scored on.
+    """Lowest and highest number of an adapter's training rows, such as the redshift; S/N of the rows of its scores.
 
     Everything lies inside of what is not known.
     """
@@ -157,16 +157,17 @@ def training_range(results) -> tuple:
 def doubts(results) -> list[str]:
     """Reasons to doubt what an adapter says, from its own evaluation, a sentence each."""
     scored, constant, found = results["dataset"], results["baselines"].get("constant"), []
+    words = target_of(results).words
     if scored["n_mock_train"]:
         found.append(
             f"{scored['n_mock_train']} of the {scored['n_train']} spectra that the adapter was trained on are mocks; "
-            "its redshifts of real galaxies may be wrong"
+            f"the {words} of a real spectrum may be wrong"
         )
     if constant and constant["verdict"] != "better":
         found.append(
             f"on {scored['n']} spectra of the split {scored['split']} the adapter was "
-            f"{'worse' if constant['verdict'] == 'worse' else 'not clearly better'} than the same redshift for all of "
-            "them; do not use its redshifts"
+            f"{'worse' if constant['verdict'] == 'worse' else 'not clearly better'} than the same {words} for all of "
+            "them; do not use it"
         )
     return found
 

@@ -42,7 +42,9 @@ from specdata.results import (
     rename_retention,
     target_of,
 )
+from specdata.spectra.axis import SKY
 from specdata.targets import REDSHIFT
+from specdata.text.encoding import Encoding
 
 EXAMPLE = REDSHIFT.format(0.1234)
 CONTENTS = (WEIGHTS, CONFIG, *TOKENIZER, *DECISIONS, CARD, CARD_DATA, RECIPE, *EVALUATION, f"{LEARNING_FIGURE}.png",
@@ -131,16 +133,16 @@ def write_adapter(
 
 
 def _write_decision(folder, results):
-    """Let transformers' decisions read p(z), where the folder has the tokenizer and the redshifts are below 1."""
-    posterior = results.get("posterior", {"z_max": 1})
-    if importlib.util.find_spec("transformers") is None or posterior["z_max"] != 1:
+    """Let transformers' decisions read p, where the folder has the tokenizer; of the redshift where it is below 1."""
+    posterior, target = results.get("posterior", {}), target_of(results)
+    if importlib.util.find_spec("transformers") is None or posterior.get("z_max") not in (1, None):
         return
     from transformers import AutoTokenizer
 
     from specdata.inference.decision import write_decision
 
     with contextlib.suppress(SpecdataError, OSError, ValueError):  # a tokenizer that is not there, or does not serve
-        write_decision(folder, AutoTokenizer.from_pretrained(folder), posterior.get("temperature"))
+        write_decision(folder, AutoTokenizer.from_pretrained(folder), posterior.get("temperature"), target)
 
 
 def adapter_card(folder, name, *, hub=None) -> str:
@@ -165,7 +167,8 @@ def adapter_card(folder, name, *, hub=None) -> str:
         "licence": card_data.get("licence"),
     }  # fmt: skip
     retention = load_retention(folder) if (folder / RETENTION).exists() else None
-    target = target_of(results)
+    encoding = Encoding.from_dict(results["encoding"], results["dataset"]["config"])
+    target, axis, sky = encoding.target, encoding.axis, encoding.axis == SKY
     scores = scores_of(target)
     ranked = sorted(results["baselines"].values(), key=lambda baseline: baseline["metrics"][target.loss]["value"])
     names = local | {key: value for key, value in (hub or {}).items() if value is not None}
@@ -181,6 +184,9 @@ def adapter_card(folder, name, *, hub=None) -> str:
         retention=retention and rename_retention(retention, base=names["base_model"], adapter=name),
         cost=card_data.get("cost") or {},
         target=target,
+        axis=axis,
+        sky=sky,
+        example_file="spec-0468-51912-0523.fits" if sky else "curve.csv",
         answer=target.format(target.low if target.is_number else target.labels[0]) if target != REDSHIFT else EXAMPLE,
         figure=main_figure(target),
         columns=scores.COLUMNS,

@@ -1,4 +1,4 @@
-"""An MCP server: an agent measures redshifts with a trained adapter, and asks its model about a galaxy."""
+"""An MCP server: an agent measures redshifts, or what else an adapter was trained for, and asks about a spectrum."""
 
 import threading
 from typing import Annotated
@@ -14,20 +14,28 @@ from specdata.results import format_score
 MOST_SPECTRA = 100  # of one file that a call measures
 
 Path = Annotated[str | None, Field(description="Path of a file with spectra, such as FITS, ECSV or CSV.")]
-Wavelength = Annotated[list[float] | None, Field(description="Vacuum wavelengths in Angstrom, in place of a file.")]
-Flux = Annotated[list[float] | None, Field(description="Flux density at each wavelength, in 1e-17 erg/s/cm2/A.")]
+_AXES = "unless describe_adapter names another unit"
+Wavelength = Annotated[
+    list[float] | None, Field(description=f"In place of a file: wavelengths in vacuum Angstrom, {_AXES}.")
+]
+Flux = Annotated[list[float] | None, Field(description=f"Flux density of each, in 1e-17 erg/s/cm2/A, {_AXES}.")]
 Ivar = Annotated[list[float] | None, Field(description="Inverse variance of the flux; 0 is no information.")]
 
 
 class Measurement(BaseModel):
-    """What the model says of one spectrum. A redshift is null where the model most probably answers none."""
+    """What the model says of one spectrum. The value is null where the model most probably gives none."""
 
     name: str
-    z: float | None = Field(description="Redshift: the median of p(z), or the greedy answer where there is no p(z).")
-    interval_68: tuple[float, float] | None = Field(description="Central 68 % interval of p(z).")
-    interval_95: tuple[float, float] | None = Field(description="Central 95 % interval of p(z).")
+    quantity: str = Field(description="What was measured, such as redshift.")
+    value: float | str | None = Field(
+        description="The median of its probability or the most probable label; the greedy answer where there is none."
+    )
+    unit: str = Field(description="Of the value and of the intervals; empty for a pure number or a label.")
+    interval_68: tuple[float, float] | None = Field(description="Of a number: the central 68 % interval.")
+    interval_95: tuple[float, float] | None = Field(description="Of a number: the central 95 % interval.")
+    probabilities: dict[str, float] | None = Field(description="Of labels: the probability of each.")
     answer: str = Field(description="The model's greedy answer, as it is.")
-    z_file: float | None = Field(description="Redshift that the file states; the model was not told it.")
+    stated: float | str | None = Field(description="The value that the file states; the model was not told it.")
     warnings: list[str] = Field(description="Reasons to doubt it.")
 
 
@@ -43,8 +51,13 @@ class Description(BaseModel):
 
     adapter: str
     model: str
+    quantity: str = Field(description="What it measures, such as redshift.")
+    unit: str
+    labels: list[str] = Field(description="All answers that it may give, if it gives labels.")
     bins: int
-    wavelength_range: tuple[float, float] = Field(description="Vacuum Angstrom; a spectrum has to cover it.")
+    axis: str = Field(description="What the first array of a spectrum is, with its unit.")
+    values: str = Field(description="What the second one is, with its unit.")
+    range: tuple[float, float] = Field(description="Along the axis; a spectrum has to cover at least half of it.")
     training_rows: int | None
     mocks_among_them: int | None
     scores: dict[str, str] = Field(description="On a split that it was not trained on, with 95 % intervals.")
@@ -52,9 +65,9 @@ class Description(BaseModel):
 
 
 class Reply(BaseModel):
-    """The redshift with its interval, and the model's answer to a question after it."""
+    """What was measured, with its interval or probabilities, and the model's answer to a question after it."""
 
-    redshift: str
+    measured: str
     answer: str
 
 
@@ -73,22 +86,24 @@ def make_server(reader):
     from mcp.server.mcpserver import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
 
+    target = reader.encoding.target
     server = MCPServer(
         "specdata",
         version=specdata.__version__,
-        instructions="Measures redshifts of galaxy spectra with intervals. Read its warnings and doubts.",
+        instructions=f"Measures the {target.words} of spectra, with its uncertainty. Read its warnings and doubts.",
     )
     one_at_a_time = threading.Lock()  # the tools run in threads, and share a model
 
-    @server.tool()
-    def measure_redshift(
-        path: Path = None, wavelength: Wavelength = None, flux: Flux = None, ivar: Ivar = None
-    ) -> Measurements:
-        """Measure the redshift of each spectrum of a file, or of one spectrum given as arrays."""
+    @server.tool(
+        name=f"measure_{target.name.replace('-', '_')}",
+        description=f"Measure the {target.words} of each spectrum of a file, or of one spectrum given as arrays.",
+    )
+    def measure(path: Path = None, wavelength: Wavelength = None, flux: Flux = None, ivar: Ivar = None) -> Measurements:
         try:
             with one_at_a_time:
-                asked = [reader.ask(spectrum) for spectrum in _spectra(path, wavelength, flux, ivar)]
-                found = [_measurement(said) for said in reader.predict(asked)]
+                spectra = _spectra(reader, path, wavelength, flux, ivar)
+                asked = [reader.ask(spectrum) for spectrum in spectra]
+                found = [_measurement(said, target) for said in reader.predict(asked)]
                 return Measurements(spectra=found, doubts=reader.warnings)
         except SpecdataError as error:
             raise ToolError(str(error)) from None
@@ -106,47 +121,51 @@ def make_server(reader):
     def ask_about_spectrum(
         question: str, path: Path = None, wavelength: Wavelength = None, flux: Flux = None, ivar: Ivar = None
     ) -> Reply:
-        """Ask the model a question about the galaxy of one spectrum, after it has measured the redshift."""
+        """Ask the model a question about one spectrum, after it has measured that."""
         try:
             with one_at_a_time:
-                spectra = _spectra(path, wavelength, flux, ivar)
+                spectra = _spectra(reader, path, wavelength, flux, ivar)
                 if len(spectra) > 1:
                     raise SpecdataError(f"{path}: holds more than one spectrum; give a file with one")
                 session = Session(reader, spectra[0])
                 answer = session.ask(question, on_text=lambda _: None)
-                return Reply(redshift=describe(session.prediction), answer=answer)
+                return Reply(measured=describe(session.prediction), answer=answer)
         except SpecdataError as error:
             raise ToolError(str(error)) from None
 
     return server
 
 
-def _spectra(path, wavelength, flux, ivar):
+def _spectra(reader, path, wavelength, flux, ivar):
     if (path is None) == (wavelength is None or flux is None):
         raise SpecdataError("give either path, or wavelength and flux")
     found = []
-    for spectrum in open_spectra(path if path is not None else (wavelength, flux, ivar)):
+    for spectrum in open_spectra(path if path is not None else (wavelength, flux, ivar), axis=reader.encoding.axis):
         found.append(spectrum)
         if len(found) > MOST_SPECTRA:
             raise SpecdataError(f"{path}: holds more than {MOST_SPECTRA} spectra; use specdata predict")
     return found
 
 
-def _measurement(said):
-    posterior, stated = said.posterior, said.facts["z_file"]
-    spans = [None, None] if posterior is None else [posterior.interval(level) for level in (0.68, 0.95)]
+def _measurement(said, target):
+    summary = {} if said.posterior is None else said.posterior.summary()
+    stated = said.facts[f"{target.key}_file"]
     return Measurement(
-        name=said.facts["name"], z=said.estimate, interval_68=spans[0], interval_95=spans[1], answer=said.answer,
-        z_file=stated if stated == stated else None, warnings=said.warnings,
+        name=said.facts["name"], quantity=target.words, value=said.estimate, unit=target.unit,
+        interval_68=summary.get("interval_68"), interval_95=summary.get("interval_95"),
+        probabilities=summary.get("probabilities"), answer=said.answer,
+        stated=stated if stated == stated else None, warnings=said.warnings,
     )  # fmt: skip
 
 
 def _description(reader):
     results, edges = reader.results or {}, reader.encoding.edges
+    target, axis = reader.encoding.target, reader.encoding.axis
     scored = results.get("dataset", {})
     return Description(
-        adapter=reader.adapter, model=reader.model, bins=len(edges) - 1,
-        wavelength_range=(float(edges[0]), float(edges[-1])), training_rows=scored.get("n_train"),
+        adapter=reader.adapter, model=reader.model, quantity=target.words, unit=target.unit,
+        labels=list(target.labels), bins=len(edges) - 1, axis=axis.label, values=axis.values_label,
+        range=(float(edges[0]), float(edges[-1])), training_rows=scored.get("n_train"),
         mocks_among_them=scored.get("n_mock_train"),
         scores={name: format_score(score) for name, score in results.get("metrics", {}).items()},
         doubts=reader.warnings,

@@ -1,9 +1,8 @@
-"""A page: pick or upload a spectrum, see it with its lines at the predicted redshift and p(z), and ask about it."""
+"""A page: pick or upload a spectrum, see it beside the model's answer and its probability, and ask about it."""
 
 import base64
 import html
 import io
-import math
 import tempfile
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from specdata.canvas import BLUE, new_figure
 from specdata.errors import SpecdataError
+from specdata.evaluation.figures import answer_figure
 from specdata.inference.chat import Session, describe
 from specdata.inference.predict import open_spectra
 from specdata.spectra.lines import LINES, observed
@@ -41,19 +41,22 @@ def make_page(reader, examples, *, gpu=None):
 
     gpu = gpu or (lambda function: function)
     paths = {path.name: str(path) for path in sorted(Path(examples).iterdir())}
+    encoding, target = reader.encoding, reader.encoding.target
 
     @gpu
     def measure(example, upload):
         """The sentence, both figures, an empty conversation, and the session."""
         try:
-            spectrum = next(iter(open_spectra(upload or paths[example])))
+            spectrum = next(iter(open_spectra(upload or paths[example], axis=encoding.axis)))
             session = Session(reader, spectrum)
         except (SpecdataError, KeyError, StopIteration) as error:
             return _error(error, upload), "", "", [], None
         said = session.prediction
-        found = [f"**{html.escape(spectrum.name)}**: {describe(said)}"]
+        found = [f"**{html.escape(spectrum.name)}**: {html.escape(describe(said))}"]
         found += [f"- {html.escape(doubt)}" for doubt in [*reader.warnings, *said.warnings]]
-        return "\n".join([found[0], "", *found[1:]]), _spectrum(spectrum, said.estimate), _density(said), [], session
+        z = said.estimate if target.template_fits else None
+        drawn = _spectrum(spectrum, z, encoding.axis), _answer(said, session.stated)
+        return "\n".join([found[0], "", *found[1:]]), *drawn, [], session
 
     @gpu
     def ask(question, talk, session):
@@ -63,17 +66,18 @@ def make_page(reader, examples, *, gpu=None):
         talk = [*talk, {"role": "user", "content": html.escape(question)}]
         try:
             if session is None:
-                raise SpecdataError("Predict a redshift first.")
+                raise SpecdataError(f"Predict a {target.words} first.")
             answer = session.ask(question, on_text=lambda _: None)
         except SpecdataError as error:
             answer = str(error)
         return [*talk, {"role": "assistant", "content": html.escape(answer)}], ""
 
-    with gr.Blocks(title="Redshifts by a language model", analytics_enabled=False) as page:
+    title = f"{target.words[0].upper()}{target.words[1:]} by a language model"
+    with gr.Blocks(title=title, analytics_enabled=False) as page:
         session = gr.State(None)
         gr.Markdown(
-            f"# Redshifts by a language model\n`{reader.model}` with `{reader.adapter}` reads a galaxy spectrum as "
-            "text, and answers with its redshift. Pick an example or upload a spectrum."
+            f"# {title}\n`{reader.model}` with `{reader.adapter}` reads a spectrum as text, and answers with its "
+            f"{target.words}. Pick an example or upload a spectrum."
         )
         with gr.Row():
             with gr.Column(min_width=280):
@@ -83,12 +87,12 @@ def make_page(reader, examples, *, gpu=None):
                 result = gr.Markdown(elem_id="result", elem_classes="specdata", container=True)
             with gr.Column(scale=2, min_width=280):
                 shown = gr.HTML(elem_classes="specdata")
-                density = gr.HTML(elem_classes="specdata")
-        talk = gr.Chatbot(label="About this galaxy", height=320)
+                answer = gr.HTML(elem_classes="specdata")
+        talk = gr.Chatbot(label="About this spectrum", height=320)
         with gr.Row():
-            question = gr.Textbox(label="Question", placeholder="What type of galaxy is it?", scale=4, min_width=200)
+            question = gr.Textbox(label="Question", placeholder="What kind of object is it?", scale=4, min_width=200)
             send = gr.Button("Ask", min_width=80)
-        outputs = [result, shown, density, talk, session]
+        outputs = [result, shown, answer, talk, session]
         button.click(measure, [example, upload], outputs, api_name="predict")
         for event in (question.submit, send.click):
             event(ask, [question, talk, session], [talk, question], api_name=False)
@@ -113,47 +117,35 @@ def _error(error, upload):
     return f"**This did not work.** {html.escape(text)}"
 
 
-def _spectrum(spectrum, z):
-    """A picture of a spectrum with the lines at a redshift."""
+def _spectrum(spectrum, z, axis):
+    """A picture of a spectrum, with the lines at a redshift where there is one."""
     figure, (axes,) = new_figure(5.5, 2.8)
     flux = np.where(spectrum.good, spectrum.flux, np.nan)
     axes.plot(spectrum.wavelength, flux, color="0.35", lw=0.5)
     low, high = np.nanpercentile(flux, [0.5, 99.5])
     margin = 0.25 * (high - low)
-    axes.set(xlabel="wavelength (Å, vacuum)", ylabel="flux (1e-17 erg/s/cm²/Å)", ylim=(low - margin, high + margin))
+    axes.set(xlabel=axis.label, ylabel=axis.values_label, ylim=(low - margin, high + margin))
     for name, rest in LINES.items() if z is not None else ():
         at = observed(rest, z)
         if spectrum.wavelength[0] < at < spectrum.wavelength[-1]:
             axes.axvline(at, color=BLUE, lw=0.8, ls="--")
             axes.text(at, high + 0.9 * margin, name, rotation=90, ha="right", va="top", fontsize=8, color=BLUE)
-    where = "without lines" if z is None else f"with the lines at z = {z:.4f}"
-    return _picture(figure, f"Spectrum of {spectrum.name}, {where}")
+    where = "" if z is None else f", with the lines at z = {z:.4f}"
+    return _picture(figure, f"Spectrum of {spectrum.name}{where}")
 
 
-def _density(said):
-    """A picture of p(z), or nothing where it was not read."""
-    posterior, stated = said.posterior, said.facts["z_file"]
+def _answer(said, stated):
+    """A picture of the probabilities, or nothing where they were not read."""
+    posterior = said.posterior
     if posterior is None:
         return ""
-    figure, (axes,) = new_figure(5.5, 2.2)
-    (low, high), (start, stop) = posterior.interval(0.98), posterior.interval(0.68)
-    if stated is not None and math.isfinite(stated):
-        low, high = min(low, stated), max(high, stated)
-    few = max(1, round((high - low) / 300 / posterior.z[1]))
-    cells = len(posterior.p) // few * few
-    centres = posterior.z[:cells].reshape(-1, few).mean(axis=1)
-    axes.fill_between(
-        centres, posterior.p[:cells].reshape(-1, few).mean(axis=1) / posterior.z[1], color="0.8", step="mid"
+    target = posterior.target
+    figure = answer_figure(posterior, greedy=said.z_greedy, stated=stated, size=(5.5, 2.8))
+    p = f"p({target.symbol})"
+    alt = (
+        f"{p} with its median {target.show(posterior.median)}" if target.is_number else f"{p}, highest {posterior.mode}"
     )
-    axes.axvspan(start, stop, color=BLUE, alpha=0.15, label=f"68 %: {start:.4f} to {stop:.4f}")
-    axes.axvline(posterior.median, color=BLUE, label=f"median {posterior.median:.4f}")
-    if stated is not None and math.isfinite(stated):
-        axes.axvline(stated, color="0.2", ls=":", label=f"in the file {stated:.4f}")
-    margin = max(0.1 * (high - low), 0.002)
-    axes.set(xlim=(max(low - margin, 0), high + margin), xlabel="redshift z", ylabel="p(z)")
-    axes.set_ylim(bottom=0)
-    axes.legend(loc="upper right", fontsize=8)
-    return _picture(figure, f"p(z) with its median {posterior.median:.4f}")
+    return _picture(figure, alt)
 
 
 def _picture(figure, alt):

@@ -10,10 +10,12 @@ from specdata.errors import SpecdataError
 from specdata.files import new_folder
 from specdata.hub import local_folder
 from specdata.inference.adapter import read_config
+from specdata.inference.trained import load_encoding
+from specdata.spectra.axis import SKY
 
 SDK = "6.31.0"  # of gradio, with which the page is tested
 CONTENTS = ("app.py", "README.md", "requirements.txt", "examples/*", ".gitattributes", ".cache")
-_APP = '''"""Redshifts of galaxy spectra by a language model: the page of specdata."""
+_APP = '''"""{Words} of spectra by a language model: the page of specdata."""
 
 try:
     import spaces  # of a Space, which lends a GPU for each call; it comes before torch
@@ -35,7 +37,7 @@ if __name__ == "__main__":
     launch(page)
 '''
 _README = """---
-title: Redshifts by a language model
+title: {Words} by a language model
 emoji: 🔭
 colorFrom: blue
 colorTo: indigo
@@ -45,11 +47,11 @@ python_version: "3.11"
 app_file: app.py
 models:
 {models}
-short_description: Redshifts of galaxy spectra, with p(z)
+short_description: {Words} of a spectrum, with its probability
 ---
 
-The page of the adapter `{adapter}`: a language model reads a galaxy spectrum as text, answers with its redshift and
-p(z), and talks about the galaxy.{mocks}
+The page of the adapter `{adapter}`: a language model reads a spectrum as text, answers with its {words} and how
+probable that is, and talks about it.{mocks}
 """
 
 
@@ -73,7 +75,13 @@ def write_space(adapter, output, *, model=None, spectra=None, overwrite=False) -
     SpecdataError
         If there is no such adapter or file.
     """
-    named = model or read_config(local_folder(adapter, "model"), adapter)["base_model_name_or_path"]
+    adapter_folder = local_folder(adapter, "model")
+    named = model or read_config(adapter_folder, adapter)["base_model_name_or_path"]
+    encoding = load_encoding(adapter_folder)
+    if encoding.axis != SKY and not spectra:
+        raise SpecdataError("there are no examples of such curves; give files to pick from")
+    words = encoding.target.words
+    said = {"words": words, "Words": words[0].upper() + words[1:]}
     adapter, named = (str(Path(name).resolve()) if Path(name).is_dir() else str(name) for name in (adapter, named))
     with new_folder(output, marker="app.py", contents=CONTENTS, overwrite=overwrite) as folder:
         examples = folder / "examples"
@@ -87,11 +95,11 @@ def write_space(adapter, output, *, model=None, spectra=None, overwrite=False) -
         url = project_url()
         package = f"specdata[app] @ git+{url}" if url else f"specdata[app]=={specdata.__version__}"
         (folder / "requirements.txt").write_text(f"{package}\nspaces\n", encoding="utf-8")
-        code = _APP.format(adapter=json.dumps(adapter), model=json.dumps(named))
+        code = _APP.format(**said, adapter=json.dumps(adapter), model=json.dumps(named))
         (folder / "app.py").write_text(code, encoding="utf-8")
         models = "\n".join(f"- {name}" for name in (adapter, named))
         mocks = "" if spectra else " Its examples are mocks, that is, synthetic spectra."
-        readme = _README.format(sdk=SDK, models=models, adapter=adapter, mocks=mocks)
+        readme = _README.format(**said, sdk=SDK, models=models, adapter=adapter, mocks=mocks)
         (folder / "README.md").write_text(readme, encoding="utf-8")
 
 

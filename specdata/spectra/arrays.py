@@ -3,25 +3,30 @@
 import numpy as np
 
 from specdata.errors import SpecdataError, one_line
+from specdata.spectra.axis import SKY
 
 FLUX = "1e-17 erg / (Angstrom s cm2)"
 _AIR_FROM = 2000.0  # Angstrom; below it, wavelengths are given in vacuum
 
 
-def convert(wavelength, flux, ivar=None, *, sigma=None, medium="vacuum", mask=None, lsf_sigma=None) -> dict:
+def convert(wavelength, flux, ivar=None, *, sigma=None, medium="vacuum", mask=None, lsf_sigma=None, axis=SKY) -> dict:
     """Arrays of a `Spectrum`, and its `snmedian`; arguments as in `Spectrum.from_arrays`."""
     if medium not in ("vacuum", "air"):
         raise SpecdataError(f"medium = {medium!r}: give vacuum or air")
     if ivar is not None and sigma is not None:
         raise SpecdataError("ivar and sigma are both given; give one of them")
-    wave = _in_unit(wavelength, "Angstrom", "wavelength")
+    sky = axis == SKY
+    wave = _in_unit(wavelength, "Angstrom", "wavelength") if sky else _plain(wavelength, axis.unit, axis.name)
     given = {"flux": flux, "ivar": ivar, "sigma": sigma, "mask": mask, "lsf_sigma": lsf_sigma}
     for name, values in given.items():
         if values is not None and np.shape(values) != wave.shape and not (name == "lsf_sigma" and np.ndim(values) == 0):
             raise SpecdataError(
-                f"{name} has the shape {np.shape(values)}, the wavelengths {wave.shape}; give one a pixel"
+                f"{name} has the shape {np.shape(values)}, the {axis.name} {wave.shape}; give one a pixel"
             )
-    flux, error = _flux_and_sigma(flux, ivar, sigma, wave)
+    if sky:
+        flux, error = _flux_and_sigma(flux, ivar, sigma, wave)
+    else:
+        flux, error = _values_and_sigma(flux, ivar, sigma, axis)
     good = np.isfinite(flux) & np.isfinite(error) & (error > 0)
     if mask is not None:
         good &= ~np.asarray(mask, dtype=bool)
@@ -30,15 +35,15 @@ def convert(wavelength, flux, ivar=None, *, sigma=None, medium="vacuum", mask=No
     order, usable = np.argsort(wave, kind="stable"), np.isfinite(wave) & (wave > 0)
     order = order[usable[order]]  # padding of fixed-length tables often has no or negative wavelengths
     if len(order) < 2:
-        raise SpecdataError("fewer than two pixels have a wavelength above 0")
+        raise SpecdataError(f"fewer than two pixels have a {axis.name} above 0; add a constant to it if it may be less")
     wave = wave[order]
-    loglam = np.log10(air_to_vacuum(wave) if medium == "air" else wave)
+    loglam = np.log10(air_to_vacuum(wave) if sky and medium == "air" else wave)
     if not (np.diff(loglam.astype(np.float32)) > 0).all():
         raise SpecdataError(
-            "wavelengths repeat, or differ by less than 1 part in a million; combine those pixels first"
+            f"values of {axis.name} repeat, or differ by less than 1 part in a million; combine those pixels first"
         )
     if not good[order].any():
-        raise SpecdataError("no pixel holds information: flux or its error are not finite, 0, or masked")
+        raise SpecdataError(f"no pixel holds information: {axis.values} or its error are not finite, 0, or masked")
     with np.errstate(divide="ignore", over="ignore"):
         inverse = np.where(good, 1.0 / (error * error), 0.0)[order].astype(np.float32)
     inverse[~np.isfinite(inverse)] = 0.0
@@ -85,6 +90,24 @@ def _in_unit(values, unit, name, equivalencies=None):
         return np.asarray(values, dtype=np.float64)
     except (u.UnitsError, TypeError, ValueError) as error:
         raise SpecdataError(f"{name} cannot be converted to {unit} ({one_line(error)})") from None
+
+
+def _plain(values, unit, name):
+    """An array of float64; what has a unit of its own is converted."""
+    import astropy.units as u
+
+    if isinstance(values, u.Quantity):
+        return _in_unit(values, u.Unit(unit, parse_strict="silent"), name)
+    return _in_unit(np.ma.filled(np.ma.asanyarray(values, dtype=np.float64), np.nan), unit, name)
+
+
+def _values_and_sigma(values, ivar, sigma, axis):
+    """Values of another axis than that of the sky and their standard deviation, as plain arrays."""
+    if ivar is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sigma = np.asarray(ivar) ** -0.5
+    values = _plain(values, axis.values_unit, axis.values)
+    return values, np.ones_like(values) if sigma is None else _plain(sigma, axis.values_unit, "sigma")
 
 
 def _flux_and_sigma(flux, ivar, sigma, wave):

@@ -18,6 +18,8 @@ from specdata.spectra.portable import exp10, log10
 
 MIN_COVERED = 0.5  # share of a bin that good pixels have to cover, or it is interpolated
 SDSS_PIXELS = 10_000  # pixels per dex, at whole multiples of 1e-4
+ROUNDING = 1e-6  # of a wavelength whose logarithm was stored in float32
+COARSE = 0.04  # dex; of narrower pixels the middle is the same in wavelength and in its logarithm
 BATCH = 16  # spectra that are binned together: few enough for the cache of a core
 
 
@@ -60,23 +62,33 @@ def log_edges(start, stop, bins) -> np.ndarray:
     return edges
 
 
+def _spread(steps):
+    """How uneven steps are, whatever gaps there may be."""
+    low, middle, high = np.percentile(steps, [25, 50, 75])
+    return (high - low) / middle
+
+
 def pixel_edges(loglam) -> tuple[np.ndarray, np.ndarray]:
     """Left and right edges in Angstrom, each of shape (n,), of pixels whose width changes slowly along the spectrum.
 
     `loglam`, of shape (n,), is log10 of the wavelength in Angstrom of the pixel centres and has to increase.
     Neighbours share an edge, unless pixels are missing between them: a step of more than one and a half times the
-    median of the eleven steps around it is a gap.
+    median of the eleven steps around it is a gap. Where steps are wider than `COARSE`, it matters that they may be even
+    in wavelength and not in its logarithm.
     """
     from scipy.ndimage import median_filter
 
     step = np.diff(loglam)
     if len(step) == 0 or not np.all(step > 0):
         raise SpecdataError("loglam has to hold at least two values, in increasing order")
+    at, back, linear = loglam, exp10, exp10(loglam)
+    if step.max() > COARSE and _spread(np.diff(linear)) < _spread(step):
+        at, back, step = linear, np.array, np.diff(linear)
     half = median_filter(step, size=11, mode="mirror") / 2
-    left = exp10(np.append(loglam[0] - half[0], 0.5 * (loglam[1:] + loglam[:-1])))
-    right = np.append(left[1:], exp10(loglam[-1] + half[-1]))
+    left = back(np.append(at[0] - half[0], 0.5 * (at[1:] + at[:-1])))
+    right = np.append(left[1:], back(at[-1] + half[-1]))
     gap = np.flatnonzero(step > 3 * half)
-    left[gap + 1], right[gap] = exp10(loglam[gap + 1] - half[gap]), exp10(loglam[gap] + half[gap])
+    left[gap + 1], right[gap] = back(at[gap + 1] - half[gap]), back(at[gap] + half[gap])
     return left, right
 
 
@@ -137,7 +149,7 @@ def bin_spectra(spectra, edges) -> dict[str, np.ndarray]:
                     _check_ends(*10.0 ** (ends / SDSS_PIXELS), edges)
             else:
                 left, right = pixel_edges(np.asarray(batch[0][1].loglam, dtype=np.float64))
-                _check_ends(left[0], right[-1], edges)
+                _check_ends(left[0], right[-1], edges, ROUNDING)
                 pieces = _cut(left, right, edges)
             parts.append(_average(batch, *pieces, edges))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -151,10 +163,10 @@ def _first_pixel(loglam):
     return round(loglam[0] * SDSS_PIXELS) if len(steps) and max(steps.max(), -steps.min()) < 0.01 else None
 
 
-def _check_ends(start, stop, edges):
-    if edges[0] < start * (1 - 1e-12) or edges[-1] > stop * (1 + 1e-12):
+def _check_ends(start, stop, edges, rounding=1e-12):
+    if edges[0] < start * (1 - rounding) or edges[-1] > stop * (1 + rounding):
         raise SpecdataError(
-            f"the bins span {edges[0]:.1f} to {edges[-1]:.1f} A but the spectrum {start:.1f} to {stop:.1f} A: "
+            f"the bins span {edges[0]:.6g} to {edges[-1]:.6g} but the spectrum {start:.6g} to {stop:.6g}: "
             "choose bins inside the spectrum"
         )
 
@@ -232,7 +244,7 @@ def median_scale(spectrum, start, stop) -> float:
     good = spectrum.good[inside]
     flux = spectrum.flux[inside][good]
     if not len(flux):
-        raise SpecdataError(f"no good pixel lies between {start:.0f} and {stop:.0f} A: leave this spectrum out")
+        raise SpecdataError(f"no good pixel lies between {start:.6g} and {stop:.6g}: leave this spectrum out")
     if _first_pixel(spectrum.loglam) is None:
         left, right = pixel_edges(np.asarray(spectrum.loglam, dtype=np.float64))
         scale = float(np.float32(_weighted_median(flux, log10(right / left)[inside][good])))

@@ -5,21 +5,24 @@ import dataclasses
 import numpy as np
 
 from specdata.errors import SpecdataError
+from specdata.spectra.axis import SKY
 from specdata.spectra.binning import pixel_edges
 
 LEAST_COVERED = 0.5  # share of the bins' range that a spectrum has to cover
+ROUNDING = 1e-9  # of a wavelength that was kept as its logarithm
 FWHM = 2.3548  # of a Gaussian with sigma 1
 SDSS_RESOLUTION = 1500.0  # lowest of the SDSS and BOSS spectrographs (Smee et al. 2013, AJ 146, 32)
 
 
-def cover(spectrum, edges) -> tuple:
+def cover(spectrum, edges, axis=SKY) -> tuple:
     """Extend a spectrum to the range of some bins by pixels without information, which become interpolated bins.
 
     Parameters
     ----------
     spectrum : Spectrum
     edges : ndarray, shape (m + 1,)
-        Bin edges in vacuum Angstrom.
+        Bin edges in vacuum Angstrom, or values of an axis of its own.
+    axis : specdata.spectra.axis.Axis, optional
 
     Returns
     -------
@@ -34,23 +37,25 @@ def cover(spectrum, edges) -> tuple:
     """
     left, right = pixel_edges(spectrum.loglam)
     start, stop = edges[0], edges[-1]
+    span, bins = axis.span(left[0], right[-1]), axis.span(start, stop)
     covered = max(0.0, min(stop, right[-1]) - max(start, left[0])) / (stop - start)
     if covered < LEAST_COVERED:
         raise SpecdataError(
-            f"{spectrum.source}: spans {left[0]:.0f} to {right[-1]:.0f} A, but the bins {start:.0f} to {stop:.0f} A; "
-            "give a spectrum that covers at least half of that, with its wavelengths in Angstrom or with their unit"
+            f"{spectrum.source}: spans {span}, but the bins {bins}; give a spectrum that covers at least half of that, "
+            + ("with its wavelengths in Angstrom or with their unit" if axis == SKY else f"with {axis.label}")
         )
     warnings = []
-    if left[0] > start * (1 + 1e-12) or right[-1] < stop * (1 - 1e-12):
+    if left[0] > start * (1 + ROUNDING) or right[-1] < stop * (1 - ROUNDING):
         warnings.append(
-            f"it spans {left[0]:.0f} to {right[-1]:.0f} A, {covered:.0%} of the {start:.0f} to {stop:.0f} A that the "
-            "model has seen; the bins beyond are filled with their neighbours' flux"
+            f"it spans {span}, {covered:.0%} of the {bins} that the model has seen; the bins beyond are filled with "
+            f"their neighbours' {axis.values}"
         )
     middle, width = 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
     pixel = np.interp(middle, spectrum.wavelength, right - left)
-    if (coarse := pixel > width).any():
-        warnings.append(f"its pixels, of up to {pixel.max():.1f} A, are wider than {coarse.sum()} of {len(width)} bins")
-    known = np.isfinite(spectrum.wdisp) & (spectrum.wdisp > 0)
+    if (coarse := pixel > width * (1 + 1e-6)).any():
+        widest = f"{pixel.max():{'.1f' if axis == SKY else '.4g'}} {axis.unit}".rstrip()
+        warnings.append(f"its pixels, of up to {widest}, are wider than {coarse.sum()} of {len(width)} bins")
+    known = (axis == SKY) & np.isfinite(spectrum.wdisp) & (spectrum.wdisp > 0)
     if known.any():
         spread = FWHM * np.interp(middle, spectrum.wavelength[known], (spectrum.wdisp * (right - left))[known])
         if (coarse := spread > np.maximum(width, middle / SDSS_RESOLUTION)).any():
@@ -58,8 +63,8 @@ def cover(spectrum, edges) -> tuple:
                 f"its resolution, a FWHM of up to {spread.max():.1f} A, is coarser than that of SDSS and than "
                 f"{coarse.sum()} of {len(width)} bins"
             )
-    first = [np.log10(start)] if left[0] > start else []
-    last = [np.log10(stop)] if right[-1] < stop else []
+    first = [np.log10(start)] if left[0] > start * (1 + ROUNDING) else []
+    last = [np.log10(stop)] if right[-1] < stop * (1 - ROUNDING) else []
     added = {"flux": 0, "ivar": 0, "and_mask": 0, "or_mask": 0, "wdisp": np.nan}
     arrays = {
         name: np.concatenate([[value] * len(first), getattr(spectrum, name), [value] * len(last)])

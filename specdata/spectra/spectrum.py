@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from specdata.spectra.axis import SKY
+
 # SPPIXMASK bits of `and_mask` that make a pixel unusable although its ivar may be above zero: NOPLUG, BADTRACE,
 # BADFLAT, BADARC, LOWFLAT, FULLREJECT, SCATTEREDLIGHT, NOSKY, BRIGHTSKY, NODATA, COMBINEREJ, BADFLUXFACTOR, BADSKYCHI
 # and REDMONSTER (https://www.sdss4.org/dr17/algorithms/bitmasks/#SPPIXMASK). The other bits warn about the fibre or
@@ -116,8 +118,9 @@ class Spectrum:
 
     @classmethod
     def from_arrays(
-        cls, wavelength, flux, ivar=None, *, sigma=None, medium="vacuum", mask=None, lsf_sigma=None, **metadata
-    ) -> "Spectrum":
+        cls, wavelength, flux, ivar=None, *, sigma=None, medium="vacuum", mask=None, lsf_sigma=None, axis=SKY,
+        **metadata,
+    ) -> "Spectrum":  # fmt: skip
         """Make a spectrum of arrays, with or without astropy units.
 
         Parameters
@@ -137,6 +140,9 @@ class Spectrum:
             True where a pixel must not be used.
         lsf_sigma : float or array_like, optional
             Sigma of the line spread function in pixels.
+        axis : specdata.spectra.axis.Axis, optional
+            What the first two arguments are where this is no spectrum of the sky: `wavelength` holds x, above 0, and
+            `flux` holds y, both in the units that the axis names.
         **metadata
             Any other attributes, such as `z`, `spectype`, `ra`, `dec`, `specobjid` and `source`.
 
@@ -161,7 +167,8 @@ class Spectrum:
         """
         from specdata.spectra.arrays import convert
 
-        arrays = convert(wavelength, flux, ivar, sigma=sigma, medium=medium, mask=mask, lsf_sigma=lsf_sigma)
+        options = {"sigma": sigma, "medium": medium, "mask": mask, "lsf_sigma": lsf_sigma, "axis": axis}
+        arrays = convert(wavelength, flux, ivar, **options)
         if math.isnan(metadata.get("snmedian", math.nan)):
             metadata["snmedian"] = arrays.pop("snmedian")
         return cls(**{"and_mask": np.zeros_like(arrays["or_mask"])} | arrays | metadata)

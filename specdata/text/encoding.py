@@ -9,6 +9,7 @@ import numpy as np
 
 from specdata import serialize
 from specdata.errors import SpecdataError
+from specdata.spectra.axis import SKY, Axis
 from specdata.spectra.binning import linear_edges, log_edges
 from specdata.spectra.portable import arcsinh
 from specdata.targets import REDSHIFT, Target
@@ -64,13 +65,15 @@ class Encoding:
     scheme: str  # name of a scheme of `specdata.serialize`
     turns: int = 0  # most questions after the redshift, see `specdata.text.conversation`
     target: Target = REDSHIFT  # what the prompt asks for
+    axis: Axis = SKY  # along what the edges lie, if not along vacuum wavelength
 
     @classmethod
-    def from_recipe(cls, config, bins=None, *, target=REDSHIFT) -> "Encoding":
+    def from_recipe(cls, config, bins=None, *, target=REDSHIFT, axis=SKY) -> "Encoding":
         """The encoding that a `TextConfig` of a recipe asks for; `bins` as for `grid_edges`."""
         turns = config.conversation.turns if config.conversation else 0
         edges = grid_edges(config.grid, bins)
-        return cls(edges=edges, normalisation=config.normalisation, scheme=config.scheme, turns=turns, target=target)
+        ways = {"normalisation": config.normalisation, "scheme": config.scheme, "turns": turns}
+        return cls(edges=edges, **ways, target=target, axis=axis)
 
     @classmethod
     def from_dict(cls, stored, name) -> "Encoding":
@@ -86,6 +89,7 @@ class Encoding:
             scheme, normalisation = str(stored["scheme"]), str(stored["normalisation"])
             turns = int(stored.get("turns", 0))
             target = Target.from_dict(stored["target"]) if "target" in stored else REDSHIFT
+            axis = Axis(**stored["axis"]) if stored.get("axis") else SKY
             if len(edges) < 2 or not (edges[0] > 0 and np.isfinite(edges[-1]) and (np.diff(edges) > 0).all()):
                 raise ValueError("edges")
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -98,13 +102,16 @@ class Encoding:
                     f"config {name!r}: {value!r} is not one of {', '.join(known)}; read it with the version of "
                     "specdata that made it, or build it again"
                 )
-        return cls(edges=edges, normalisation=normalisation, scheme=scheme, turns=turns, target=target)
+        ways = {"normalisation": normalisation, "scheme": scheme, "turns": turns}
+        return cls(edges=edges, **ways, target=target, axis=axis)
 
     def to_dict(self) -> dict:
         """What `from_dict` reads, as JSON can hold it."""
         more = {"turns": self.turns} if self.turns else {}
         if self.target != REDSHIFT:  # which data sets have that say nothing else
             more["target"] = self.target.to_dict()
+        if self.axis != SKY:
+            more["axis"] = self.axis.to_dict()
         return {"edges": self.edges.tolist(), "normalisation": self.normalisation, "scheme": self.scheme} | more
 
     @property

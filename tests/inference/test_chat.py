@@ -65,7 +65,7 @@ def test_a_conversation_from_a_pipe(run, finished, files, tmp_path):
     assert "user       What type of galaxy is it?\nassistant  " in out
     assert "user       Where is H-alpha?\nassistant  " in out
     assert "Not this" not in out
-    assert out.count("assistant  This adapter only knows redshifts") == 2  # where it answers with one again
+    assert out.count("assistant  This adapter only knows the redshift") == 2  # where it answers with one again
     assert "warning: the adapter was trained without conversations" in err
     assert "mock, 9" in out
     assert "warning: the base model has revision" in err

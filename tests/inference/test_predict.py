@@ -14,7 +14,7 @@ import specdata
 from specdata.errors import SpecdataError
 from specdata.inference import predict as module
 from specdata.inference.reader import Reader
-from specdata.inference.trained import doubts, only_redshifts
+from specdata.inference.trained import doubts, only_target
 from specdata.results import save_results
 from specdata.spectra.mock.spectrum import mock_spectra
 
@@ -161,11 +161,11 @@ def test_what_lies_outside_of_the_training_is_doubted(scored_adapter, taught_mod
 
 def test_an_adapter_says_what_it_was_trained_for(tmp_path):
     results = example_results()
-    assert only_redshifts(tmp_path, results)
-    assert not only_redshifts(tmp_path, None)
-    assert not only_redshifts(tmp_path, results | {"encoding": results["encoding"] | {"turns": 3}})
+    assert only_target(tmp_path, results)
+    assert not only_target(tmp_path, None)
+    assert not only_target(tmp_path, results | {"encoding": results["encoding"] | {"turns": 3}})
     (tmp_path / "recipe.yaml").write_text("datasets: [{path: a, name: packed}, {path: b}]\n")
-    assert not only_redshifts(tmp_path, results)
+    assert not only_target(tmp_path, results)
     good = results["baselines"]["constant"] | {"verdict": "better"}
     real = results["dataset"] | {"n_mock_train": 0}
     assert doubts(results | {"baselines": {"constant": good}, "dataset": real}) == []

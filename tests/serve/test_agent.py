@@ -55,16 +55,16 @@ def test_an_agent_measures_and_asks(scored_adapter, taught_model, spectrum, path
     assert tools.keys() == {"measure_redshift", "describe_adapter", "ask_about_spectrum"}
     assert all(tool.output_schema and tool.description for tool in tools.values())
     (found,) = of_file.structured_content["spectra"]
-    assert found["z"] == pytest.approx(0.2468, abs=0.01)
-    assert found["interval_68"][0] <= found["z"] <= found["interval_68"][1]
+    assert found["value"] == pytest.approx(0.2468, abs=0.01)
+    assert found["interval_68"][0] <= found["value"] <= found["interval_68"][1]
     assert found["answer"] == "Redshift: [0.2468]"
     (same,) = of_arrays.structured_content["spectra"]
-    assert same["z"] == pytest.approx(found["z"], abs=1e-3)
-    assert same["z_file"] is None
+    assert same["value"] == pytest.approx(found["value"], abs=1e-3)
+    assert same["stated"] is None
     assert "are mocks" in of_file.structured_content["doubts"][0]
     assert described.structured_content["bins"] == 8
     assert described.structured_content["training_rows"] == 9
-    assert "only knows redshifts" in asked.structured_content["answer"]
+    assert "only knows the redshift" in asked.structured_content["answer"]
     assert missing.is_error
     assert "/no/such.fits" in missing.content[0].text
     assert both.content[0].text.endswith("give either path, or wavelength and flux")

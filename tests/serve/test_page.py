@@ -73,7 +73,7 @@ def test_in_a_browser(address, tmp_path):
         api.expect(page.get_by_alt_text("p(z) with its median")).to_be_visible()
         page.get_by_label("Question").fill("What is <b>it</b>?")
         page.keyboard.press("Enter")
-        api.expect(page.get_by_text("This adapter only knows redshifts")).to_be_visible()
+        api.expect(page.get_by_text("This adapter only knows the redshift")).to_be_visible()
         page.screenshot(path=tmp_path / "wide.png", full_page=True)
         page.locator("input[type=file]").first.set_input_files(tmp_path / "broken.fits")
         api.expect(page.get_by_text("broken").first).to_be_visible()

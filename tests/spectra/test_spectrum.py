@@ -78,7 +78,7 @@ def test_noise_is_estimated_where_it_is_not_given():
         ({"sigma": np.ones(500)}, "ivar and sigma are both given"),
         ({"medium": "water"}, "medium = 'water'"),
         ({"ivar": np.zeros(500)}, "no pixel holds information"),
-        ({"wavelength": np.ones(500)}, "wavelengths repeat"),
+        ({"wavelength": np.ones(500)}, "values of wavelength repeat"),
         ({"wavelength": -WAVE}, "fewer than two pixels"),
         ({"flux": np.ones(500), "ivar": None}, "the noise cannot be estimated"),
     ],

@@ -16,6 +16,7 @@ from pathlib import Path
 from specdata.errors import SpecdataError, one_line
 from specdata.inputs import check_regular
 from specdata.spectra import specfile
+from specdata.spectra.axis import SKY
 from specdata.spectra.readers import desi, images, others, rows, tables
 from specdata.spectra.spectrum import Spectrum
 
@@ -27,7 +28,7 @@ FORMATS = (
 _HEAD = 2**18  # bytes in which an SDSS spec file names its column loglam
 
 
-def read_spectra(path, *, medium=None, on_error=None) -> Iterator[Spectrum]:
+def read_spectra(path, *, medium=None, on_error=None, axis=SKY) -> Iterator[Spectrum]:
     """Read all spectra of a file.
 
     Parameters
@@ -40,6 +41,8 @@ def read_spectra(path, *, medium=None, on_error=None) -> Iterator[Spectrum]:
     on_error : callable, optional
         Called with the `SpecdataError` of each spectrum that cannot be used, in a file whose others can be; without it,
         the error is raised.
+    axis : specdata.spectra.axis.Axis, optional
+        Of curves that are no spectra of the sky, in tables with columns of the names that it gives, or x and y.
 
     Yields
     ------
@@ -56,11 +59,13 @@ def read_spectra(path, *, medium=None, on_error=None) -> Iterator[Spectrum]:
     try:
         head = _head(path)
         if head.startswith(b"SIMPLE  ="):
-            found = _read_fits(path, head, medium)
+            found = _read_fits(path, head, medium, axis)
         elif head.startswith(b"PAR1"):
-            found = rows.read(path)
+            found = rows.read(path, axis)
         else:
-            found = tables.read_text(path, head, medium)
+            found = tables.read_text(path, head, medium, axis)
+        if found is None and axis != SKY:
+            raise SpecdataError(f"not a table with columns {axis.name} (or x) and {axis.values} (or y)")
         if found is None:
             found = others.read(path)
         if found is None:
@@ -77,9 +82,9 @@ def read_spectra(path, *, medium=None, on_error=None) -> Iterator[Spectrum]:
         raise SpecdataError(message if message.startswith(f"{path}: ") else f"{path}: {message}") from error.__cause__
 
 
-def read_spectrum(path, *, medium=None) -> Spectrum:
+def read_spectrum(path, *, medium=None, axis=SKY) -> Spectrum:
     """Read the only spectrum of a file; see `read_spectra`, which also reads files with several."""
-    found = read_spectra(path, medium=medium)
+    found = read_spectra(path, medium=medium, axis=axis)
     spectrum = next(found)
     if next(found, None) is not None:
         raise SpecdataError(f"{path}: holds more than one spectrum; read them with specdata.read_spectra")
@@ -108,19 +113,19 @@ def _head(path):
     return head
 
 
-def _read_fits(path, head, medium):
+def _read_fits(path, head, medium, axis):
     """Spectra of a FITS file, or None where it holds none that we know."""
-    if specfile.is_spec(head):
+    if axis == SKY and specfile.is_spec(head):
         return [specfile.read_spectrum(path)]
     from astropy.io import fits
 
     try:
         with fits.open(path) as hdus:
             hdus.verify("silentfix")
-            if desi.is_desi(hdus):
+            if axis == SKY and desi.is_desi(hdus):
                 return desi.read(path)
-            found = tables.read_fits(hdus, path, medium)
-            return images.read(hdus, path, medium) if found is None else found
+            found = tables.read_fits(hdus, path, medium, axis)
+            return images.read(hdus, path, medium) if found is None and axis == SKY else found
     except SpecdataError:
         raise
     except Exception as error:  # astropy promises no particular exception for a damaged file

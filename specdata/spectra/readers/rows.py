@@ -9,6 +9,8 @@ padded with wavelengths of -1. `object_id` is the SPECOBJID of SDSS, or the TARG
 import numpy as np
 
 from specdata.errors import SpecdataError, one_line
+from specdata.spectra.axis import SKY
+from specdata.spectra.readers import tables
 from specdata.spectra.readers.metadata import make, metadata
 from specdata.spectra.spectrum import UNKNOWN_UGRIZ, Spectrum
 
@@ -16,7 +18,7 @@ _LISTS = ("flux", "ivar", "lambda", "lsf_sigma", "mask")
 _OURS = ("loglam", "flux", "ivar", "and_mask", "or_mask", "wdisp")
 
 
-def read(path):
+def read(path, axis=SKY):
     """Spectra of a Parquet file, a row group at a time, or None where it has no lists of flux and wavelength."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -25,7 +27,20 @@ def read(path):
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
         raise SpecdataError(f"the Parquet file is damaged ({one_line(error)}); download it again") from error
+    if axis != SKY:
+        return _read_curves(file, path.name, axis)
     return _read_groups(file, path.name) if holds_spectra(file.schema_arrow) else None
+
+
+def _read_curves(file, name, axis):
+    """Curves of another axis than that of the sky, which have no other form than columns."""
+    from astropy.table import Table
+
+    columns = {
+        column: values.combine_chunks().to_numpy(zero_copy_only=False)
+        for column, values in zip(file.schema_arrow.names, file.read().columns, strict=True)
+    }
+    return tables.read_table(Table(columns), name, axis=axis)
 
 
 def holds_spectra(schema) -> bool:

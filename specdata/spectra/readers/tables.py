@@ -2,6 +2,7 @@
 
 A table holds one spectrum, a pixel in each row, or several, in each row arrays of one. Columns are found by their
 names, in upper or lower case; units are those of the columns, or stand in the name: ``wavelength_nm``, ``flux [Jy]``.
+Curves of another axis than that of the sky have columns with the names that it gives, or x and y.
 """
 
 import re
@@ -11,6 +12,7 @@ import numpy as np
 
 from specdata.errors import SpecdataError, one_line
 from specdata.inputs import MOST_BYTES, read_bytes
+from specdata.spectra.axis import SKY
 from specdata.spectra.readers.metadata import make, metadata
 
 COLUMNS = {
@@ -40,7 +42,7 @@ _WRITTEN = {
 }
 
 
-def read_text(path, head, medium):
+def read_text(path, head, medium, axis=SKY):
     """Spectra of a table in a text file, or None where it is none."""
     from astropy.table import Table
 
@@ -59,25 +61,25 @@ def read_text(path, head, medium):
         if kind == "ascii":
             return None
         raise SpecdataError(f"the table is damaged ({one_line(error)})") from error
-    return read_table(table, path.name, medium)
+    return read_table(table, path.name, medium, axis)
 
 
-def read_fits(hdus, path, medium):
+def read_fits(hdus, path, medium, axis=SKY):
     """Spectra of the first table of a FITS file that has columns of wavelength and flux, or None."""
     from astropy.table import Table
 
     for hdu in hdus[1:]:
-        if hdu.is_image or not {"flux", "wavelength"} <= set(find_columns(hdu.columns.names)):
+        if hdu.is_image or not {"flux", "wavelength"} <= set(find_columns(hdu.columns.names, axis)):
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of units that are written in other ways
             table = Table.read(hdu)
         table.meta = {**hdus[0].header, **hdu.header}
-        return read_table(table, path.name, medium)
+        return read_table(table, path.name, medium, axis)
     return None
 
 
-def find_columns(names) -> dict:
+def find_columns(names, axis=SKY) -> dict:
     """Which column is what: `flux`, `wavelength`, and those of `COLUMNS` that are there.
 
     Logarithms of wavelengths stand under `wavelength`, too.
@@ -85,12 +87,16 @@ def find_columns(names) -> dict:
     plain = {}
     for name in names:
         plain.setdefault(name.strip().lower(), name)
-    for key, name in list(plain.items()):
+    known_names = COLUMNS
+    if axis != SKY:
+        known_names = {"wavelength": (axis.name.lower(), "x"), "flux": (axis.values.lower(), "y")}
+        known_names |= {what: COLUMNS[what] for what in ("ivar", "sigma", "mask")}
+    for key, name in list(plain.items()) if axis == SKY else ():
         short, unit = _split_unit(key)
         if unit is not None:
             plain.setdefault(short, name)
     found = {}
-    for what, known in COLUMNS.items():
+    for what, known in known_names.items():
         column = next((plain[name] for name in known if name in plain), None)
         if column is not None and column not in found.values():
             found.setdefault("wavelength" if what == "loglam" else what, column)
@@ -110,9 +116,9 @@ def _split_unit(key):
     return match["name"].strip("_ "), unit
 
 
-def read_table(table, source, medium=None):
+def read_table(table, source, medium=None, axis=SKY):
     """Spectra of an astropy Table, or None where it has no columns of wavelength and flux."""
-    columns = find_columns(table.colnames)
+    columns = find_columns(table.colnames, axis)
     numbers = [name for name in table.colnames if table[name].dtype.kind in "iuf"]
     if not {"flux", "wavelength"} <= set(columns):
         nameless = all(re.fullmatch(r"col\d+", name) for name in table.colnames)
@@ -121,24 +127,30 @@ def read_table(table, source, medium=None):
         columns = dict(zip(("wavelength", "flux", "sigma"), numbers, strict=False))
     if not len(table):
         raise SpecdataError("the table has no rows")
-    arrays = {what: _quantity(table, name, what) for what, name in columns.items()}
+    arrays = {what: _quantity(table, name, what, axis) for what, name in columns.items()}
     medium = _medium(columns["wavelength"], table.meta) or medium or "vacuum"
-    shared = metadata(table.meta)
+    shared = _known(axis, table.meta)
     if arrays["flux"].ndim == 1:
-        return [_spectrum(arrays, {"specobjid": source} | shared | {"source": source}, medium)]
+        return [_spectrum(arrays, {"specobjid": source} | shared | {"source": source}, medium, axis)]
     rest = [name for name in table.colnames if name not in columns.values() and table[name].ndim == 1]
     found = []
     for number, row in enumerate(table[rest] if rest else [{}] * len(table)):
         name = f"{source}[{number}]" if len(table) > 1 else source
-        own = metadata(dict(zip(rest, row, strict=True)) if rest else {}, table.meta)
+        own = _known(axis, dict(zip(rest, row, strict=True)) if rest else {}, table.meta)
         one = {what: values[number] if values.ndim == 2 else values for what, values in arrays.items()}
         if one["flux"].ndim != 1:
             raise SpecdataError(f"the flux column has {arrays['flux'].ndim} dimensions; give one or two")
-        found.append(_spectrum(one, {"specobjid": name} | own | {"source": name}, medium))
+        found.append(_spectrum(one, {"specobjid": name} | own | {"source": name}, medium, axis))
     return found
 
 
-def _spectrum(arrays, known, medium):
+def _known(axis, *sources):
+    """What columns and header say of the object; of a curve that is no spectrum of the sky, its name."""
+    found = metadata(*sources)
+    return found if axis == SKY else {name: found[name] for name in ("specobjid", "is_mock") if name in found}
+
+
+def _spectrum(arrays, known, medium, axis):
     arrays = dict(arrays)
     if (variance := arrays.pop("variance", None)) is not None and not {"ivar", "sigma"} & set(arrays):
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -147,10 +159,10 @@ def _spectrum(arrays, known, medium):
         arrays.pop("sigma", None)
     if "mask" in arrays:
         arrays["mask"] = np.asarray(arrays["mask"]) != 0
-    return make(**arrays, medium=medium, **known)
+    return make(**arrays, medium=medium, axis=axis, **known)
 
 
-def _quantity(table, name, what):
+def _quantity(table, name, what, axis=SKY):
     """Values of a column, with its unit; masked ones are not a number."""
     import astropy.units as u
 
@@ -163,7 +175,7 @@ def _quantity(table, name, what):
         values = np.array(list(values))
     if values.dtype.kind not in "iufb":
         raise SpecdataError(f"the column {name!r} must hold numbers")
-    if what in ("mask", "lsf_sigma"):
+    if what in ("mask", "lsf_sigma") or (axis != SKY and column.unit is None):
         return values
     unit = None if column.unit is None else parse_unit(str(column.unit))
     key = name.strip().lower()
