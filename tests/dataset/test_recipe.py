@@ -95,7 +95,7 @@ def test_defaults_are_those_of_the_paper(load):
 @pytest.mark.parametrize(
     ("key", "allowed"),
     [
-        ("sead", "name, title, source, tables, cuts, sample, splits, augment, configs, tokenizers"),
+        ("sead", "name, title, source, axis, tables, cuts, sample, splits, augment, configs, tokenizers"),
         ("source.seed", "kind, path"),
         ("cuts.zmax", "spectype, zwarning_allowed, z_min, z_max, dered_i_max, good_fraction_min"),
         ("configs.paper.bins", "grid, normalisation, scheme, like, target, conversation"),

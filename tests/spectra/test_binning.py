@@ -177,8 +177,8 @@ def test_a_single_precision_grid_has_no_gaps(rng):
 @pytest.mark.parametrize(
     ("edges", "part"),
     [
-        ([3980.0, 4100], "bins span 3980.0"),
-        ([4100, 4600.0], "to 4600.0 A but the spectrum"),
+        ([3980.0, 4100], "bins span 3980 to"),
+        ([4100, 4600.0], "to 4600 but the spectrum"),
         ([4100, 4100], "increasing"),
         ([4200, 4100], "increasing"),
         ([4100, np.nan, 4200], "increasing"),
@@ -243,7 +243,7 @@ def test_median_scale_looks_only_at_good_pixels_inside():
     ivar = np.where(wavelength > 4300, 0.0, 1.0)
     flux[wavelength > 4300] = 50
     assert median_scale(stand_in(flux, ivar), 4100, 4500) == 3
-    with pytest.raises(SpecdataError, match="no good pixel lies between 4400 and 4500 A"):
+    with pytest.raises(SpecdataError, match="no good pixel lies between 4400 and 4500:"):
         median_scale(stand_in(flux, ivar), 4400, 4500)
 
 
