@@ -54,9 +54,9 @@ def example_spectra(path, examples, *, edges, unit, target, axis) -> None:
         axes.set(xlim=(edges[0], edges[-1]), ylim=(min(low, 0) - 0.05 * (high - low), high + 0.35 * (high - low)))
         _mark_lines(axes, row["z"], edges[0], edges[-1], QUASAR_LINES | LINES if row["spectype"] == "QSO" else LINES)
         label = "mock" if row["is_mock"] else spectrum_name(row["plate"], row["mjd"], row["fiberid"], row["specobjid"])
-        answer = f"z = {row['z']:.4f}" if np.isfinite(row["z"]) else ""
-        if target.stored_in == "target":
-            answer = f"{target.symbol} = {target.show(row['target'])} {target.unit}".rstrip() + f", {answer}" * bool(answer)
+        answer = f"{target.symbol} = {target.show(row[target.stored_in])} {target.unit}".rstrip()
+        if target.stored_in == "target" and np.isfinite(row["z"]):
+            answer += f", z = {row['z']:.4f}"
         axes.text(0.995, 0.04, f"{label}, {answer}", transform=axes.transAxes, ha="right", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         if mask.any():
