@@ -109,7 +109,7 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     axes.set_ylabel(axis.values_label)
     axes.legend(frameon=False, ncols=3, fontsize=8, loc="lower left")
     axes.tick_params(labelbottom=False)
-    _mark_lines(axes, z, edges[0], edges[-1])
+    _mark_lines(axes, z, edges[0], edges[-1], LINES)
     below.stairs(decoded - binned, edges, color=VERMILION, baseline=None, lw=0.9)
     below.axhline(0, color="0.7", lw=0.8, zorder=0)
     below.set(xlim=(edges[0], edges[-1]), xlabel=axis.label, ylabel="text - bins\n(same unit)")
