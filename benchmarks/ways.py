@@ -63,7 +63,7 @@ def by_agent(arguments, paths):
             await client.call_tool("measure_redshift", {"path": str(paths[0])})
             start = time.perf_counter()
             said = [await client.call_tool("measure_redshift", {"path": str(path)}) for path in paths]
-            return [one.structured_content["spectra"][0]["z"] for one in said], time.perf_counter() - start
+            return [one.structured_content["spectra"][0]["value"] for one in said], time.perf_counter() - start
 
     return asyncio.run(talk())
 

@@ -184,6 +184,7 @@ def adapter_card(folder, name, *, hub=None) -> str:
         retention=retention and rename_retention(retention, base=names["base_model"], adapter=name),
         cost=card_data.get("cost") or {},
         target=target,
+        key=target.key,
         axis=axis,
         sky=sky,
         example_file="spec-0468-51912-0523.fits" if sky else "curve.csv",
