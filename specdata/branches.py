@@ -65,10 +65,14 @@ def read_batch(model, prompts, answers, tail, is_number):
 
 
 def _fine(level, mass):
-    """Whether a branch needs no more digits: it is narrow against the spread of p, and improbable."""
+    """Whether a branch needs no more digits: it is narrow against the spread of p, and improbable.
+
+    Numbers of more and of fewer digits lie far apart in one branch, as 443 and 4430 do, which makes it wide.
+    """
     passing = np.flatnonzero(level.through >= 0)
-    width = np.bincount(level.through[passing], minlength=mass.shape[1])
-    centre = np.bincount(level.through[passing], passing, mass.shape[1]) / width.clip(1)
+    of, first, last = level.through[passing], *np.zeros((2, mass.shape[1]))
+    first[of[::-1]], last[of] = passing[::-1], passing  # of several, the one that is assigned last stays
+    width, centre = last - first + 1, (first + last) / 2
     p = mass / mass.sum(axis=1, keepdims=True)
     spread = np.sqrt((p * (centre - (p @ centre)[:, None]) ** 2).sum(axis=1, keepdims=True))
     return (width <= FINE * spread) & (p <= FINE / 2) & (p < p.max(axis=1, keepdims=True))

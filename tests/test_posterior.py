@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from specdata import SpecdataError, branches, posterior
+from specdata import SpecdataError, answers, branches, posterior
 from specdata.posterior import (
     STEP,
     LabelPosterior,
@@ -140,6 +140,20 @@ def test_narrow_and_improbable_branches_are_left_out(model_and_tokenizer, exact,
         assert 0 < short.unresolved < 1
         assert np.abs(np.cumsum(short.p) - np.cumsum(whole.p)).max() < 1 / 16
         assert short.answered == pytest.approx(whole.answered, rel=0.1)
+
+
+def test_a_branch_of_short_and_long_numbers_is_followed_to_the_end():
+    """Or the probability of 4430 K would be spread over 44300 to 44390 K, too."""
+    numbers = TARGETS["teff"].answers()
+    level = answers._levels([[*map(int, str(round(number))), 10] for number in numbers])[2]  # of three digits
+    where = dict(zip(numbers.astype(int), level.through, strict=True))
+    mass = np.full((1, len(level.token)), 1e-9)
+    mass[0, [where[number] for number in (4230, 4430, 6000)]] = 0.59, 0.01, 0.4
+    fine = branches._fine(level, mass)
+    assert where[4430] == where[44390]
+    assert not fine[0, where[4430]]
+    assert fine[0, where[12340]]
+    assert where[12300] == where[12390] != where[12400]
 
 
 def test_prompts_are_read_in_as_many_batches_as_the_memory_asks_for(exact, model_and_tokenizer, monkeypatch):
