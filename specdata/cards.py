@@ -1,5 +1,6 @@
 """Cards are Jinja templates; a value that a template wants and does not get is an error."""
 
+import functools
 import importlib.metadata
 import math
 from pathlib import Path
@@ -30,6 +31,15 @@ def render(template, **values) -> str:
     SpecdataError
         If a value is missing, None or not a finite number: a card never has a placeholder.
     """
+    try:
+        return _environment(shipped("cards")).get_template(template).render(**values)
+    except (jinja2.UndefinedError, TypeError, ValueError) as error:  # a number's format of None is a TypeError
+        raise SpecdataError(f"card {template}: {error}; a card with a missing value is not written") from None
+
+
+@functools.cache
+def _environment(folder):
+    """What knows the templates of a folder, and compiles each once, which takes most of the time of a small card."""
 
     def present(value):
         if value is None or isinstance(value, jinja2.Undefined):
@@ -38,8 +48,8 @@ def render(template, **values) -> str:
             raise jinja2.UndefinedError(f"a value is {value}")
         return value
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(shipped("cards")),
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
         finalize=present,
         trim_blocks=True,
@@ -47,10 +57,6 @@ def render(template, **values) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, not HTML
     )
-    try:
-        return environment.get_template(template).render(**values)
-    except (jinja2.UndefinedError, TypeError, ValueError) as error:  # a number's format of None is a TypeError
-        raise SpecdataError(f"card {template}: {error}; a card with a missing value is not written") from None
 
 
 def project_url() -> str | None:

@@ -1,6 +1,9 @@
 """Files from outside, read with limits: no devices or pipes, and nothing that is larger or deeper than it may be."""
 
 import errno
+import gzip
+import io
+import itertools
 import json
 import stat
 from collections import Counter
@@ -11,6 +14,8 @@ import yaml
 from specdata.errors import SpecdataError, one_line
 
 MOST_BYTES = 64 * 2**20  # of a JSON file
+MOST_UNPACKED = 2**28  # bytes of a gzip file of a few megabytes, and
+MOST_TIMES = 50  # times its size, of a larger one; spectra shrink to a fifth at best
 MOST_YAML_BYTES = 2**19
 MOST_VALUES = 50_000  # of a YAML file, each alias counted as all that it stands for; a grid may have 10,001 edges
 DEEPEST = 40  # levels of sections within sections in a YAML file
@@ -32,6 +37,15 @@ def read_bytes(path, most=MOST_BYTES) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
     return content
+
+
+def check_unpacked(path) -> None:
+    """Raise an OSError if a gzip file holds more than any file of its size that is not made to fill the memory."""
+    most = max(MOST_UNPACKED, MOST_TIMES * Path(path).stat().st_size)
+    with gzip.open(path) as stream:
+        while stream.read(2**20):
+            if stream.tell() > most:
+                raise OSError(errno.EFBIG, f"it decompresses to more than {most:,} bytes", str(path))
 
 
 def read_json(path):
@@ -63,6 +77,15 @@ def parse_yaml(text, name, *, as_text=False):
         return yaml.load(text, Loader=_TextLoader if as_text else _Loader)
     except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
         raise SpecdataError(f"{name}: not valid YAML ({one_line(error)})") from None
+
+
+def check_ecsv(text) -> None:
+    """Raise a ValueError if the YAML at the top of an ECSV table, each line of it after ``#``, breaks these limits."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), io.StringIO(text))
+    try:
+        yaml.compose("".join(line.removeprefix("#").removeprefix(" ") for line in lines if line[:3] != "# %"), _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"its header is not valid YAML: {one_line(error)}") from None
 
 
 class _Loader(yaml.SafeLoader):

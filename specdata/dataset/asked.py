@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from specdata.errors import SpecdataError, one_line
-from specdata.inputs import check_regular
+from specdata.inputs import check_ecsv, check_regular, read_bytes
 from specdata.spectra.spectrum import Spectrum
 
 _MOST_BYTES = 4 * 2**30  # of a table
@@ -84,7 +84,9 @@ def _csv(path, join):
 def _ecsv(path, join):
     from astropy.table import Table
 
-    table = Table.read(path, format="ascii.ecsv")
+    text = read_bytes(path).decode("utf-8")
+    check_ecsv(text)
+    table = Table.read(text, format="ascii.ecsv")
     return {name: table[name].tolist() for name in table.colnames}
 
 

@@ -13,6 +13,7 @@ from specdata.dataset.parquet import open_file, read_rows
 from specdata.errors import SpecdataError, one_line
 from specdata.files import file_sha256
 from specdata.hub import local_folder, public_name
+from specdata.inputs import check_regular
 from specdata.spectra.readers import metadata, read_spectra
 from specdata.spectra.readers.rows import holds_spectra, spectra_of
 from specdata.spectra.specfile import read_spectrum
@@ -113,6 +114,7 @@ def _read_catalogue(path):
     from astropy.table import Table
 
     try:
+        check_regular(path)
         table = Table.read(path)
     except Exception as error:  # of astropy's readers, of which each has its own
         raise SpecdataError(f"{path}: cannot be read as a catalogue ({one_line(error)})") from None
@@ -152,7 +154,10 @@ def file_paths(path, pattern) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise SpecdataError(f"{path}: there is no such file or folder; check the path")
-    paths = [one for one in path.rglob(pattern) if one.is_file() and not one.name.startswith(".")]
+    try:
+        paths = [one for one in path.rglob(pattern) if one.is_file() and not one.name.startswith(".")]
+    except (ValueError, NotImplementedError) as error:
+        raise SpecdataError(f"source.pattern = {pattern!r}: {one_line(error)}; give one such as *.csv") from None
     if not paths:
         raise SpecdataError(f"{path}: there are no files {pattern} in this folder; check the path and the pattern")
     return _sorted(paths, path)

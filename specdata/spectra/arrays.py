@@ -27,6 +27,7 @@ def convert(wavelength, flux, ivar=None, *, sigma=None, medium="vacuum", mask=No
         flux, error = _flux_and_sigma(flux, ivar, sigma, wave)
     else:
         flux, error = _values_and_sigma(flux, ivar, sigma, axis)
+    flux = np.where(np.abs(flux) < np.finfo(np.float32).max, flux, np.nan)  # as which it is kept
     good = np.isfinite(flux) & np.isfinite(error) & (error > 0)
     if mask is not None:
         good &= ~np.asarray(mask, dtype=bool)

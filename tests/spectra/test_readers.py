@@ -265,7 +265,7 @@ def empty_fits(path):
         ),
         (
             lambda path: path.write_text("Dear reader, this is a letter.\n"),
-            "not a spectrum that can be read: it begins",
+            "not a spectrum that can be read: a text, of which no columns",
         ),
         (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0"), "not a spectrum that can be read: it begins with"),
         (lambda path: path.write_text("wavelength_kg,flux\n1,2\n2,3\n"), "not a spectrum that can be read"),
@@ -289,6 +289,71 @@ def test_what_cannot_be_read_is_named(tmp_path, write, message):
     if "not a spectrum" in message:
         assert "these are: SDSS spec files, DESI coadds" in found
         assert "download" not in found
+
+
+def table_of(**columns):
+    """What writes a FITS table, as bytes in which other bytes may be put in the place of some."""
+
+    def write(path, old=b"", new=b"", hdus=1):
+        fits.HDUList([fits.PrimaryHDU(), *[fits.BinTableHDU(Table(columns))] * hdus]).writeto(path)
+        path.write_bytes(path.read_bytes().replace(old, new, 1))
+
+    return write
+
+
+def write_desi(path, change):
+    """A coadd whose arm r has another flux."""
+    with fits.open(desi(path)) as hdus:
+        hdus["R_FLUX"].data = change(hdus["R_FLUX"].data)
+        hdus.writeto(path, overwrite=True)
+
+
+def write_bomb(path):
+    table_of(wavelength=WAVE, flux=VALUES)(path)
+    with gzip.open(path.rename(path.with_suffix(".plain")).with_suffix(".bomb"), "wb", 1) as stream:
+        stream.write(path.with_suffix(".plain").read_bytes())
+        for _ in range(17):
+            stream.write(bytes(2**24))
+    path.with_suffix(".bomb").rename(path)
+
+
+ROWS = b"NAXIS2  =                  400"
+BOMB = b"a: &a [x,x,x,x,x,x,x,x,x]\n# " + b"\n# ".join(
+    b"%c: &%c [%s]" % (n + 1, n + 1, b",".join([b"*%c" % n] * 9)) for n in range(97, 105)
+)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: write_desi(path, lambda flux: flux[:1]), "the file is damaged or cut short"),
+        (lambda path: write_desi(path, lambda flux: flux[0]), "the file is damaged or cut short"),
+        (
+            lambda path: (desi(path), path.with_name("redrock-a.fits").write_bytes(b"no table")),
+            "its redshifts in redrock-a.fits cannot be read",
+        ),
+        (write_bomb, "the file cannot be read (it decompresses to more than"),
+        (
+            lambda path: table_of(wavelength=WAVE, flux=VALUES)(path, ROWS, b"NAXIS2  =      100000000000000"),
+            "the table in HDU  has more than",
+        ),
+        (
+            lambda path: path.write_bytes(b"SIMPLE  =                    T".ljust(80) + b"COMMENT ".ljust(80) * 20_000),
+            "a header of the FITS file has more than",
+        ),
+        (lambda path: table_of(a=[1])(path, hdus=1001), "the FITS file has more than 1,000 HDUs"),
+        (lambda path: path.write_bytes(b"\\" * 2**20), "not a spectrum that can be read"),
+        (lambda path: path.write_bytes(b"abc def\n" * 2**20), "not a spectrum that can be read"),
+        (lambda path: path.write_bytes(b"# %ECSV 1.0\n# ---\n# " + BOMB + b"\nwave flux\n"), "the table is damaged"),
+        (lambda path: path.write_text("wavelength,flux\n" + "5000,1e300\n" * 9), ""),
+    ],
+)  # fmt: skip
+def test_a_hostile_file_is_refused_at_once(tmp_path, write, message):
+    path = tmp_path / "coadd-a.fits"
+    write(path)
+    with pytest.raises(SpecdataError) as caught:
+        list(read_spectra(path))
+    assert str(caught.value).startswith(f"{path}: {message}")
 
 
 def test_several_spectra_are_not_one(tmp_path):

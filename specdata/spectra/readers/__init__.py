@@ -9,12 +9,14 @@ what is left    `others`: whatever specutils reads, where it is installed
 """
 
 import gzip
+import math
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
-from specdata.inputs import check_regular
+from specdata.inputs import check_regular, check_unpacked
 from specdata.spectra import specfile
 from specdata.spectra.axis import SKY
 from specdata.spectra.readers import desi, images, others, rows, tables
@@ -26,6 +28,9 @@ FORMATS = (
     "with `pip install 'specdata[specutils]'`, what specutils reads"
 )
 _HEAD = 2**18  # bytes in which an SDSS spec file names its column loglam
+_BLOCK = 2880  # bytes that FITS headers and data fill whole numbers of
+_MOST_HEADER, _MOST_HDUS = 400 * _BLOCK, 1000  # bytes of a header, of which astropy reads 100,000 a second
+_SIZE = re.compile(rb"(BITPIX|NAXIS[0-9]*|PCOUNT|GCOUNT) *= *(-?[0-9]{1,18})\b")
 
 
 def read_spectra(path, *, medium=None, on_error=None, axis=SKY) -> Iterator[Spectrum]:
@@ -66,7 +71,7 @@ def read_spectra(path, *, medium=None, on_error=None, axis=SKY) -> Iterator[Spec
             found = tables.read_text(path, head, medium, axis)
         if found is None and axis != SKY:
             raise SpecdataError(f"not a table with columns {axis.name} (or x) and {axis.values} (or y)")
-        if found is None:
+        if found is None and not _is_text(head):
             found = others.read(path)
         if found is None:
             raise SpecdataError(f"not a spectrum that can be read: {_what(path, head)}; these are: {FORMATS}")
@@ -80,6 +85,8 @@ def read_spectra(path, *, medium=None, on_error=None, axis=SKY) -> Iterator[Spec
     except SpecdataError as error:
         message = str(error)
         raise SpecdataError(message if message.startswith(f"{path}: ") else f"{path}: {message}") from error.__cause__
+    except Exception as error:  # astropy and Arrow promise no particular exception for a damaged file
+        raise SpecdataError(f"{path}: the file is damaged or cut short ({one_line(error)}); get it again") from error
 
 
 def read_spectrum(path, *, medium=None, axis=SKY) -> Spectrum:
@@ -98,6 +105,7 @@ def _head(path):
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
         if head.startswith(b"\x1f\x8b"):
+            check_unpacked(path)
             with gzip.open(path) as stream:
                 head = stream.read(_HEAD)
     except FileNotFoundError:
@@ -107,7 +115,7 @@ def _head(path):
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise SpecdataError("the gzip data are damaged or cut short; download the file again") from error
     except OSError as error:
-        raise SpecdataError(f"the file cannot be read ({one_line(error)}); check its permissions") from error
+        raise SpecdataError(f"the file cannot be read ({one_line(error)}); give another") from error
     if not head:
         raise SpecdataError("the file is empty; download it again")
     return head
@@ -119,23 +127,49 @@ def _read_fits(path, head, medium, axis):
         return [specfile.read_spectrum(path)]
     from astropy.io import fits
 
-    try:
-        with fits.open(path) as hdus:
-            hdus.verify("silentfix")
-            if axis == SKY and desi.is_desi(hdus):
-                return desi.read(path)
-            found = tables.read_fits(hdus, path, medium, axis)
-            return images.read(hdus, path, medium) if found is None and axis == SKY else found
-    except SpecdataError:
-        raise
-    except Exception as error:  # astropy promises no particular exception for a damaged file
-        raise SpecdataError(f"the FITS file is damaged or cut short ({one_line(error)}); download it again") from error
+    _check_headers(path)
+    with fits.open(path) as hdus:
+        hdus.verify("silentfix")
+        if axis == SKY and desi.is_desi(hdus):
+            return desi.read(path)
+        found = tables.read_fits(hdus, path, medium, axis)
+        return images.read(hdus, path, medium) if found is None and axis == SKY else found
+
+
+def _check_headers(path):
+    """Refuse a FITS file with a header, or a number of HDUs, for which astropy would need minutes or hours."""
+    with path.open("rb") as raw, gzip.open(raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw as stream:
+        for _ in range(_MOST_HDUS):
+            header = b""
+            while b"END" + b" " * 77 not in header[-_BLOCK:]:
+                block = stream.read(_BLOCK)
+                if not block:
+                    return  # the end of the file, or a header that is cut short, which astropy tells
+                header += block
+                if len(header) > _MOST_HEADER:
+                    raise SpecdataError(f"a header of the FITS file has more than {_MOST_HEADER:,} bytes")
+            cards = (_SIZE.match(header, at) for at in range(0, len(header), 80))
+            sizes = {card[1].decode(): int(card[2]) for card in cards if card}
+            axes = [sizes.get(f"NAXIS{number + 1}", 0) for number in range(min(sizes.get("NAXIS", 0), 999))]
+            pixels = math.prod(axes) if axes else 0
+            size = abs(sizes.get("BITPIX", 8)) // 8 * sizes.get("GCOUNT", 1) * (sizes.get("PCOUNT", 0) + pixels)
+            if not 0 <= size < 2**62:
+                return
+            stream.seek(-(-size // _BLOCK) * _BLOCK, 1)
+        if stream.read(1):
+            raise SpecdataError(f"the FITS file has more than {_MOST_HDUS:,} HDUs")
+
+
+def _is_text(head):
+    return head.isascii() and b"\0" not in head and not head.startswith(b"SIMPLE  =")
 
 
 def _what(path, head):
     """What a file is, in a few words."""
     if not head.startswith(b"SIMPLE  ="):
-        return f"it begins with {head[:20]!r}"
+        if _is_text(head):
+            return "a text, of which no columns are wavelength and flux"
+        return f"it begins with {head[:8]!r}"
     from astropy.io import fits
 
     with fits.open(path) as hdus:

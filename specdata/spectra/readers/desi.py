@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 
+from specdata.errors import SpecdataError, one_line
 from specdata.spectra.readers.metadata import make, metadata
 
 _TARGET_BITS = re.compile(r"(SV[123]_|CMX_)?(DESI|BGS|MWS|SCND)_TARGET|CMX_TARGET")
@@ -61,9 +62,12 @@ def _redshifts(path):
     beside = path.with_name(path.name.replace("coadd-", "redrock-", 1).replace("spectra-", "redrock-", 1))
     if beside == path or not beside.is_file():
         return {}
-    with fits.open(beside) as hdus:
-        table = hdus["REDSHIFTS"].data
-        return {int(row["TARGETID"]): dict(zip(table.names, row, strict=True)) for row in table}
+    try:
+        with fits.open(beside) as hdus:
+            table = hdus["REDSHIFTS"].data
+            return {int(row["TARGETID"]): dict(zip(table.names, row, strict=True)) for row in table}
+    except Exception as error:  # astropy promises no particular exception for a damaged file
+        raise SpecdataError(f"its redshifts in {beside.name} cannot be read ({one_line(error)}); mend that") from error
 
 
 def _arm(hdus, arm, number):

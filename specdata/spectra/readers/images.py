@@ -7,7 +7,7 @@ import numpy as np
 
 from specdata.errors import SpecdataError, one_line
 from specdata.spectra.readers.metadata import make, metadata
-from specdata.spectra.readers.tables import parse_unit
+from specdata.spectra.readers.tables import MOST_HDU, parse_unit
 
 _ERRORS = {
     "sigma": ("err", "error", "errs", "errors", "sigma", "std", "stddev", "uncert", "uncertainty", "stat_err", "noise"),
@@ -20,7 +20,7 @@ _ERRORS = {
 def read(hdus, path, medium):
     """The spectrum of the first image with one axis and a wavelength solution, or None."""
     for hdu in hdus:
-        if not hdu.is_image or not hdu.header.get("NAXIS") or hdu.data is None:
+        if not hdu.is_image or not hdu.header.get("NAXIS") or hdu.size > MOST_HDU or hdu.data is None:
             continue
         header = hdus[0].header if hdu is hdus[0] else {**hdus[0].header, **hdu.header}
         data = hdu.data

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 
 from specdata.errors import SpecdataError, one_line
-from specdata.inputs import MOST_BYTES, read_bytes
+from specdata.inputs import MOST_BYTES, check_ecsv, read_bytes
 from specdata.spectra.axis import SKY
 from specdata.spectra.readers.metadata import make, metadata
 
@@ -35,6 +35,8 @@ COLUMNS = {
     "mask": ("mask", "bad", "flag", "flags", "dq", "qual", "quality", "andmask", "and_mask"),
     "lsf_sigma": ("lsf_sigma", "wdisp"),
 }
+MOST_HDU = 2**31  # bytes of a table or an image
+_BEGIN = 2**16  # characters of a text by whose first lines it is told whether it is a table with a spectrum
 _UNIT_IN_NAME = re.compile(r"(?P<name>.+?)[_ ]?[\[(]?(?P<unit>[^\[\]()_ ]+)[\])]?")
 _WRITTEN = {
     **dict.fromkeys(("angstroms", "angstrom", "ang", "aa", "a"), "Angstrom"),
@@ -44,8 +46,6 @@ _WRITTEN = {
 
 def read_text(path, head, medium, axis=SKY):
     """Spectra of a table in a text file, or None where it is none."""
-    from astropy.table import Table
-
     try:
         text = read_bytes(path, MOST_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -53,15 +53,30 @@ def read_text(path, head, medium, axis=SKY):
     if "\0" in text:
         return None
     kind = "ascii.ecsv" if head.startswith(b"# %ECSV") else "votable" if b"<VOTABLE" in head[:2000] else "ascii"
+    if kind == "ascii" and len(text) > _BEGIN:  # to try all forms on a long text that is no table takes minutes
+        if max(map(len, text.splitlines())) > _BEGIN // 2:
+            return None
+        begin = _parse(text[: text.rfind("\n", 0, _BEGIN)], kind)
+        if begin is None or _spectrum_columns(begin, axis) is None:
+            return None
+    table = _parse(path if kind == "votable" else text, kind)
+    return None if table is None else read_table(table, path.name, medium, axis)
+
+
+def _parse(text, kind):
+    """The table of a text, or None where it has none of the forms that astropy can tell apart."""
+    from astropy.table import Table
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            table = Table.read(path if kind == "votable" else text, format=kind)
+            if kind == "ascii.ecsv":
+                check_ecsv(text)
+            return Table.read(text, format=kind)
     except Exception as error:  # of astropy's readers, of which each has its own
         if kind == "ascii":
             return None
         raise SpecdataError(f"the table is damaged ({one_line(error)})") from error
-    return read_table(table, path.name, medium, axis)
 
 
 def read_fits(hdus, path, medium, axis=SKY):
@@ -71,6 +86,8 @@ def read_fits(hdus, path, medium, axis=SKY):
     for hdu in hdus[1:]:
         if hdu.is_image or not {"flux", "wavelength"} <= set(find_columns(hdu.columns.names, axis)):
             continue
+        if hdu.size > MOST_HDU:
+            raise SpecdataError(f"the table in HDU {hdu.name} has more than {MOST_HDU:,} bytes")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of units that are written in other ways
             table = Table.read(hdu)
@@ -118,13 +135,9 @@ def _split_unit(key):
 
 def read_table(table, source, medium=None, axis=SKY):
     """Spectra of an astropy Table, or None where it has no columns of wavelength and flux."""
-    columns = find_columns(table.colnames, axis)
-    numbers = [name for name in table.colnames if table[name].dtype.kind in "iuf"]
-    if not {"flux", "wavelength"} <= set(columns):
-        nameless = all(re.fullmatch(r"col\d+", name) for name in table.colnames)
-        if not (nameless and 2 <= len(numbers) == len(table.colnames) <= 3):
-            return None
-        columns = dict(zip(("wavelength", "flux", "sigma"), numbers, strict=False))
+    columns = _spectrum_columns(table, axis)
+    if columns is None:
+        return None
     if not len(table):
         raise SpecdataError("the table has no rows")
     arrays = {what: _quantity(table, name, what, axis) for what, name in columns.items()}
@@ -148,6 +161,18 @@ def _known(axis, *sources):
     """What columns and header say of the object; of a curve that is no spectrum of the sky, its name."""
     found = metadata(*sources)
     return found if axis == SKY else {name: found[name] for name in ("specobjid", "is_mock") if name in found}
+
+
+def _spectrum_columns(table, axis):
+    """As `find_columns`; of two or three columns of numbers without names, by their order; or None."""
+    columns = find_columns(table.colnames, axis)
+    if {"flux", "wavelength"} <= set(columns):
+        return columns
+    numbers = [name for name in table.colnames if table[name].dtype.kind in "iuf"]
+    nameless = all(re.fullmatch(r"col\d+", name) for name in table.colnames)
+    if nameless and 2 <= len(numbers) == len(table.colnames) <= 3:
+        return dict(zip(("wavelength", "flux", "sigma"), numbers, strict=False))
+    return None
 
 
 def _spectrum(arrays, known, medium, axis):
