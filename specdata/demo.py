@@ -115,7 +115,7 @@ def train(output, recipe) -> None:
     # Relative paths, and the folder as working directory: so no path of this disk gets into the adapter's files.
     settings = ["--model_name_or_path", "base", "--dataset_name", "data", "--output_dir", "training"]
     settings += ["--chat_template_path", str(shipped("recipes/smollm2-135m/no-system-prompt.jinja"))]
-    start_from(SHIPPED, output / "training", parse_training(recipe, settings).training)
+    start_from(SHIPPED, output / "training", parse_training(recipe, settings))
     run_training(recipe, settings, cwd=output, offline=True)
     (output / "training" / _TRAINED).touch()
 

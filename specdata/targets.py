@@ -16,6 +16,7 @@ MOST_ANSWERS = 100_000  # on the grid of a number; more are read only up to a li
 MOST_LABELS = 1000
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?", re.ASCII)
 _NUMBER = re.compile(r"-?\d{1,9}(\.\d{1,9})?", re.ASCII)
+_TOKEN = "<|"  # with which the special tokens of tokenizers begin
 _SPACE = " \t\n\r\f\v"
 _QUESTION = "Spectrum is rescaled and encoded to an input series; give its {}: "
 
@@ -69,8 +70,8 @@ class Target:
     def __post_init__(self):
         texts = (self.name, self.column, self.words, self.symbol, self.instruction, self.unit, self.if_empty)
         for text in (*texts, *self.labels):
-            if not isinstance(text, str) or len(text) > 500 or not (text.isprintable() or text == ""):
-                raise SpecdataError(f"target {str(self.name)[:60]!r}: {str(text)[:60]!r} is not one line of text")
+            if not isinstance(text, str) or len(text) > 500 or not text.isprintable() or _TOKEN in text:
+                raise SpecdataError(f"target {str(self.name)[:60]!r}: {str(text)[:60]!r} is not one line of plain text")
         if not _NAME.fullmatch(self.name) or not all((self.column, self.words, self.symbol, self.instruction)):
             raise SpecdataError(
                 f"target {self.name!r}: its name has lower-case letters and digits, and no text is empty"
@@ -210,7 +211,7 @@ class Target:
         if not self.is_number:
             text = "" if found is None else str(found).strip() or self.if_empty
             known = text in self.labels if self.labels else not set("[]") & set(text)
-            return text if text and known and text.isprintable() else None
+            return text if text and known and text.isprintable() and _TOKEN not in text else None
         try:
             value = float(found)
         except (TypeError, ValueError):

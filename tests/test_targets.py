@@ -110,7 +110,7 @@ def test_redshifts_are_read_below_a_limit():
         ({"labels": ("a", "a")}, "each once"),
         ({"labels": ("a", "[b]")}, r"'\[b\]' cannot be a label"),
         ({"labels": ("a", " b")}, "cannot be a label"),
-        ({"labels": ("a", "b\nc")}, "is not one line of text"),
+        ({"labels": ("a", "b\nc")}, "is not one line of plain text"),
         ({"low": 2.0, "high": 1.0}, "low 2 has to be below high 1"),
         ({"low": 0.0, "high": math.inf}, "have to be finite"),
     ],

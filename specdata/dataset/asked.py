@@ -1,5 +1,6 @@
 """The true values of what a recipe's text configs ask for: from the spectra, or from tables that the recipe joins."""
 
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ from specdata.errors import SpecdataError, one_line
 from specdata.inputs import check_ecsv, check_regular, read_bytes
 from specdata.spectra.spectrum import Spectrum
 
-_MOST_BYTES = 4 * 2**30  # of a table
+_MOST_BYTES, _MOST_ROWS = 4 * 2**30, 20_000_000  # of a table
 _READERS = (".csv", ".ecsv", ".parquet")
 
 
@@ -59,26 +60,32 @@ def read_table(path, join, columns) -> dict[str, dict]:
         check_regular(path)
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
-        table = _READ[path.suffix.lower()](path, join)
+        names, rows, column = _READ[path.suffix.lower()](path, join)
+        if rows > _MOST_ROWS:
+            raise ValueError(f"it has more than {_MOST_ROWS:,} rows")
+        keys = [str(key).strip() for key in column(join)] if join in names else []
+        found = {name: column(name) for name in columns if name in names}
     except FileNotFoundError:
         raise SpecdataError(f"{path}: there is no such table; give the path of one") from None
     except Exception as error:  # astropy and Arrow raise many kinds
         raise SpecdataError(f"{path}: cannot be read as a table ({one_line(error)}); mend it") from None
-    if join not in table:
-        raise SpecdataError(f"{path}: has no column {join!r} to join by; the columns are {', '.join(list(table)[:20])}")
-    keys = [str(key).strip() for key in table[join]]
+    if join not in names:
+        raise SpecdataError(f"{path}: has no column {join!r} to join by; the columns are {', '.join(names[:20])}")
     if len(set(keys)) != len(keys):
-        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+        twice = Counter(keys).most_common(1)[0][0]
         raise SpecdataError(f"{path}: {join} {twice} stands there twice; leave one row for each")
-    return {name: dict(zip(keys, table[name], strict=True)) for name in columns if name in table}
+    return {name: dict(zip(keys, values, strict=True)) for name, values in found.items()}
+
+
+# Each of these returns the names of the columns, the number of rows, and what reads the values of a column.
 
 
 def _csv(path, join):
     from pyarrow import csv
 
     # A specobjid has more digits than a float or a signed integer holds.
-    options = csv.ConvertOptions(column_types={join: pa.string()})
-    return csv.read_csv(path, convert_options=options).to_pydict()
+    table = csv.read_csv(path, convert_options=csv.ConvertOptions(column_types={join: pa.string()}))
+    return table.column_names, len(table), lambda name: table[name].to_pylist()
 
 
 def _ecsv(path, join):
@@ -87,13 +94,14 @@ def _ecsv(path, join):
     text = read_bytes(path).decode("utf-8")
     check_ecsv(text)
     table = Table.read(text, format="ascii.ecsv")
-    return {name: table[name].tolist() for name in table.colnames}
+    return table.colnames, len(table), lambda name: table[name].tolist()
 
 
 def _parquet(path, join):
     import pyarrow.parquet as pq
 
-    return pq.read_table(path).to_pydict()
+    file = pq.ParquetFile(path)
+    return file.schema_arrow.names, file.metadata.num_rows, lambda name: file.read([name])[name].to_pylist()
 
 
 _READ = {".csv": _csv, ".ecsv": _ecsv, ".parquet": _parquet}

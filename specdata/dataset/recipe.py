@@ -182,6 +182,10 @@ class OwnTarget(Section):
         target = self.target
         if target.is_wide:
             raise ValueError(f"target {self.name}: has too many answers from low to high; give fewer decimals")
+        if target.is_number and len(target.answers()) < 2:
+            raise ValueError(f"target {self.name}: has only one answer from low to high; give more decimals")
+        if target.column == "z" and not target.is_number:
+            raise ValueError(f"target {self.name}: the redshift is a number; give low and high")
         return self
 
     @property

@@ -104,9 +104,13 @@ def job_key(recipe, listing) -> str:
     These are the version, the recipe, the tables that it joins or looks up, and names, sizes and times of the source
     files.
     """
-    tables = [file_sha256(Path(table.path)) for table in recipe.tables]
+    tables = [table.path for table in recipe.tables]
     if recipe.source.kind == "files" and recipe.source.catalogue:
-        tables.append(file_sha256(Path(recipe.source.catalogue)))
+        tables.append(recipe.source.catalogue)
+    try:
+        tables = [file_sha256(Path(path)) for path in tables]
+    except OSError as error:
+        raise SpecdataError(f"a table of the recipe cannot be read ({one_line(error)}); give another") from None
     digest = hashlib.sha256(json.dumps([specdata.__version__, recipe.model_dump(), tables]).encode())
     for column in ("item", "size", "modified"):
         digest.update("\n".join(map(str, listing[column].to_pylist())).encode())

@@ -30,6 +30,7 @@ from specdata.text.smollm2 import GGUF, PACKAGE, gguf_folder, read_gguf_tokenize
 KEY = "SPECDATA_API_KEY"  # the environment variable with the server's key
 CONNECT, ANSWER = 10.0, 600.0  # s; a server on a CPU takes its time
 TRIES = 4
+MOST_BYTES = 2**26  # of an answer
 TOGETHER = 8  # requests at a time
 TAIL = 0.01  # share of p at each level of digits that may be left unresolved; a server answers each branch by itself
 MOST_BRANCHES = 64  # of a level that are asked for, and the questions of one request that transformers takes
@@ -64,10 +65,14 @@ def connect(url, adapter, model, *, served=None, target=REDSHIFT) -> "Endpoint":
             tokenizer = read_gguf_tokenizer(gguf_folder() / GGUF)
         decision = read_json(adapter / CONFIG) if (adapter / CONFIG).is_file() else {}
         temperature = float(decision.get("temperature", {}).get("choice", 1.0))
+        if not 0 < temperature < 1e6:
+            raise ValueError(f"{CONFIG} has the temperature {temperature}")
     except SpecdataError:
         raise
     except Exception as error:  # tokenizers raises bare exceptions
-        raise SpecdataError(f"adapter {adapter}: its tokenizer cannot be loaded ({one_line(error)})") from None
+        raise SpecdataError(
+            f"adapter {adapter}: its tokenizer or {CONFIG} cannot be read ({one_line(error)})"
+        ) from None
     return Endpoint(url, tokenizer, name=model, served=served, target=target, temperature=temperature)
 
 
@@ -136,7 +141,9 @@ class Endpoint:
             )
         self.url, self.hardware = url.rstrip("/").removesuffix("/v1"), parts.hostname
         self.name, self.tokenizer, self._temperature = name, tokenizer, temperature
-        self._key = os.environ.get(KEY, "")
+        self._key = os.environ.get(KEY, "").strip()
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise SpecdataError(f"{KEY} holds a character that no key has; set it again")
         self._client = httpx2.Client(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=httpx2.Timeout(ANSWER, connect=CONNECT),
@@ -178,23 +185,26 @@ class Endpoint:
     def reply(self, conversation, *, max_new_tokens, on_text) -> str:
         """Continue one conversation greedily, and hand on each piece of text; as `Generator.reply`."""
         path, body = self._continue(conversation, max_new_tokens)
-        pieces = []
+        pieces, events, rest = [], 0, b""
         try:
             with self._client.stream("POST", f"{self.url}{path}", json=body | {"stream": True}) as response:
-                if response.status_code >= 400:
-                    response.read()
-                    raise self._refused(response)
-                for line in response.iter_lines():
-                    if not line.startswith("data: ") or line == "data: [DONE]":
-                        continue
-                    for choice in json.loads(line[6:]).get("choices", [])[:1]:
-                        if text := _text(choice, "delta"):
-                            pieces.append(text)
-                            on_text(text)
-        except (httpx2.TransportError, ValueError, AttributeError) as error:
+                if response.status_code >= 300:
+                    raise self._refused(response, self._read(response))
+                for piece in itertools.chain(self._pieces(response), [b"\n"]):
+                    *lines, rest = (rest + piece).split(b"\n")
+                    for line in (line.strip() for line in lines if line.startswith(b"data: ")):
+                        events += 1
+                        choices = [] if line == b"data: [DONE]" else json.loads(line[6:]).get("choices", [])
+                        for choice in choices[:1]:
+                            if text := _text(choice, "delta"):
+                                pieces.append(text)
+                                on_text(text)
+        except (httpx2.RequestError, ValueError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, SpecdataError):
                 raise
             raise SpecdataError(f"{self.url}: the answer broke off ({one_line(error)}); ask again") from None
+        if not events:
+            raise SpecdataError(f"{self.url}: answers without a text; is it a server of language models?")
         return "".join(pieces)
 
     def _continue(self, conversation, max_new_tokens):
@@ -368,8 +378,22 @@ class Endpoint:
             raise SpecdataError(f"{self.url}: answers without {where}; is it a server of language models?") from None
         return answer
 
-    def _refused(self, response):
-        text = one_line(response.text or response.reason_phrase)[:200]
+    def _pieces(self, response):
+        """The bytes of an answer, as they come, as long as there are no more than `MOST_BYTES`."""
+        size = 0
+        for piece in response.iter_bytes():
+            size += len(piece)
+            if size > MOST_BYTES:
+                raise SpecdataError(
+                    f"{self.url}: answers more than {MOST_BYTES:,} bytes; is it a server of language models?"
+                )
+            yield piece
+
+    def _read(self, response):
+        return b"".join(self._pieces(response)).decode("utf-8", "replace")
+
+    def _refused(self, response, text):
+        text = one_line(text or response.reason_phrase)[:200]
         if self._key:
             text = text.replace(self._key, "***")
         hint = f"; give the server's key as {KEY}" if response.status_code in (401, 403) else ""
@@ -379,8 +403,9 @@ class Endpoint:
         """Send a request, again where the server is busy or the connection breaks; the JSON of the answer."""
         for number in itertools.count(1):
             try:
-                response = self._client.request(method, f"{self.url}{path}", json=body)
-            except httpx2.TransportError as error:
+                with self._client.stream(method, f"{self.url}{path}", json=body) as response:
+                    text = self._read(response)
+            except httpx2.RequestError as error:
                 if number >= tries:
                     raise SpecdataError(
                         f"{self.url}: does not answer ({one_line(error)}); is the server running?"
@@ -391,9 +416,9 @@ class Endpoint:
                     break
                 wait = retry_after(response.headers, 2.0**number)
                 if response.status_code not in _TRY_AGAIN or number >= tries or wait > LONGEST_WAIT:
-                    raise self._refused(response)
+                    raise self._refused(response, text)
             time.sleep(wait)
         try:
-            return dict(response.json())
-        except (ValueError, TypeError):
+            return dict(json.loads(text))
+        except (ValueError, TypeError, RecursionError):
             raise SpecdataError(f"{self.url}{path}: answers no JSON; is it a server of language models?") from None

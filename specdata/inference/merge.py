@@ -5,6 +5,7 @@ from specdata.hub import local_folder
 from specdata.inference.adapter import read_config
 from specdata.inference.decision import CONFIG, TEMPLATE
 from specdata.inference.local import Generator
+from specdata.inputs import read_bytes
 from specdata.results import RESULTS, load_results
 from specdata.text.smollm2 import PACKAGE
 
@@ -39,9 +40,9 @@ def merge(adapter, output, *, model=None, overwrite=False) -> None:
     with new_folder(output, marker="config.json", contents=CONTENTS, overwrite=overwrite) as partial:
         found = Generator(model, folder, device="cpu")
         merged = found.model.merge_and_unload()
-        own = None if model == PACKAGE else AutoConfig.from_pretrained(model).dtype
+        own = None if model == PACKAGE else AutoConfig.from_pretrained(model, trust_remote_code=False).dtype
         merged.to(own or torch.float32).save_pretrained(partial)
         found.tokenizer.save_pretrained(partial)
-        if (folder / CONFIG).is_file():
-            for name in (CONFIG, TEMPLATE):
-                (partial / name).write_bytes((folder / name).read_bytes())
+        for name in (CONFIG, TEMPLATE):
+            if (folder / name).is_file():
+                (partial / name).write_bytes(read_bytes(folder / name))

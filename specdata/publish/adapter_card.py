@@ -142,7 +142,8 @@ def _write_decision(folder, results):
     from specdata.inference.decision import write_decision
 
     with contextlib.suppress(SpecdataError, OSError, ValueError):  # a tokenizer that is not there, or does not serve
-        write_decision(folder, AutoTokenizer.from_pretrained(folder), posterior.get("temperature"), target)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        write_decision(folder, tokenizer, posterior.get("temperature"), target)
 
 
 def adapter_card(folder, name, *, hub=None) -> str:

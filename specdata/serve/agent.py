@@ -12,14 +12,14 @@ from specdata.inference.predict import open_spectra
 from specdata.results import format_score
 
 MOST_SPECTRA = 100  # of one file that a call measures
+MOST_PIXELS = 1_000_000  # of a spectrum that comes as arrays
 
 Path = Annotated[str | None, Field(description="Path of a file with spectra, such as FITS, ECSV or CSV.")]
 _AXES = "unless describe_adapter names another unit"
-Wavelength = Annotated[
-    list[float] | None, Field(description=f"In place of a file: wavelengths in vacuum Angstrom, {_AXES}.")
-]
-Flux = Annotated[list[float] | None, Field(description=f"Flux density of each, in 1e-17 erg/s/cm2/A, {_AXES}.")]
-Ivar = Annotated[list[float] | None, Field(description="Inverse variance of the flux; 0 is no information.")]
+_Numbers = Annotated[list[float], Field(max_length=MOST_PIXELS)] | None
+Wavelength = Annotated[_Numbers, Field(description=f"In place of a file: wavelengths in vacuum Angstrom, {_AXES}.")]
+Flux = Annotated[_Numbers, Field(description=f"Flux density of each, in 1e-17 erg/s/cm2/A, {_AXES}.")]
+Ivar = Annotated[_Numbers, Field(description="Inverse variance of the flux; 0 is no information.")]
 
 
 class Measurement(BaseModel):

@@ -89,6 +89,8 @@ def write_space(adapter, output, *, model=None, spectra=None, overwrite=False) -
         for path in map(Path, spectra or ()):
             if not path.is_file():
                 raise SpecdataError(f"{path}: there is no such file; give files of spectra")
+            if (examples / path.name).exists():
+                raise SpecdataError(f"{path}: another of the spectra has the same name; rename one of them")
             shutil.copyfile(path, examples / path.name)
         if not spectra:
             _write_mocks(examples)

@@ -1,15 +1,17 @@
 """The launch of `trl sft` with a recipe, from its last checkpoint on."""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.files import new_folder
 from specdata.hub import local_folder
+from specdata.inputs import read_json
 from specdata.training.check import check
 from specdata.training.recipe import checkpoints, parse_training
 
@@ -47,12 +49,12 @@ def train(recipe, settings=(), *, adapter=None) -> Path:
         raise SpecdataError(f"{parsed.path}: {failed[0]}{more}")
     output = Path(parsed.training.output_dir)
     if adapter is not None:
-        start_from(adapter, output, parsed.training)
+        start_from(adapter, output, parsed)
     run_training(parsed.path, [*parsed.settings, "--output_dir", str(output)], cwd=Path.cwd())
     return output
 
 
-def start_from(adapter, output, training) -> None:
+def start_from(adapter, output, recipe) -> None:
     """Let a training begin with the weights of an adapter: they become the checkpoint of its step 0.
 
     Nothing is done where the training has checkpoints already.
@@ -63,19 +65,21 @@ def start_from(adapter, output, training) -> None:
         A folder or a Hub name; of the rank, alpha and modules that the recipe says.
     output : path-like
         The training's `output_dir`.
-    training : trl.SFTConfig
+    recipe : specdata.training.recipe.TrainingRecipe
         Its batch size, and how often it writes, which the Trainer takes from a checkpoint rather than from its recipe.
 
     Raises
     ------
     SpecdataError
-        If the recipe gives those as shares of a number of steps that is not known yet.
+        If the recipe gives those as shares of a number of steps that is not known yet, or if the adapter has another
+        rank, alpha or other modules.
     """
     from transformers import TrainerControl, TrainerState
 
     output, folder = Path(output), local_folder(adapter, "model")
     if checkpoints(output):
         return
+    training, model = recipe.training, recipe.model
     every = {key: getattr(training, key) for key in ("logging_steps", "save_steps", "eval_steps")}
     every = {key: steps for key, steps in every.items() if steps is not None}
     for key, steps in every.items():
@@ -86,6 +90,19 @@ def start_from(adapter, output, training) -> None:
     files = [folder / name for name in ("adapter_config.json", "adapter_model.safetensors")]
     if not all(path.is_file() for path in files):
         raise SpecdataError(f"{adapter}: is no LoRA adapter, for it lacks {files[0].name} or {files[1].name}")
+    try:
+        config = read_json(files[0])
+        for key, asked in (("r", model.lora_r), ("lora_alpha", model.lora_alpha)):
+            if config[key] != asked:
+                option = f"--lora_{key.removeprefix('lora_')} {config[key]}"
+                raise SpecdataError(f"{adapter}: has {key} = {config[key]}, and the recipe {asked}; add {option}")
+        if isinstance(model.lora_target_modules, list) and set(model.lora_target_modules) != {
+            *config["target_modules"]
+        }:
+            modules = " ".join(sorted(config["target_modules"]))
+            raise SpecdataError(f"{adapter}: adapts other modules than the recipe; add --lora_target_modules {modules}")
+    except (OSError, TypeError, KeyError, json.JSONDecodeError) as error:
+        raise SpecdataError(f"{adapter}: its {files[0].name} is not that of an adapter ({one_line(error)})") from None
     with new_folder(output / "checkpoint-0", marker=_STATE, overwrite=True) as first:
         for path in files:
             shutil.copyfile(path, first / path.name)

@@ -74,7 +74,7 @@ fetch(read_catalogue(sys.argv[1]), sys.argv[2], sample=SimpleNamespace(size=1000
 """
 
 
-@pytest.mark.parametrize(("n", "kills"), [(60, 1), pytest.param(1000, 10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("n", "kills"), [(60, 1), pytest.param(1000, 4, marks=pytest.mark.slow)])
 def test_a_killed_fetch_goes_on(mock_files, tmp_path, n, kills):
     cache, path, rows = tmp_path / "cache", tmp_path / "catalogue.parquet", make_sky(n, seed=8)
     write_catalogue(catalogue_of(rows), path)

@@ -115,6 +115,11 @@ def test_numbers_of_nineteen_digits_join_in_any_format(tmp_path, ending):
     assert read_table(path, "specobjid", {"mass", "other"}) == {"mass": {str(number): 1.5}}
 
 
+BOMB = "# %ECSV 1.0\n# ---\n# a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"# {chr(n + 1)}: &{chr(n + 1)} [{','.join([f'*{chr(n)}'] * 9)}]\n" for n in range(97, 105)
+)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
@@ -123,6 +128,12 @@ def test_numbers_of_nineteen_digits_join_in_any_format(tmp_path, ending):
         ("a.csv", "id,mass\n1,2\n", "has no column 'specobjid' to join by; the columns are id, mass"),
         ("a.csv", "specobjid,mass\n1,2\n1,3\n", "specobjid 1 stands there twice"),
         ("a.parquet", "garbage", "cannot be read as a table"),
+        ("a.ecsv", BOMB, "cannot be read as a table .its header is not valid YAML: it holds more than"),
+        (
+            "a.csv",
+            "specobjid,mass\n" + "".join(f"{n},1\n" for n in (*range(100_000), 99_999)),
+            "specobjid 99999 stands",
+        ),
     ],
 )
 def test_tables_that_cannot_be_joined_are_one_sentence(tmp_path, name, text, sentence):
@@ -138,6 +149,9 @@ def test_tables_that_cannot_be_joined_are_one_sentence(tmp_path, name, text, sen
         ({"target": "clas"}, "target = 'clas': give one of redshift, class, "),
         ({"target": {"name": "mass", "low": 1.0}}, "give low and high, and no labels, for a number"),
         ({"target": {"name": "mass", "low": 0.0, "high": 1.0, "decimals": 7}}, "has too many answers"),
+        ({"target": {"name": "mass", "low": 0.0, "high": 3.0, "decimals": -5}}, "has only one answer from low to high"),
+        ({"target": {"name": "kind", "column": "z"}}, "the redshift is a number; give low and high"),
+        ({"target": {"name": "kind", "labels": ["a", "<|im_end|>"]}}, "im_end.>' is not one line of plain text"),
         ({"target": {"name": "mass", "colour": 3}}, "unknown key 'colour'"),
         ({"target": "class", "conversation": {"turns": 1}}, "a conversation is about the redshift"),
         ({"target": {"name": "mass"}}, "neither a spectrum nor a table of the recipe has the column 'mass'"),
@@ -149,3 +163,13 @@ def test_targets_that_a_recipe_cannot_ask_for(tmp_path, config, sentence):
     with pytest.raises(ValueError, match=sentence):
         build(small_recipe(configs=configs), tmp_path / "out", progress=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_of_more_rows_than_there_are_spectra_is_not_read(tmp_path):
+    """As a file says of itself, which may have few bytes."""
+    many = pa.table({"specobjid": pa.array([0] * 10**6, pa.int8()).dictionary_encode()})
+    with pq.ParquetWriter(tmp_path / "b.parquet", many.schema) as writer:
+        for _ in range(21):
+            writer.write_table(many)
+    with pytest.raises(SpecdataError, match="it has more than 20,000,000 rows"):
+        read_table(tmp_path / "b.parquet", "specobjid", {"mass"})

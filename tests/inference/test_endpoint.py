@@ -1,5 +1,6 @@
 """A model behind a server says what it says here: ``transformers serve`` itself, and doubles of vLLM and llama.cpp."""
 
+import contextlib
 import json
 import shutil
 import socket
@@ -240,6 +241,76 @@ def test_what_a_server_refuses_is_one_sentence_without_the_key(vllm, tokenizer, 
         assert "word@" not in str(error.value)
     with pytest.raises(SpecdataError, match="serves a, b; say by --served-model"):
         found._choose([{"id": "a"}, {"id": "b"}])
+
+
+class Odd(BaseHTTPRequestHandler):
+    """What is no server of language models: its answers to everything are `body`."""
+
+    status, body, times, kind = 200, b"", 1, "text/html"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.send_response(self.status)
+        self.send_header("Content-Type", self.kind)
+        self.send_header("Location", "http://127.0.0.1:9/")
+        if self.kind == "gzip":
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for _ in range(self.times):
+                self.wfile.write(self.body)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+
+@pytest.mark.parametrize(
+    ("odd", "sentence"),
+    [
+        ({"body": b"<html>Log in</html>"}, "answers no JSON"),
+        ({"status": 302}, "answers no JSON"),
+        ({"body": b"[" * 100_000}, "answers no JSON"),
+        ({"body": b"[1, 2]"}, "answers no JSON"),
+        ({"body": bytes(2**16), "times": 10**6}, "answers more than 1,000,000 bytes"),
+        ({"body": b"no gzip", "kind": "gzip"}, "does not answer"),
+    ],
+)
+def test_what_is_no_server_of_models_is_told(vllm, tokenizer, monkeypatch, odd, sentence):
+    found = Endpoint(vllm, tokenizer, name="base")
+    monkeypatch.setattr(module, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("AsSaid", (Odd,), odd))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    found.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        with pytest.raises(SpecdataError, match=sentence):
+            found._request("POST", "/v1/completions", {})
+        with pytest.raises(SpecdataError, match=r"answers 302|answers without a text|answers more|broke off"):
+            found.reply([], max_new_tokens=1, on_text=lambda text: None)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_key_or_a_temperature_that_cannot_be_is_refused(
+    vllm, tokenizer, adapter, taught_model, monkeypatch, tmp_path
+):
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    tokenizer.save_pretrained(folder)
+    for wrong in ("NaN", "0", "[]"):
+        (folder / CONFIG).write_text(f'{{"temperature": {{"choice": {wrong}}}}}')
+        with pytest.raises(SpecdataError, match=r"its tokenizer or decision.json cannot be read"):
+            module.connect(vllm, folder, str(taught_model))
+    for key in ("sécret", "se\ncret"):
+        monkeypatch.setenv(KEY, key)
+        with pytest.raises(SpecdataError, match=f"{KEY} holds a character that no key has") as error:
+            Endpoint(vllm, tokenizer, name="base")
+        assert "cret" not in str(error.value)
 
 
 def test_more_tokens_than_a_request_may_ask_for_go_in_blocks(vllm, tokenizer):

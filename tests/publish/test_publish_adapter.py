@@ -1,5 +1,6 @@
 """Adapters: what vLLM and PEFT have to load, what an evaluation has to be, and what is refused."""
 
+import errno
 import json
 import shutil
 
@@ -93,6 +94,27 @@ def test_an_adapter_goes_up_once_and_nothing_that_training_left_behind(alice, ad
     again = publish_adapter(adapter, "org/mock-once", **NAMES)
     assert (done.is_new, again.is_new, again.commit) == (True, False, done.commit)
     assert repo.tags == {f"adapter-{weights_revision(adapter)[:12]}": done.commit}
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["specdata.publish.publish.adapter_card", "specdata.publish.publish.scan", "huggingface_hub.HfApi.create_commit"],
+)
+def test_a_full_disk_is_told_and_nothing_of_it_is_visible(alice, adapter, monkeypatch, command, place):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    name = f"org/mock-full-{len(place)}"
+    line = ["publish", "adapter", adapter, "--repo", name, "--dataset", NAMES["dataset"]]
+    with monkeypatch.context() as disk:
+        disk.setattr(place, full)
+        code, _, said = command(*line)
+    assert (code, "Traceback" in said) == (2, False)
+    assert "the disk is full" in said.splitlines()[-1]
+    repo = alice.storage.repos.get(("model", name))
+    assert repo is None or set(repo.resolve("main").files) == {".gitattributes"}
+    assert command(*line)[0] == 0
+    assert len(alice.repo("model", name).history()) == 2
 
 
 def test_a_retention_goes_along(alice, adapter):

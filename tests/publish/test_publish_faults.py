@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 from hub_client import hub_environment, use_hub
 from hub_server import Fault, running_hub
+from small_recipe import TWELVE
 
 from specdata import SpecdataError
+from specdata.dataset.build import build
+from specdata.dataset.recipe import DataRecipe
 from specdata.publish.publish import publish_dataset
 
 SPECDATA = Path(sys.executable).with_name("specdata")
@@ -237,11 +240,12 @@ def test_two_processes_that_publish_different_things(hub, mock_data, tmp_path):
 
 
 @pytest.mark.parametrize("every", [pytest.param(4, marks=pytest.mark.slow), 9], ids=["some", "few"])
-def test_killed_before_any_request_it_goes_on(alice, mock_data, every):
+def test_killed_before_any_request_it_goes_on(alice, tmp_path, every):
     spec = importlib.util.spec_from_file_location("kills", Path(__file__).parents[2] / "benchmarks" / "kills.py")
     kills = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(kills)
-    assert kills.try_requests(mock_data, alice, every=every) > 12 / every
+    build(DataRecipe.model_validate(TWELVE), tmp_path / "data", progress=False)
+    assert kills.try_requests(tmp_path / "data", alice, every=every) > 12 / every
 
 
 @pytest.mark.parametrize(
@@ -265,8 +269,13 @@ def test_a_full_disk_is_told_and_nothing_of_it_is_visible(alice, mock_data, monk
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("request_", ["GET .*/auth-check", "PUT /lfs/", "POST .*/commit/main"])
+@pytest.mark.parametrize(
+    ("stop", "request_"),
+    [
+        *((signal.SIGINT, request) for request in ("GET .*/auth-check", "PUT /lfs/", "POST .*/commit/main")),
+        (signal.SIGTERM, "PUT /lfs/"),  # which is the same from the first line of a command on
+    ],
+)
 def test_a_signal_ends_it_in_a_sentence(hub, mock_data, tmp_path, stop, request_):
     """Also where it waits for the Hub, which never answers."""
     forget(hub)

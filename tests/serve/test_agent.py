@@ -43,7 +43,7 @@ def test_an_agent_measures_and_asks(scored_adapter, taught_model, spectrum, path
         "flux": spectrum.flux.tolist(),
         "ivar": spectrum.ivar.tolist(),
     }
-    (of_file, of_arrays, described, asked, missing, both), tools = calls(
+    (of_file, of_arrays, described, asked, missing, both, endless), tools = calls(
         make_server(Reader(scored_adapter, str(taught_model))),
         ("measure_redshift", {"path": str(path)}),
         ("measure_redshift", arrays),
@@ -51,6 +51,7 @@ def test_an_agent_measures_and_asks(scored_adapter, taught_model, spectrum, path
         ("ask_about_spectrum", {"path": str(path), "question": "What is it?"}),
         ("measure_redshift", {"path": "/no/such.fits"}),
         ("measure_redshift", {}),
+        ("measure_redshift", {"wavelength": [1.0] * 1_000_001, "flux": [1.0] * 1_000_001}),
     )
     assert tools.keys() == {"measure_redshift", "describe_adapter", "ask_about_spectrum"}
     assert all(tool.output_schema and tool.description for tool in tools.values())
@@ -68,6 +69,8 @@ def test_an_agent_measures_and_asks(scored_adapter, taught_model, spectrum, path
     assert missing.is_error
     assert "/no/such.fits" in missing.content[0].text
     assert both.content[0].text.endswith("give either path, or wavelength and flux")
+    assert endless.is_error
+    assert "at most 1000000 items" in endless.content[0].text
 
 
 @pytest.mark.slow

@@ -32,6 +32,8 @@ def test_a_space_is_complete(folder, tmp_path):
     assert "specdata[app]" in (folder / "requirements.txt").read_text()
     with pytest.raises(SpecdataError, match=r"no\.fits: there is no such file"):
         write_space(folder, tmp_path / "other", model="x", spectra=["no.fits"])
+    with pytest.raises(SpecdataError, match=r"app.py: another of the spectra has the same name"):
+        write_space(folder, tmp_path / "other", model="x", spectra=[folder / "app.py"] * 2)
 
 
 @pytest.fixture(scope="module")

@@ -76,15 +76,26 @@ def test_train_launches_nothing_that_would_fail(workplace, monkeypatch):
     ("adapter", "settings", "said"),
     [
         ("here", [], "here: is no LoRA adapter, for it lacks adapter_config.json or adapter_model.safetensors"),
+        ("other", [], "other: has r = 3, and the recipe 8; add --lora_r 3"),
+        ("other", ["--lora_r", "3"], "other: adapts other modules than the recipe; add --lora_target_modules o_proj"),
+        ("list", [], "list: its adapter_config.json is not that of an adapter"),
         ("here", ["--save_steps", "0.1"], "save_steps = 0.1: .* needs whole steps; add --save_steps 50"),
     ],
 )
 def test_what_a_training_cannot_begin_with(adapter, settings, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "here").mkdir()
+    for name, config in (
+        ("here", None),
+        ("other", {"r": 3, "lora_alpha": 16, "target_modules": ["o_proj"]}),
+        ("list", []),
+    ):
+        (tmp_path / name).mkdir()
+        if config is not None:
+            (tmp_path / name / "adapter_config.json").write_text(json.dumps(config))
+            (tmp_path / name / "adapter_model.safetensors").touch()
     recipe = parse_training("smollm2-135m/redshift-paper", settings)
     with pytest.raises(SpecdataError, match=said):
-        start_from(adapter, tmp_path / "out", recipe.training)
+        start_from(adapter, tmp_path / "out", recipe)
     assert not (tmp_path / "out").exists()
 
 
