@@ -290,7 +290,7 @@ def test_what_is_no_server_of_models_is_told(vllm, tokenizer, monkeypatch, odd, 
         with pytest.raises(SpecdataError, match=sentence):
             found._request("POST", "/v1/completions", {})
         with pytest.raises(SpecdataError, match=r"answers 302|answers without a text|answers more|broke off"):
-            found.reply([], max_new_tokens=1, on_text=lambda text: None)
+            found.reply([{"role": "user", "content": "0"}], max_new_tokens=1, on_text=lambda text: None)
     finally:
         server.shutdown()
         thread.join()
