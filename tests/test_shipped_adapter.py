@@ -1,4 +1,4 @@
-"""The adapter that comes with the package: its files belong together, and it reads."""
+"""The adapters that come with the package: their files belong together, and one of them reads mocks."""
 
 import json
 
@@ -14,16 +14,19 @@ from specdata.spectra.mock.spectrum import mock_spectrum
 from specdata.text.smollm2 import PACKAGE
 
 
-def test_its_files_belong_together_and_it_has_beaten_a_constant():
-    folder = local_folder(SHIPPED, "model")
-    assert folder == shipped(f"adapters/{SHIPPED}")
+@pytest.mark.parametrize(
+    ("name", "recipe", "mocks"), [(SHIPPED, "redshift-answer", 300), ("smollm2-135m-sdss", "redshift-sdss", 0)]
+)
+def test_its_files_belong_together_and_it_has_beaten_a_constant(name, recipe, mocks):
+    folder = local_folder(name, "model")
+    assert folder == shipped(f"adapters/{name}")
     results = load_results(folder)
     assert results["model"]["adapter_revision"] == weights_revision(folder)
     assert results["model"]["base"] == PACKAGE
     assert results["baselines"]["constant"]["verdict"] == "better"
-    assert results["dataset"]["n"] == results["dataset"]["n_mock"]
-    assert (folder / "recipe.yaml").read_text() == find_recipe("smollm2-135m/redshift-answer").read_text()
-    assert (folder / "README.md").read_text() == adapter_card(folder, SHIPPED)
+    assert results["dataset"]["n_mock"] == mocks
+    assert (folder / "recipe.yaml").read_text() == find_recipe(f"smollm2-135m/{recipe}").read_text()
+    assert (folder / "README.md").read_text() == adapter_card(folder, name)
     assert sum(file.stat().st_size for file in folder.iterdir()) < 15e6
     assert json.loads((folder / "adapter_config.json").read_text())["r"] == 16
 

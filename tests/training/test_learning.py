@@ -51,6 +51,7 @@ def test_a_value_is_one_token_and_a_digit_of_the_answer_too(from_scratch, rows):
         "from-scratch/redshift-sdss",
         "smollm2-135m/redshift-small",
         "smollm2-135m/redshift-answer",
+        "smollm2-135m/redshift-sdss",
         "smollm2-135m/redshift-demo",
     ],
 )

@@ -18,9 +18,9 @@ from specdata.files import recipe_names
 from specdata.training.launch import run_training
 
 ROOT = Path(__file__).parents[2]
-# test_learning.py trains the last four.
+# test_learning.py trains the last five.
 OTHER = tuple(f"recipes/{kind}/" for kind in ("data", "sweeps", "retention", "grpo", "from-scratch"))
-OTHER += tuple(f"recipes/smollm2-135m/redshift-{name}" for name in ("small", "answer", "demo"))
+OTHER += tuple(f"recipes/smollm2-135m/redshift-{name}" for name in ("small", "answer", "sdss", "demo"))
 TRAINING = [name for name in recipe_names() if not name.startswith(OTHER)]
 # What a recipe asks of a GPU and of packages for it, and fewer rows of more tokens.
 ON_CPU = ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--max_steps", "2", "--save_strategy", "steps"]
