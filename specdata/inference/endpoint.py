@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import os
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -149,6 +150,7 @@ class Endpoint:
             timeout=httpx2.Timeout(ANSWER, connect=CONNECT),
         )
         weakref.finalize(self, self._client.close)
+        self._stopped = threading.Event()
         self._model, self._way, self.notes = {"model": served} if served else {}, None, []
         models = []
         with contextlib.suppress(_RefusedError):  # as transformers does where its cache is empty
@@ -179,7 +181,7 @@ class Endpoint:
             path, body = self._continue(prompt, max_new_tokens)
             return _text(self._part(self._request("POST", path, body), "choices", 0), "message") or ""
 
-        with ThreadPoolExecutor(TOGETHER) as pool:
+        with self._threads(TOGETHER) as pool:
             return list(pool.map(ask, prompts))
 
     def reply(self, conversation, *, max_new_tokens, on_text) -> str:
@@ -207,6 +209,19 @@ class Endpoint:
             raise SpecdataError(f"{self.url}: answers without a text; is it a server of language models?")
         return "".join(pieces)
 
+    @contextlib.contextmanager
+    def _threads(self, count):
+        """Threads that ask the server; after Ctrl-C or an error each ends with the request that it waits for."""
+        self._stopped.clear()
+        pool = ThreadPoolExecutor(count)
+        try:
+            yield pool
+        except BaseException:
+            self._stopped.set()
+            raise
+        finally:
+            pool.shutdown(wait=not self._stopped.is_set(), cancel_futures=True)
+
     def _continue(self, conversation, max_new_tokens):
         """Path and body of a request for a greedy answer."""
         body = self._model | {"max_tokens": max_new_tokens, "temperature": 0}
@@ -223,7 +238,7 @@ class Endpoint:
 
         Digits are followed as long as no more than `MOST_BRANCHES` of them are probable, and evenly spread below.
         """
-        with ThreadPoolExecutor(min(TOGETHER, batch_size)) as pool:
+        with self._threads(min(TOGETHER, batch_size)) as pool:
             yield from enumerate(pool.map(lambda prompt: self._posterior(prompt, target, int(z_max)), prompts))
 
     def _posterior(self, prompt, target, z_max):
@@ -402,6 +417,8 @@ class Endpoint:
     def _request(self, method, path, body=None, tries=TRIES) -> dict:
         """Send a request, again where the server is busy or the connection breaks; the JSON of the answer."""
         for number in itertools.count(1):
+            if self._stopped.is_set():
+                raise SpecdataError(f"{self.url}: is not asked any more")
             try:
                 with self._client.stream(method, f"{self.url}{path}", json=body) as response:
                     text = self._read(response)

@@ -313,6 +313,25 @@ def test_a_key_or_a_temperature_that_cannot_be_is_refused(
         assert "cret" not in str(error.value)
 
 
+def test_after_ctrl_c_nothing_more_is_asked(vllm, tokenizer, monkeypatch):
+    found, begun, ended = Endpoint(vllm, tokenizer, name="base"), threading.Event(), threading.Event()
+
+    def posterior(prompt, *_):
+        if prompt == "first":
+            begun.wait()
+            raise KeyboardInterrupt
+        with pytest.raises(SpecdataError, match="not asked any more"):
+            while True:
+                found._request("GET", "/v1/models")
+                begun.set()
+        ended.set()
+
+    monkeypatch.setattr(found, "_posterior", posterior)
+    with pytest.raises(KeyboardInterrupt):
+        list(found.posteriors(["first", "second"]))
+    assert ended.wait(60)
+
+
 def test_more_tokens_than_a_request_may_ask_for_go_in_blocks(vllm, tokenizer):
     found = Endpoint(vllm, tokenizer, name="base")
     Vllm.asked.clear()
