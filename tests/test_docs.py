@@ -181,10 +181,11 @@ def run_page(folder, hub, taught_model):
                 if language == "python":
                     exec(compile(code, page, "exec"), {"__name__": "__main__"})
                 elif language == "yaml":  # a data recipe, or part of one
-                    recipe, found = yaml.safe_load(find_recipe("recipes/data/sdss-folder.yaml").read_text())
+                    recipe = yaml.safe_load(find_recipe("recipes/data/sdss-folder.yaml").read_text())
                     found = yaml.safe_load(code)
-                    Path("part.yaml").write_text(yaml.safe_dump(found if "name" in found else recipe | found))
-                    load_data_recipe("part.yaml")
+                    path = Path(f"{found.get('name', 'part')}.yaml")
+                    path.write_text(yaml.safe_dump(found if "name" in found else recipe | found))
+                    load_data_recipe(path)
                 elif language == "bash":
                     for line in commands(code):
                         if line not in done:
@@ -198,7 +199,7 @@ def run_page(folder, hub, taught_model):
 
 def run_command(line, hub, patch, *, keep):
     """Run a line; with `keep`, a training leaves alone what the README's has made."""
-    from trl.scripts import sft
+    from trl.scripts import grpo, sft
 
     from specdata.training.recipe import parse_training
     from specdata.training.sweep import load_grid
@@ -221,6 +222,8 @@ def run_command(line, hub, patch, *, keep):
             assert not {word for word in arguments if word.startswith(".")}
         case "trl", "sft" if re.search("--accelerate_config|from-scratch|smollm2-135m|org/", line):
             parse_training(find_recipe(arguments[1]), arguments[2:])
+        case "trl", "grpo":
+            grpo.make_parser().parse_args_and_config(arguments)
         case "trl", "sft":  # what it launches
             sft.main(*sft.make_parser().parse_args_and_config(arguments + small))
         case "python", _:

@@ -152,7 +152,7 @@ RECIPES = [
     ({"configs.paper.grid.tokens": HUGE}, "configs.paper.grid.tokens = 1"),
     ({"configs.paper.grid.edges": [4000, 5000]}, "start, stop, and either bins or tokens"),
     ({"configs.paper.grid": {"kind": "edges", "edges": [5000, 4000]}}, "edges have to increase"),
-    ({"configs.paper.grid": {"kind": "edges", "edges": [4000, HUGE]}}, "edges have to increase"),
+    ({"configs.paper.grid": {"kind": "edges", "edges": [4000, HUGE]}}, "configs.paper.grid.edges = 1"),
     ({"configs.paper.grid": {"kind": "edges", "edges": [4000]}}, "configs.paper.grid.edges = [4000]"),
     ({"configs.paper.grid": {"kind": "edges", "edges": [4000, "x"]}}, "configs.paper.grid.edges.1 = 'x'"),
     ({"configs.paper.grid": {"kind": "edges", "edges": ["x"] * 9000}}, "configs.paper.grid.edges.0 = 'x'"),

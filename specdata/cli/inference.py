@@ -34,7 +34,7 @@ def chat(
     endpoint: Endpoint = None,
     served_model: ServedModel = None,
 ) -> None:
-    """Predict the redshift of a spectrum, or what else an adapter was trained for, and talk about it."""
+    """Predict the redshift of a spectrum and talk about it."""
     from specdata import canvas
     from specdata.evaluation import figures
     from specdata.files import new_file
@@ -133,7 +133,7 @@ def predict(
     endpoint: Endpoint = None,
     served_model: ServedModel = None,
 ) -> None:
-    """Predict redshifts of spectra, or what else an adapter was trained for, with intervals or probabilities."""
+    """Predict redshifts or other targets of spectra, with intervals."""
     from specdata.files import new_file
     from specdata.inference.predict import FORMATS, ask_all, kept_rows, to_row, to_table, write_table
     from specdata.inference.reader import Reader

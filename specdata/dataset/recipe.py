@@ -306,8 +306,12 @@ class DataRecipe(Section):
     def _axis_suits(self):
         if self.axis is None:
             for name, config in self.configs.items():
-                if config.grid and not all(100 < end < 1e6 for end in config.grid.span):
-                    raise ValueError(f"configs.{name}.grid: has to lie between 100 and 1e6 Angstrom")
+                for key, end in zip(("start", "stop"), config.grid.span, strict=True) if config.grid else ():
+                    key = "edges" if config.grid.kind == "edges" else key
+                    if not 100 < end < 1e6:
+                        raise ValueError(
+                            f"configs.{name}.grid.{key} = {end:g}: has to lie between 100 and 1e6 Angstrom"
+                        )
             return self
         if self.source.kind not in ("files", "dataset"):
             raise ValueError(f"source.kind = {self.source.kind!r}: with the key axis, give files or dataset")

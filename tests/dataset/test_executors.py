@@ -174,11 +174,11 @@ def build_and_be_killed(output, where):
         build(MOCKS, output, shards=2, workers=2, progress=False)
     original, calls = getattr(module, name), []
 
-    def function(*arguments):
+    def function(*arguments, **options):
         calls.append(name)
         if len(calls) == count:
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments)
+        return original(*arguments, **options)
 
     setattr(module, name, function)
     build(MOCKS, output, shards=4, progress=False)

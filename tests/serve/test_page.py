@@ -23,7 +23,7 @@ def folder(scored_adapter, taught_model, tmp_path_factory):
     return folder
 
 
-def test_a_space_is_complete(folder, tmp_path):
+def test_a_space_is_complete(folder, scored_adapter, tmp_path):
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     assert names == ["README.md", "app.py", "examples/mock-1.ecsv", "examples/mock-2.ecsv", "requirements.txt"]
     head = (folder / "README.md").read_text().split("---")[1]
@@ -31,9 +31,9 @@ def test_a_space_is_complete(folder, tmp_path):
     assert read_spectrum(folder / "examples" / "mock-1.ecsv").wavelength[0] < 3900
     assert "specdata[app]" in (folder / "requirements.txt").read_text()
     with pytest.raises(SpecdataError, match=r"no\.fits: there is no such file"):
-        write_space(folder, tmp_path / "other", model="x", spectra=["no.fits"])
+        write_space(scored_adapter, tmp_path / "other", model="x", spectra=["no.fits"])
     with pytest.raises(SpecdataError, match=r"app.py: another of the spectra has the same name"):
-        write_space(folder, tmp_path / "other", model="x", spectra=[folder / "app.py"] * 2)
+        write_space(scored_adapter, tmp_path / "other", model="x", spectra=[folder / "app.py"] * 2)
 
 
 @pytest.fixture(scope="module")
