@@ -181,7 +181,7 @@ def run_page(folder, hub, taught_model):
                 if language == "python":
                     exec(compile(code, page, "exec"), {"__name__": "__main__"})
                 elif language == "yaml":  # a data recipe, or part of one
-                    recipe = yaml.safe_load(find_recipe("recipes/data/sdss-folder.yaml").read_text())
+                    recipe = yaml.safe_load(find_recipe("recipes/data/mock-redshifts.yaml").read_text())
                     found = yaml.safe_load(code)
                     path = Path(f"{found.get('name', 'part')}.yaml")
                     path.write_text(yaml.safe_dump(found if "name" in found else recipe | found))
