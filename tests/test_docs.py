@@ -183,9 +183,8 @@ def run_page(folder, hub, taught_model):
                 elif language == "yaml":  # a data recipe, or part of one
                     recipe = yaml.safe_load(find_recipe("recipes/data/mock-redshifts.yaml").read_text())
                     found = yaml.safe_load(code)
-                    path = Path(f"{found.get('name', 'part')}.yaml")
-                    path.write_text(yaml.safe_dump(found if "name" in found else recipe | found))
-                    load_data_recipe(path)
+                    Path("part.yaml").write_text(yaml.safe_dump(found if "name" in found else recipe | found))
+                    load_data_recipe("part.yaml")
                 elif language == "bash":
                     for line in commands(code):
                         if line not in done:
@@ -223,7 +222,7 @@ def run_command(line, hub, patch, *, keep):
         case "trl", "sft" if re.search("--accelerate_config|from-scratch|smollm2-135m|org/", line):
             parse_training(find_recipe(arguments[1]), arguments[2:])
         case "trl", "grpo":
-            grpo.make_parser().parse_args_and_config(arguments)
+            grpo.make_parser().parse_args_and_config(["--config", str(find_recipe(arguments[1]))])
         case "trl", "sft":  # what it launches
             sft.main(*sft.make_parser().parse_args_and_config(arguments + small))
         case "python", _:
