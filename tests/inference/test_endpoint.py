@@ -314,22 +314,26 @@ def test_a_key_or_a_temperature_that_cannot_be_is_refused(
 
 
 def test_after_ctrl_c_nothing_more_is_asked(vllm, tokenizer, monkeypatch):
-    found, begun, ended = Endpoint(vllm, tokenizer, name="base"), threading.Event(), threading.Event()
+    found, begun = Endpoint(vllm, tokenizer, name="base"), threading.Event()
+    ended, given_up = threading.Event(), threading.Event()
 
     def posterior(prompt, *_):
         if prompt == "first":
             begun.wait()
             raise KeyboardInterrupt
         with contextlib.suppress(SpecdataError):
-            while True:  # until it is stopped
+            while not given_up.is_set():  # until it is stopped
                 found._request("GET", "/v1/models")
                 begun.set()
+            return
         ended.set()
 
     monkeypatch.setattr(found, "_posterior", posterior)
     with pytest.raises(KeyboardInterrupt):
         list(found.posteriors(["first", "second"]))
-    assert ended.wait(60)
+    stopped = ended.wait(60)
+    given_up.set()
+    assert stopped
 
 
 def test_more_tokens_than_a_request_may_ask_for_go_in_blocks(vllm, tokenizer):
