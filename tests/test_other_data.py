@@ -1,6 +1,8 @@
 """Curves that are no spectra of the sky, from arrays to an answer: the electric power that Italy takes in a day."""
 
+import json
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -104,6 +106,39 @@ def test_arrays_and_files_are_written_as_the_data_set_writes_them(data, days, tm
     )
     with pytest.raises(SpecdataError, match=r"one.fits: not a table with columns time \(or x\) and height"):
         list(read_spectra(tmp_path / "one.fits", axis=Axis(name="time", values="height")))
+
+
+@pytest.mark.slow
+def test_a_model_learns_the_season_and_says_how_sure_it_is(data, days, command, monkeypatch, tmp_path):
+    """Arrays and labels in; then `trl sft`, evaluation with p and scores beside baselines, and a table of one's own."""
+    pytest.importorskip("trl")
+    from trl.scripts import sft
+
+    root = Path(__file__).parents[1]
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    import targets
+
+    targets.make(data, tmp_path / "model")
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        recipe = root / "recipes/from-scratch/teff-small.yaml"
+        own = {"dataset_name": data, "dataset_config": "season", "model_name_or_path": "model", "max_steps": 40}
+        given = ["--config", recipe, *(word for key, value in own.items() for word in (f"--{key}", value))]
+        given += ["--lr_scheduler_kwargs", '{"num_decay_steps": 20}', "--warmup_steps", "5", "--output_dir", "trained"]
+        sft.main(*sft.make_parser().parse_args_and_config([str(word) for word in given]))
+    asked = ["--dataset", data, "--config", "season"]
+    scored = ["--output", "scores", "--limit", "100", "--baselines", "constant,ridge"]
+    assert command("evaluate", "--model", "trained", *asked, *scored)[0] == 0
+    found = json.loads((tmp_path / "scores" / "results.json").read_text())
+    constant = found["baselines"]["constant"]["metrics"]
+    assert found["metrics"]["error_rate"]["value"] < 0.2 < constant["error_rate"]["value"]
+    assert found["posterior"]["metrics"]["log_loss_share"]["value"] < 0.7
+    demand, season = days
+    Table({"hour": np.arange(1, 25), "demand": demand[0]}).write(tmp_path / "today.csv")
+    assert command("predict", "today.csv", "--adapter", "trained", *asked, "--output", "said.csv")[0] == 0
+    (row,) = Table.read(tmp_path / "said.csv", format="csv")
+    assert row["season"] == season[0]
+    assert row["p_summer"] + row["p_winter"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,10 @@ from specdata.errors import SpecdataError
 
 app = typer.Typer()
 _MOST_PRINTED = 50  # rows of a table that is also written
-_Adapter = Annotated[str, typer.Option(help="LoRA adapter: a folder or a Hub name.")]
+_Adapter = Annotated[
+    str,
+    typer.Option(help="LoRA adapter: a folder or a Hub name; or a folder with a model that was trained as a whole."),
+]
 _Model = Annotated[str | None, typer.Option(help="Base model, a folder or a Hub name; by default the adapter's.")]
 _Dataset = Annotated[str | None, typer.Option(help="Data set that it was trained on, if its folder does not name it.")]
 _Config = Annotated[str | None, typer.Option(help="Text config of that data set.")]

@@ -11,7 +11,6 @@ from specdata.dataset import figures, rows
 from specdata.dataset.augment import describe
 from specdata.dataset.selection import CUTS, CUTS_OF_SKY, SPLITS
 from specdata.files import file_sha256
-from specdata.spectra.axis import SKY
 from specdata.spectra.lines import ALTITUDE_MIN, INSTRUMENTS, LINES, TELLURIC
 from specdata.targets import Target
 from specdata.text.conversation import MAGNITUDE, MOST_EXPOSURES
@@ -89,11 +88,10 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
         manifest=manifest,
         recipe=manifest["recipe"],
         counts=counts,
-        cuts={cut: said for cut, said in CUTS.items() if axis == SKY or cut not in CUTS_OF_SKY},
+        cuts={cut: said for cut, said in CUTS.items() if axis.is_sky or cut not in CUTS_OF_SKY},
         columns={"spectra": _kept(rows.SPECTRA, axis)}
         | {config: _kept(_columns(encoding), axis) for config, encoding in encodings.items()},
         axis=axis,
-        sky=axis == SKY,
         conversation={
             "instruments": INSTRUMENTS, "telluric": TELLURIC, "lines": LINES, "times": MOST_EXPOSURES,
             "magnitude": MAGNITUDE, "altitude": ALTITUDE_MIN,
@@ -107,8 +105,7 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
         found=[_found(target, _values(folder, config, target)) for config, target in distinct.items()],
         values_figure=_values_figure(distinct[first]),
         kinds=_in_words([_PLURALS[kind] for kind, share in _kinds(manifest["recipe"]["source"]).items() if share]),
-        objects=_in_words([_PLURALS[spectype] for spectype in _classes(manifest["recipe"])])
-        or ("spectra" if axis == SKY else "curves"),
+        objects=_in_words([_PLURALS[spectype] for spectype in _classes(manifest["recipe"])]) or axis.plural,
         asked=_in_words([target.words for target in distinct.values()]),
         restore=RESTORE,
         augmented=describe(manifest["recipe"]["augment"]) if manifest["recipe"].get("augment") else None,
@@ -142,7 +139,7 @@ def targets_of(manifest) -> dict[str, Target]:
 def _kept(columns, axis):
     """Those columns of a config that say something, with their meanings for the axis."""
     return {
-        name: said for name, said in rows.columns_along(axis, columns).items() if axis == SKY or name not in rows.OF_SKY
+        name: said for name, said in rows.columns_along(axis, columns).items() if axis.is_sky or name not in rows.OF_SKY
     }
 
 
@@ -227,7 +224,7 @@ def _rows(paths, wanted):
 
 def _grid(edges, axis):
     """Bins of a grid in words."""
-    widths, unit = np.diff(edges), "Å" if axis == SKY else axis.unit
+    widths, unit = np.diff(edges), axis.shown_unit
     ratios = np.divide(edges[1:], edges[:-1])
     width = f"{widths.min():.2f} to {widths.max():.2f} {unit}".rstrip()
     if np.allclose(widths, widths[0]):

@@ -52,7 +52,7 @@ def example_spectra(path, examples, *, edges, unit, target, axis) -> None:
         axes.plot(wavelength[mask], value[mask], "x", color=VERMILION, ms=5, label="interpolated")
         low, high = np.nanpercentile(value, [0, 100])
         axes.set(xlim=(edges[0], edges[-1]), ylim=(min(low, 0) - 0.05 * (high - low), high + 0.35 * (high - low)))
-        _mark_lines(axes, row["z"], edges[0], edges[-1], QUASAR_LINES | LINES if row["spectype"] == "QSO" else LINES)
+        _mark_lines(axes, row["z"], edges[0], edges[-1], QUASAR_LINES if row["spectype"] == "QSO" else LINES)
         label = "mock" if row["is_mock"] else spectrum_name(row["plate"], row["mjd"], row["fiberid"], row["specobjid"])
         answer = f"{target.symbol} = {target.show(row[target.stored_in])} {target.unit}".rstrip()
         if target.stored_in == "target" and np.isfinite(row["z"]):

@@ -100,7 +100,7 @@ def target_column(target) -> dict[str, tuple[str, str]]:
 
 def columns_along(axis, columns) -> dict[str, tuple[str, str]]:
     """The columns of a config, with what those of pixels and bins mean for an axis of its own."""
-    if axis == SKY:
+    if axis.is_sky:
         return columns
     own = {
         "specobjid": "name of the curve",
@@ -129,7 +129,7 @@ def schema(config, target=REDSHIFT, axis=SKY) -> pa.Schema:
 
     columns = columns_along(axis, SPECTRA if config == "spectra" else TEXT | target_column(target))
     fields = Features({name: feature(kind) for name, (kind, _) in columns.items()}).arrow_schema
-    units = UNITS if axis == SKY else {"wavelength": axis.unit, "flux": axis.values_unit, "scale": axis.values_unit}
+    units = UNITS if axis.is_sky else {"wavelength": axis.unit, "flux": axis.values_unit, "scale": axis.values_unit}
     units = units | {"target": target.unit}
     described = Table()
     for name, (_, said) in columns.items():

@@ -43,7 +43,7 @@ def reject(spectrum, cuts, start, stop, axis=SKY) -> tuple[str, str] | None:
         return "dered_i", f"dered_i {spectrum.dered_i:.2f}, not below {cuts.dered_i_max}"
     loglam = spectrum.loglam
     first, last = 10.0 ** loglam[[0, -1]]
-    if axis != SKY:  # whose points may be few and far apart, so that half of their distance counts
+    if not axis.is_sky:  # whose points may be few and far apart, so that half of their distance counts
         left, right = pixel_edges(loglam)
         first, last = left[0], right[-1]
     if first > start * (1 + ROUNDING) or last < stop * (1 - ROUNDING):

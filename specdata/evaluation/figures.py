@@ -18,7 +18,6 @@ from specdata.results import (
     main_figure,
     target_of,
 )
-from specdata.spectra import axis as axes_of
 from specdata.text.encoding import Encoding
 
 _GREY = "0.45"
@@ -251,8 +250,7 @@ def example_spectra(stem, examples, encoding) -> None:
         `posterior_p` the probability of each label.
     encoding : specdata.text.encoding.Encoding
     """
-    target, axis, sky = encoding.target, encoding.axis, encoding.axis == axes_of.SKY
-    edges = encoding.edges / 1000 if sky else encoding.edges
+    target, axis, edges = encoding.target, encoding.axis, encoding.edges
     options = {"rows": len(examples), "columns": 2, "widths": (1.7, 1)}
     with paper_figure(stem, 1.15 * len(examples) + 0.3, **options) as (figure, panels):
         for row, axes, beside in zip(examples, panels[::2], panels[1::2], strict=True):
@@ -263,7 +261,7 @@ def example_spectra(stem, examples, encoding) -> None:
             axes.set_title(title, fontsize=7, loc="left", pad=2)
             (_density if target.is_number else _bars)(beside, row, target)
             beside.spines["left"].set_visible(False)
-        panels[-2].set_xlabel(r"observed wavelength ($10^3$ Å)" if sky else axis.label)
+        panels[-2].set_xlabel(axis.label)
         panels[-1].set_xlabel(f"{target.words} {target.symbol}" if target.relative else target.label)
         figure.supylabel(f"{axis.values} as the model reads it", fontsize=8)
         figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper right", ncols=3)

@@ -12,7 +12,7 @@ from specdata.dataset import rows
 from specdata.errors import SpecdataError
 from specdata.extras import need, need_model
 from specdata.hub import local_folder, public_name, weights_revision
-from specdata.inference.adapter import read_config
+from specdata.inference.adapter import CONFIG, read_config
 from specdata.inference.endpoint import Endpoint, connect
 from specdata.inference.local import Generator, check_model, most_tokens
 from specdata.inference.trained import doubts, load_encoding, only_target, training_range
@@ -127,7 +127,7 @@ class Reader:
     Parameters
     ----------
     adapter : str
-        A folder or a Hub name.
+        A folder or a Hub name; or the folder of a model of which all weights were trained.
     model : str, optional
         Base model; by default the one that the adapter names.
     dataset, config : str, optional
@@ -159,7 +159,11 @@ class Reader:
         self._folder, self._device = local_folder(adapter, "model"), device
         self._endpoint, self._served = endpoint, served
         self.results = load_results(self._folder) if (self._folder / RESULTS).is_file() else None
-        named = read_config(self._folder, adapter)["base_model_name_or_path"]
+        is_model = not (self._folder / CONFIG).is_file() and (self._folder / "config.json").is_file()
+        if is_model and (model or endpoint):
+            raise SpecdataError(f"{adapter}: is a whole model, no adapter; leave out --model and --endpoint")
+        named = adapter if is_model else read_config(self._folder, adapter)["base_model_name_or_path"]
+        self._lora = None if is_model else self._folder
         if self.results and self.results["model"]["base"] == PACKAGE:  # other weights than the Hub's: quantised
             named = PACKAGE
         self._model = str(model or named)
@@ -173,7 +177,7 @@ class Reader:
     def generator(self) -> Generator | Endpoint:
         """The model with the adapter, loaded or behind a server."""
         if self._endpoint is None:
-            return Generator(self._model, self._folder, device=self._device)
+            return Generator(self._model, self._lora, device=self._device)
         return connect(self._endpoint, self._folder, self._model, served=self._served, target=self.encoding.target)
 
     @property

@@ -42,7 +42,6 @@ from specdata.results import (
     rename_retention,
     target_of,
 )
-from specdata.spectra.axis import SKY
 from specdata.targets import REDSHIFT
 from specdata.text.encoding import Encoding
 
@@ -169,7 +168,7 @@ def adapter_card(folder, name, *, hub=None) -> str:
     }  # fmt: skip
     retention = load_retention(folder) if (folder / RETENTION).exists() else None
     encoding = Encoding.from_dict(results["encoding"], results["dataset"]["config"])
-    target, axis, sky = encoding.target, encoding.axis, encoding.axis == SKY
+    target, axis = encoding.target, encoding.axis
     scores = scores_of(target)
     ranked = sorted(results["baselines"].values(), key=lambda baseline: baseline["metrics"][target.loss]["value"])
     names = local | {key: value for key, value in (hub or {}).items() if value is not None}
@@ -187,8 +186,7 @@ def adapter_card(folder, name, *, hub=None) -> str:
         target=target,
         key=target.key,
         axis=axis,
-        sky=sky,
-        example_file="spec-0468-51912-0523.fits" if sky else "curve.csv",
+        example_file="spec-0468-51912-0523.fits" if axis.is_sky else "curve.csv",
         answer=target.format(target.low if target.is_number else target.labels[0]) if target != REDSHIFT else EXAMPLE,
         figure=main_figure(target),
         columns=scores.COLUMNS,

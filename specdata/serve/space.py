@@ -11,7 +11,6 @@ from specdata.files import new_folder
 from specdata.hub import local_folder
 from specdata.inference.adapter import read_config
 from specdata.inference.trained import load_encoding
-from specdata.spectra.axis import SKY
 
 SDK = "6.31.0"  # of gradio, with which the page is tested
 CONTENTS = ("app.py", "README.md", "requirements.txt", "examples/*", ".gitattributes", ".cache")
@@ -78,7 +77,7 @@ def write_space(adapter, output, *, model=None, spectra=None, overwrite=False) -
     adapter_folder = local_folder(adapter, "model")
     named = model or read_config(adapter_folder, adapter)["base_model_name_or_path"]
     encoding = load_encoding(adapter_folder)
-    if encoding.axis != SKY and not spectra:
+    if not encoding.axis.is_sky and not spectra:
         raise SpecdataError("there are no examples of such curves; give files to pick from")
     words = encoding.target.words
     said = {"words": words, "Words": words[0].upper() + words[1:]}

@@ -15,15 +15,14 @@ def convert(wavelength, flux, ivar=None, *, sigma=None, medium="vacuum", mask=No
         raise SpecdataError(f"medium = {medium!r}: give vacuum or air")
     if ivar is not None and sigma is not None:
         raise SpecdataError("ivar and sigma are both given; give one of them")
-    sky = axis == SKY
-    wave = _in_unit(wavelength, "Angstrom", "wavelength") if sky else _plain(wavelength, axis.unit, axis.name)
+    wave = _in_unit(wavelength, "Angstrom", "wavelength") if axis.is_sky else _plain(wavelength, axis.unit, axis.name)
     given = {"flux": flux, "ivar": ivar, "sigma": sigma, "mask": mask, "lsf_sigma": lsf_sigma}
     for name, values in given.items():
         if values is not None and np.shape(values) != wave.shape and not (name == "lsf_sigma" and np.ndim(values) == 0):
             raise SpecdataError(
                 f"{name} has the shape {np.shape(values)}, the {axis.name} {wave.shape}; give one a pixel"
             )
-    if sky:
+    if axis.is_sky:
         flux, error = _flux_and_sigma(flux, ivar, sigma, wave)
     else:
         flux, error = _values_and_sigma(flux, ivar, sigma, axis)
@@ -38,7 +37,7 @@ def convert(wavelength, flux, ivar=None, *, sigma=None, medium="vacuum", mask=No
     if len(order) < 2:
         raise SpecdataError(f"fewer than two pixels have a {axis.name} above 0; add a constant to it if it may be less")
     wave = wave[order]
-    loglam = np.log10(air_to_vacuum(wave) if sky and medium == "air" else wave)
+    loglam = np.log10(air_to_vacuum(wave) if axis.is_sky and medium == "air" else wave)
     if not (np.diff(loglam.astype(np.float32)) > 0).all():
         raise SpecdataError(
             f"values of {axis.name} repeat, or differ by less than 1 part in a million; combine those pixels first"

@@ -37,22 +37,37 @@ class Axis:
             raise SpecdataError("axis: name and values must not be empty")
 
     @property
+    def is_sky(self) -> bool:
+        """Whether the curves are spectra of the sky, which have redshift, class and lines."""
+        return self == SKY
+
+    @property
+    def plural(self) -> str:
+        """What several of the curves are called."""
+        return "spectra" if self.is_sky else "curves"
+
+    @property
+    def shown_unit(self) -> str:
+        """The unit of x as people write it."""
+        return "Å" if self.is_sky else self.unit
+
+    @property
     def label(self) -> str:
         """The quantity x with its unit."""
-        if self == SKY:
+        if self.is_sky:
             return "observed wavelength (vacuum Å)"
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     @property
     def values_label(self) -> str:
         """The quantity y with its unit."""
-        if self == SKY:
+        if self.is_sky:
             return r"flux ($10^{-17}$ erg/s/cm$^2$/Å)"
         return f"{self.values} ({self.values_unit})" if self.values_unit else self.values
 
     def span(self, start, stop) -> str:
         """Two values of x in words, such as ``3840 to 9160 A``."""
-        form = ".0f" if self == SKY else ".6g"
+        form = ".0f" if self.is_sky else ".6g"
         return f"{start:{form}} to {stop:{form}} {self.unit}".rstrip()
 
     def to_dict(self) -> dict:

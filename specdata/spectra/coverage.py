@@ -41,8 +41,8 @@ def cover(spectrum, edges, axis=SKY) -> tuple:
     covered = max(0.0, min(stop, right[-1]) - max(start, left[0])) / (stop - start)
     if covered < LEAST_COVERED:
         raise SpecdataError(
-            f"{spectrum.source}: spans {span}, but the bins {bins}; give a spectrum that covers at least half of that, "
-            + ("with its wavelengths in Angstrom or with their unit" if axis == SKY else f"with {axis.label}")
+            f"{spectrum.source}: spans {span}, but the bins {bins}; give one that covers at least half of that, with "
+            f"{axis.name} in {axis.unit or 'plain numbers'} or with its unit"
         )
     warnings = []
     if left[0] > start * (1 + ROUNDING) or right[-1] < stop * (1 - ROUNDING):
@@ -53,9 +53,9 @@ def cover(spectrum, edges, axis=SKY) -> tuple:
     middle, width = 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
     pixel = np.interp(middle, spectrum.wavelength, right - left)
     if (coarse := pixel > width * (1 + 1e-6)).any():
-        widest = f"{pixel.max():{'.1f' if axis == SKY else '.4g'}} {axis.unit}".rstrip()
+        widest = f"{pixel.max():.3g} {axis.unit}".rstrip()
         warnings.append(f"its pixels, of up to {widest}, are wider than {coarse.sum()} of {len(width)} bins")
-    known = (axis == SKY) & np.isfinite(spectrum.wdisp) & (spectrum.wdisp > 0)
+    known = axis.is_sky & np.isfinite(spectrum.wdisp) & (spectrum.wdisp > 0)
     if known.any():
         spread = FWHM * np.interp(middle, spectrum.wavelength[known], (spectrum.wdisp * (right - left))[known])
         if (coarse := spread > np.maximum(width, middle / SDSS_RESOLUTION)).any():

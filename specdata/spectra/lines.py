@@ -1,12 +1,12 @@
 """Spectral features, telluric bands, instruments and their sites: what figures and conversations are drawn from."""
 
 # Rest wavelengths in vacuum, Angstrom, of the features that carry most redshifts; of doublets, pairs and the Mg b
-# triplet, the mean. NIST's wavelengths in air, converted with Morton 1991 (ApJS 77, 119); G is a band of CH
+# triplet, the mean. NIST's wavelengths in air, converted with Morton 1991 (ApJS 77, 119); the G band is one of CH
 # (https://classic.sdss.org/dr6/algorithms/linestable.html, whose Mg and Na are 0.7 and 1.0 A too long).
 LINES = {
     "[O II]": 3728.5,
     "Ca H+K": 3952.2,
-    "G": 4305.6,
+    "G band": 4305.6,
     "H-beta": 4862.7,
     "[O III]": 5008.2,
     "Mg b": 5176.0,
@@ -14,8 +14,10 @@ LINES = {
     "H-alpha": 6564.6,
     "[S II]": 6725.5,
 }
-# The same of the strong ultraviolet lines of quasars, from NIST's wavelengths in vacuum; of doublets, the mean.
+# The same of quasars: strong ultraviolet lines, from NIST's wavelengths in vacuum, and those of `LINES` that gas emits;
+# the light of the nucleus hides the absorption of stars.
 QUASAR_LINES = {"Ly-alpha": 1215.7, "C IV": 1549.5, "C III]": 1908.7, "Mg II": 2799.9}
+QUASAR_LINES |= {name: LINES[name] for name in ("[O II]", "H-beta", "[O III]", "H-alpha", "[S II]")}
 # Where the atmosphere absorbs most between 3000 and 25000 Angstrom, with the wings of each band: molecular oxygen
 # (Fraunhofer's B and A), and water, whose last two bands separate the infrared windows J, H and K.
 TELLURIC = [

@@ -9,7 +9,6 @@ that the text does not hold it: a row that asks for a value that cannot be seen 
 
 import hashlib
 import math
-import re
 
 from specdata.spectra.lines import (
     ALTITUDE_MIN,
@@ -32,7 +31,7 @@ _SUBCLASSES = {
     "STARFORMING": "emission lines with the ratios of star formation",
     "STARBURST": "strong emission lines with the ratios of star formation",
     "AGN": "emission lines with the ratios of a Seyfert or LINER nucleus",
-    "BROADLINE": "fitted line widths above about 200 km/s, which many galaxies without a broad-line nucleus have",
+    "BROADLINE": "fitted line widths above about 200 km/s",
 }
 _NOUNS = {"GALAXY": "galaxy", "QSO": "quasar", "STAR": "star"}
 
@@ -85,11 +84,15 @@ def _noun(facts):
 
 def _lines_of(facts):
     """Rest wavelengths of the lines that are asked for; none of a star, which has others."""
-    return {"GALAXY": LINES, "QSO": QUASAR_LINES | LINES}.get(facts["spectype"], {})
+    return {"GALAXY": LINES, "QSO": QUASAR_LINES}.get(facts["spectype"], {})
 
 
 def _type(facts):
     spectype, subclass = facts["spectype"], facts["subclass"]
+    # Stars have a spectral type there, which explains itself. Whatever else may stand in a file, such as a special
+    # token of a tokenizer, stays out of the conversation.
+    if spectype not in ("GALAXY", "QSO") or not set(words := subclass.split()) <= set(_SUBCLASSES):
+        return None
     if _hash(facts, "type unseen") % 3 == 0:
         return [
             "Which subclass does it have by the rules of the SDSS pipeline?",
@@ -100,8 +103,7 @@ def _type(facts):
             "I cannot tell from this text. The SDSS pipeline decides that from line fits to the full spectrum.",
             "That takes the pipeline's line fits, which are not in this text: its subclass would have to be given.",
         ]
-    # Whatever else stands in a file there, such as a special token of a tokenizer, stays out of the conversation.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ()+./-]*", subclass):
+    if not words:
         return [
             f"By the rules of the SDSS pipeline its class is {spectype}, without a subclass. What does that say?",
             f"Its class is {spectype} and its subclass is empty. Can you tell me more about its type from that?",
@@ -109,10 +111,9 @@ def _type(facts):
             f"No more than that it is of class {spectype} and that no rule for a subclass applied.",
             f"Nothing beyond the class {spectype}: an empty subclass only means that no rule for one applied.",
         ]
-    meanings = [_SUBCLASSES[word] for word in subclass.split() if word in _SUBCLASSES]
-    if not meanings:  # a spectral type of a star, say, which explains itself
-        return None
-    meaning = ", and ".join(meanings)
+    meaning = ", and ".join(_SUBCLASSES[word] for word in words)
+    if spectype == "GALAXY" and words[-1] == "BROADLINE":
+        meaning += ", which many galaxies without a broad-line nucleus have"
     return [
         f"By the rules of the SDSS pipeline it is {spectype}, subclass {subclass}. What does that mean?",
         f"Its class is {spectype} and its subclass {subclass}, as the SDSS pipeline uses them. What does that mean?",

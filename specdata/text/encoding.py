@@ -110,7 +110,7 @@ class Encoding:
         more = {"turns": self.turns} if self.turns else {}
         if self.target != REDSHIFT:  # which data sets have that say nothing else
             more["target"] = self.target.to_dict()
-        if self.axis != SKY:
+        if not self.axis.is_sky:
             more["axis"] = self.axis.to_dict()
         return {"edges": self.edges.tolist(), "normalisation": self.normalisation, "scheme": self.scheme} | more
 

@@ -1,6 +1,7 @@
 """``pipeline("decision")`` of stock transformers gives the p(z) of `specdata.posterior`, as far as it resolves it."""
 
 import copy
+import itertools
 import json
 
 import numpy as np
@@ -10,7 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, pipeline
 
 from specdata import prompts
 from specdata.inference.decision import CONFIG, find_decision, fit_temperature, write_decision
-from specdata.posterior import redshift_posterior
+from specdata.posterior import answer_posteriors, redshift_posterior
+from specdata.targets import TARGETS
 from specdata.text.tokens import load_tokenizer
 
 PROMPT = prompts.build_row("471523098", 0.1)["prompt"]
@@ -51,6 +53,28 @@ def test_a_decision_is_p_of_z_at_the_digits_that_a_token_holds(name, digits, tmp
     if digits == 1:
         after = found.p.reshape(10, 10, 100).sum(axis=2)[3]
         assert [*answers["second"]["probabilities"].values()] == pytest.approx((after / after.sum()).tolist(), abs=1e-5)
+
+
+def test_a_decision_on_a_class_has_the_probabilities_of_its_posterior(tmp_path):
+    """Of a model that ends each label that it has begun, for a decision reads the first token of each alone."""
+    tokenizer, target = load_tokenizer("smollm2-135m"), TARGETS["class"]
+    torch.manual_seed(1)
+    shape = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape)).eval()
+    follows = model.lm_head.weight.data.normal_(std=0.1)
+    for label in target.labels:
+        ids = tokenizer(target.format(label))["input_ids"] + [tokenizer.eos_token_id]
+        for before, after in itertools.pairwise(ids):
+            follows[after] += 100 * model.model.embed_tokens.weight.data[before]
+    write_decision(tmp_path, tokenizer, target=target)
+    decide = pipeline("decision", model=model, tokenizer=copy.deepcopy(tokenizer), decision_config=str(tmp_path))
+    decision, asked = find_decision(tokenizer, target), prompts.build_row("471523098", "QSO", target=target)["prompt"]
+    ((_, found),) = answer_posteriors(model, tokenizer, [asked], target)
+    said = decide({"state": asked[0]["content"], "questions": {"class": decision.question()}})["class"]["probabilities"]
+    assert found.answered == pytest.approx(found.begun, rel=1e-3)
+    assert 0.02 < min(found.p) < max(found.p) < 0.9
+    assert [label[: len(begin)] for label, begin in zip(target.labels, said, strict=True)] == [*said]
+    assert [*said.values()] == pytest.approx(found.p.tolist(), abs=1e-5)
 
 
 def test_the_temperature_makes_the_true_digits_most_probable(tmp_path):

@@ -36,12 +36,12 @@ def test_bins_beyond_a_spectrum_are_marked_and_filled(start, stop, share):
 
 
 def test_coarse_pixels_and_a_coarse_resolution_are_told():
-    assert "its pixels, of up to 60.0 A, are wider than" in cover(of(3800, 9200, 60.0), EDGES)[1][0]
+    assert "its pixels, of up to 60 A, are wider than" in cover(of(3800, 9200, 60.0), EDGES)[1][0]
     assert "a FWHM of up to 235.5 A, is coarser" in cover(of(3800, 9200, 5.0, lsf_sigma=20.0), EDGES)[1][0]
     assert cover(of(3800, 9200, 0.8, lsf_sigma=1.5), EDGES)[1] == []
 
 
 @pytest.mark.parametrize(("start", "stop"), [(380, 920), (8000, 12000), (3800, 6000)])
 def test_less_than_half_is_refused(start, stop):
-    with pytest.raises(SpecdataError, match=r"mine: spans .* give a spectrum that covers at least half"):
+    with pytest.raises(SpecdataError, match=r"mine: spans .* give one that covers at least half"):
         cover(of(start, stop, 0.8), EDGES)

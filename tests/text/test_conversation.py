@@ -157,10 +157,10 @@ def test_whether_a_declination_rises_is_said_from_the_site():
 
 def test_the_lines_and_the_noun_are_those_of_the_class():
     for facts in some_facts(200, seed=7):
-        star = str(follow_up(facts | {"spectype": "STAR", "subclass": "K3"}, SPAN, turns=len(KINDS)))
-        assert not re.search("galaxy|H-alpha|MUSE", star)
+        star = str(follow_up(facts | {"spectype": "STAR", "subclass": "M4.5:III (123657)"}, SPAN, turns=len(KINDS)))
+        assert not re.search("galaxy|H-alpha|MUSE|subclass|line fits", star)  # it has a type, and not from lines
         quasar = pairs(follow_up(facts | {"spectype": "QSO", "z": 2.1}, SPAN, turns=len(KINDS)))
-        assert "galaxy" not in str(quasar).replace("GALAXY", "").replace("many galaxies", "")
+        assert not re.search("galax|Mg b|Na D|Ca H", str(quasar))
         for _, answer in quasar:
             for line, at in re.findall(r"(Mg II|C IV) at (\d+) Å", answer):
                 assert int(at) == round(QUASAR_LINES[line] * 3.1)

@@ -69,7 +69,7 @@ def read_spectra(path, *, medium=None, on_error=None, axis=SKY) -> Iterator[Spec
             found = rows.read(path, axis)
         else:
             found = tables.read_text(path, head, medium, axis)
-        if found is None and axis != SKY:
+        if found is None and not axis.is_sky:
             raise SpecdataError(f"not a table with columns {axis.name} (or x) and {axis.values} (or y)")
         if found is None and not _is_text(head):
             found = others.read(path)
@@ -123,17 +123,17 @@ def _head(path):
 
 def _read_fits(path, head, medium, axis):
     """Spectra of a FITS file, or None where it holds none that we know."""
-    if axis == SKY and specfile.is_spec(head):
+    if axis.is_sky and specfile.is_spec(head):
         return [specfile.read_spectrum(path)]
     from astropy.io import fits
 
     _check_headers(path)
     with fits.open(path) as hdus:
         hdus.verify("silentfix")
-        if axis == SKY and desi.is_desi(hdus):
+        if axis.is_sky and desi.is_desi(hdus):
             return desi.read(path)
         found = tables.read_fits(hdus, path, medium, axis)
-        return images.read(hdus, path, medium) if found is None and axis == SKY else found
+        return images.read(hdus, path, medium) if found is None and axis.is_sky else found
 
 
 def _check_headers(path):

@@ -9,7 +9,6 @@ padded with wavelengths of -1. `object_id` is the SPECOBJID of SDSS, or the TARG
 import numpy as np
 
 from specdata.errors import SpecdataError, one_line
-from specdata.spectra.axis import SKY
 from specdata.spectra.readers import tables
 from specdata.spectra.readers.metadata import make, metadata
 from specdata.spectra.spectrum import UNKNOWN_UGRIZ, Spectrum
@@ -18,7 +17,7 @@ _LISTS = ("flux", "ivar", "lambda", "lsf_sigma", "mask")
 _OURS = ("loglam", "flux", "ivar", "and_mask", "or_mask", "wdisp")
 
 
-def read(path, axis=SKY):
+def read(path, axis):
     """Spectra of a Parquet file, a row group at a time, or None where it has no lists of flux and wavelength."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -27,7 +26,7 @@ def read(path, axis=SKY):
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
         raise SpecdataError(f"the Parquet file is damaged ({one_line(error)}); download it again") from error
-    if axis != SKY:
+    if not axis.is_sky:
         return _read_curves(file, path.name, axis)
     return _read_groups(file, path.name) if holds_spectra(file.schema_arrow) else None
 
@@ -40,7 +39,7 @@ def _read_curves(file, name, axis):
         column: values.combine_chunks().to_numpy(zero_copy_only=False)
         for column, values in zip(file.schema_arrow.names, file.read().columns, strict=True)
     }
-    return tables.read_table(Table(columns), name, axis=axis)
+    return tables.read_table(Table(columns), name, None, axis)
 
 
 def holds_spectra(schema) -> bool:

@@ -12,7 +12,6 @@ import numpy as np
 
 from specdata.errors import SpecdataError, one_line
 from specdata.inputs import MOST_BYTES, check_ecsv, read_bytes
-from specdata.spectra.axis import SKY
 from specdata.spectra.readers.metadata import make, metadata
 
 COLUMNS = {
@@ -44,7 +43,7 @@ _WRITTEN = {
 }
 
 
-def read_text(path, head, medium, axis=SKY):
+def read_text(path, head, medium, axis):
     """Spectra of a table in a text file, or None where it is none."""
     try:
         text = read_bytes(path, MOST_BYTES).decode("utf-8")
@@ -79,7 +78,7 @@ def _parse(text, kind):
         raise SpecdataError(f"the table is damaged ({one_line(error)})") from error
 
 
-def read_fits(hdus, path, medium, axis=SKY):
+def read_fits(hdus, path, medium, axis):
     """Spectra of the first table of a FITS file that has columns of wavelength and flux, or None."""
     from astropy.table import Table
 
@@ -96,7 +95,7 @@ def read_fits(hdus, path, medium, axis=SKY):
     return None
 
 
-def find_columns(names, axis=SKY) -> dict:
+def find_columns(names, axis) -> dict:
     """Which column is what: `flux`, `wavelength`, and those of `COLUMNS` that are there.
 
     Logarithms of wavelengths stand under `wavelength`, too.
@@ -105,10 +104,10 @@ def find_columns(names, axis=SKY) -> dict:
     for name in names:
         plain.setdefault(name.strip().lower(), name)
     known_names = COLUMNS
-    if axis != SKY:
+    if not axis.is_sky:
         known_names = {"wavelength": (axis.name.lower(), "x"), "flux": (axis.values.lower(), "y")}
         known_names |= {what: COLUMNS[what] for what in ("ivar", "sigma", "mask")}
-    for key, name in list(plain.items()) if axis == SKY else ():
+    for key, name in list(plain.items()) if axis.is_sky else ():
         short, unit = _split_unit(key)
         if unit is not None:
             plain.setdefault(short, name)
@@ -133,7 +132,7 @@ def _split_unit(key):
     return match["name"].strip("_ "), unit
 
 
-def read_table(table, source, medium=None, axis=SKY):
+def read_table(table, source, medium, axis):
     """Spectra of an astropy Table, or None where it has no columns of wavelength and flux."""
     columns = _spectrum_columns(table, axis)
     if columns is None:
@@ -160,7 +159,7 @@ def read_table(table, source, medium=None, axis=SKY):
 def _known(axis, *sources):
     """What columns and header say of the object; of a curve that is no spectrum of the sky, its name."""
     found = metadata(*sources)
-    return found if axis == SKY else {name: found[name] for name in ("specobjid", "is_mock") if name in found}
+    return found if axis.is_sky else {name: found[name] for name in ("specobjid", "is_mock") if name in found}
 
 
 def _spectrum_columns(table, axis):
@@ -187,7 +186,7 @@ def _spectrum(arrays, known, medium, axis):
     return make(**arrays, medium=medium, axis=axis, **known)
 
 
-def _quantity(table, name, what, axis=SKY):
+def _quantity(table, name, what, axis):
     """Values of a column, with its unit; masked ones are not a number."""
     import astropy.units as u
 
@@ -200,7 +199,7 @@ def _quantity(table, name, what, axis=SKY):
         values = np.array(list(values))
     if values.dtype.kind not in "iufb":
         raise SpecdataError(f"the column {name!r} must hold numbers")
-    if what in ("mask", "lsf_sigma") or (axis != SKY and column.unit is None):
+    if what in ("mask", "lsf_sigma") or (not axis.is_sky and column.unit is None):
         return values
     unit = None if column.unit is None else parse_unit(str(column.unit))
     key = name.strip().lower()
