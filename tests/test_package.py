@@ -10,12 +10,13 @@ import sys
 import sysconfig
 import tomllib
 import venv
-from importlib.metadata import version
+from importlib.metadata import distribution, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import specdata
 
@@ -39,13 +40,45 @@ del sys.modules["torch"], sys.modules["transformers"]
 """
 
 
+# What a user of each extra imports, in our code and in the libraries that it brings.
+USED = {
+    "serve": ["specdata.inference.endpoint", "transformers.cli.serving.server", "peft"],
+    "mcp": ["specdata.serve.agent", "mcp.server.mcpserver", "specdata.inference.local", "transformers", "peft"],
+    "app": ["specdata.serve.page", "gradio", "specdata.inference.local", "transformers", "peft"],
+}
+
+
+def packages_of(extra):
+    """Names of the packages that ``pip install 'specdata[EXTRA]'`` brings; asserts that each is here and fits."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    waiting = [*map(Requirement, project["dependencies"] + project["optional-dependencies"][extra])]
+    found = set()
+    while waiting:
+        asked = waiting.pop()
+        assert asked.specifier.contains(version(asked.name), prereleases=True), asked
+        for part in {"", *asked.extras}:
+            key = canonicalize_name(asked.name), part
+            if key not in found:
+                found.add(key)
+                rest = map(Requirement, distribution(asked.name).requires or [])
+                waiting += [one for one in rest if one.marker is None or one.marker.evaluate({"extra": part})]
+    return {name for name, _ in found}
+
+
 @pytest.mark.skipif(find_spec("torch") is None, reason="Python 3.12 and 3.13 are tested without")
-@pytest.mark.parametrize("extra", ["serve", "mcp", "app"])
-def test_what_an_extra_asks_for_is_installed(extra):
-    """Tests of the servers and the page are skipped without it, which must not go unseen."""
-    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
-    for package in map(Requirement, asked):
-        assert package.specifier.contains(version(package.name)), package
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", USED)
+def test_an_extra_alone_brings_what_it_needs(extra, tmp_path):
+    """Its requirements fit together, and its modules are imported where nothing else is installed."""
+    wanted = packages_of(extra)
+    others = [
+        module for module, owners in packages_distributions().items()
+        if not wanted & {"specdata", *map(canonicalize_name, owners)}
+    ]  # fmt: skip
+    code = f"import sys; sys.modules |= dict.fromkeys({others})"  # which makes them as good as not installed
+    code += "".join(f"; import {name}" for name in USED[extra])
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_imports_load_nothing_heavy_and_a_build_needs_no_torch(tmp_path):

@@ -121,6 +121,18 @@ def test_p_of_z_of_every_row_is_kept_and_scored(scored):
     assert all(row["posterior_quantiles"][50] == pytest.approx(row["posterior_median"], abs=1e-6) for row in rows)
 
 
+def test_the_temperature_is_fitted_on_the_validation_split(taught_model, mock_data, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "specdata.evaluation.predictions.fit_temperature", lambda *asked: given.append(asked[2:4]) or 1.25
+    )
+    monkeypatch.setattr("specdata.evaluation.figures.draw_figures", lambda *_, **__: None)  # they take most of the time
+    found = evaluate(str(taught_model), str(mock_data), tmp_path / "out", **QUIET | {"limit": 1, "baselines": []})
+    rows = load_dataset(str(mock_data), "paper")["validation"]
+    assert given == [([prompt[:1] for prompt in rows["prompt"]], list(rows["z"]))]
+    assert found["posterior"]["temperature"] == 1.25
+
+
 def test_greedy_only_scores_the_answers(greedy, scored):
     assert greedy["estimate"] == "greedy answer"
     assert "posterior" not in greedy
