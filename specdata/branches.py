@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 
 import numpy as np
 
@@ -11,18 +12,14 @@ COLUMNS = 256  # most branches of a prompt in one pass
 TOGETHER = 8  # prompts that share the passes of the last level
 
 
-def read_batch(model, prompts, answers, tail, is_number):
-    """Follow the tree after some prompts, given as tokens.
+def read_batch(walk, answers, tail, is_number, most=math.inf):
+    """Follow the tree after some prompts with a `Walk`; where more than `most` branches are probable, no further.
 
     A list with p, answered, beyond, begun and unresolved of each prompt, see `specdata.posterior.Posterior`.
     """
-    import torch
-
-    forced, levels = len(answers.start), answers.levels
-    walk = Walk(model, [[*prompt, *answers.start] for prompt in prompts], forced)
-    log_p = torch.log_softmax(walk.logits, dim=-1).double().cpu().numpy()
-    log_start = log_p[:, np.arange(forced), answers.start]
-    log_mass, followed = [log_p[:, forced, levels[0].token]], []
+    levels = answers.levels
+    log_start, log_first, log_beyond = walk.begin(answers)
+    log_mass, followed = [log_first], []
     for level, below in itertools.pairwise(levels):
         # The least probable branches are left out, up to the share `tail` of all.
         whole = np.exp(log_mass[-1] - log_mass[-1].max(axis=1, keepdims=True))
@@ -33,31 +30,34 @@ def read_batch(model, prompts, answers, tail, is_number):
         np.put_along_axis(follow, order, running > tail * running[:, -1:], axis=1)
         if tail and is_number:
             follow &= ~_fine(level, whole)
-        followed.append(follow & (mass > 0))
-        log_mass.append(walk.step(level, below, followed[-1], log_mass[-1]))
-    # From here on in units of the most probable answer, whose probability may be tiny.
-    ends = [level.answer >= 0 for level in levels]
-    peak = np.max([found[:, end].max(axis=1, initial=-np.inf) for found, end in zip(log_mass, ends, strict=True)], 0)
-    p, held = np.zeros((len(prompts), len(levels[0].through))), np.zeros(len(prompts))
+        follow &= mass > 0
+        if follow.sum() > most:
+            break
+        followed.append(follow)
+        log_mass.append(walk.step(level, below, follow, log_mass[-1]))
+    followed.append(np.zeros(log_mass[-1].shape, dtype=bool))
+    # From here on in units of the most probable answer, or branch of the last level, whose probability may be tiny.
+    ends = [level.answer >= 0 for level, _ in zip(levels, log_mass, strict=False)]
+    deepest = [*ends[:-1], np.ones_like(ends[-1])]
+    peak = np.max([found[:, end].max(axis=1, initial=-np.inf) for found, end in zip(log_mass, deepest, strict=True)], 0)
+    p, held = np.zeros((len(peak), len(levels[0].through))), np.zeros(len(peak))
     mass = [np.exp(found - peak[:, None]) for found in log_mass]
-    for level, found, end in zip(levels, mass, ends, strict=True):
+    for level, found, end in zip(levels, mass, ends, strict=False):
         p[:, level.answer[end]] = found[:, end]
     resolved = p.sum(axis=1)
     # Not all that a branch holds are answers: of a branch that was left out, the same share as of all of its level that
     # were followed. `held` are the answers in those, from the deepest level up.
-    for depth in range(len(levels) - 2, -1, -1):
-        held += mass[depth + 1][:, ends[depth + 1]].sum(axis=1)
-        left_out = np.where(followed[depth] | ends[depth], 0.0, mass[depth])
-        spent = np.where(followed[depth], mass[depth], 0.0).sum(axis=1)
-        left_out *= np.divide(held, spent, out=np.zeros_like(held), where=spent > 0)[:, None]
-        held += left_out.sum(axis=1)
-        through = levels[depth].through
-        passing = through >= 0
-        evenly = left_out / np.bincount(through[passing], minlength=left_out.shape[1]).clip(1)
-        p[:, passing] += evenly[:, through[passing]]
+    for level, found, going, end in reversed([*zip(levels, mass, followed, ends, strict=False)]):
+        left_out = np.where(going | end, 0.0, found)
+        spent = np.where(going, found, 0.0).sum(axis=1)
+        left_out *= np.divide(held, spent, out=np.ones_like(held), where=spent > 0)[:, None]
+        held += left_out.sum(axis=1) + found[:, end].sum(axis=1)
+        passing = level.through >= 0
+        evenly = left_out / np.bincount(level.through[passing], minlength=left_out.shape[1]).clip(1)
+        p[:, passing] += evenly[:, level.through[passing]]
     total = p.sum(axis=1)
     begun = np.exp(log_start[:, : answers.fork].sum(axis=1))
-    beyond = begun * np.exp(log_p[:, answers.fork, answers.beyond]).sum(axis=1)
+    beyond = begun * np.exp(log_beyond).sum(axis=1)
     answered = np.minimum(np.exp(log_start.sum(axis=1) + peak + np.log(total)), 1.0)
     unresolved = 1 - resolved / total
     shares = np.stack([answered, beyond, begun, unresolved], axis=1).tolist()
@@ -81,15 +81,14 @@ def _fine(level, mass):
 class Walk:
     """A model over several prompts, and then over branches that see their prompt and their own tokens, and no others.
 
-    `ids` are prompts that end in `forced` tokens of an answer; those that are shorter than the longest are filled up at
-    their end, which nothing sees. `logits`, of shape (prompts, forced + 1, tokens), are those of each forced token and
-    of what follows the last one.
+    `prompts` are tokens; those that are shorter than the longest are filled up at their end, which nothing sees.
     """
 
-    def __init__(self, model, ids, forced):
+    def __init__(self, model, prompts, answers):
         import torch
 
         self._model, self._device = model, next(model.parameters()).device
+        ids, forced = [[*prompt, *answers.start] for prompt in prompts], len(answers.start)
         self._lengths = torch.tensor([len(one) for one in ids], device=self._device)
         self._used = max(map(len, ids))  # columns of the cache
         kept = self._used - min(map(len, ids)) + forced + 1
@@ -98,7 +97,16 @@ class Walk:
         self._cache, self._columns = output.past_key_values, []
         last = self._lengths - self._used + kept - 1
         places = last[:, None] + torch.arange(-forced, 1, device=self._device)
-        self.logits = output.logits[torch.arange(len(ids), device=self._device)[:, None], places].float()
+        self._logits = output.logits[torch.arange(len(ids), device=self._device)[:, None], places].float()
+
+    def begin(self, answers):
+        """Log-probabilities of the tokens that all answers begin with, of the first level, and of a larger number.
+
+        All are of shape (prompts, tokens).
+        """
+        log_p, start = self._logits.log_softmax(dim=-1).double().cpu().numpy(), answers.start
+        first, beyond = log_p[:, len(start), answers.levels[0].token], log_p[:, answers.fork, answers.beyond]
+        return log_p[:, np.arange(len(start)), start], first, beyond
 
     def step(self, level, below, follow, log_mass):
         """Log-probabilities of the nodes `below` a level from those of its own, where the array of bool says `follow`.
@@ -117,7 +125,7 @@ class Walk:
         nodes = np.argsort(~follow, axis=1, kind="stable")[:, : branches.max()]
         self._columns.append((level, np.zeros(follow.shape, dtype=int)))
         found = np.full((prompts, len(below.token)), -np.inf)
-        at_once = max(1, min(COLUMNS, LOGITS // (prompts * self.logits.shape[-1])))
+        at_once = max(1, min(COLUMNS, LOGITS // (prompts * self._logits.shape[-1])))
         for start in range(0, nodes.shape[1], at_once):
             some = nodes[:, start : start + at_once]
             logits = self._pass(level, some)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from specdata.answers import answer_tree
-from specdata.branches import COLUMNS, LOGITS, read_batch
+from specdata.branches import COLUMNS, LOGITS, Walk, read_batch
 from specdata.errors import SpecdataError
 from specdata.prompts import chat_text, text_ids
 from specdata.targets import REDSHIFT, Target
@@ -284,7 +284,8 @@ def answer_posteriors(
         answers = asked[waiting[0]][1]
         rows = _batch(model, asked, waiting[:batch_size])
         with torch.inference_mode(), _float32_logits(model):
-            found = read_batch(model, [asked[number][0] for number in rows], answers, tail, target.is_number)
+            walk = Walk(model, [asked[number][0] for number in rows], answers)
+            found = read_batch(walk, answers, tail, target.is_number)
             found = [make_posterior(target, target.answers(top), *one) for one in found]
         yield from zip(rows, found, strict=True)
         waiting = waiting[len(rows) :]

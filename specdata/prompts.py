@@ -97,3 +97,8 @@ def text_ids(tokenizer, text) -> list[int]:
     """Token ids of what `chat_text` returns: what people wrote is text in them throughout, whatever it looks like."""
     pieces = tokenizer(text.split(_BREAK), add_special_tokens=False)["input_ids"]
     return [number for piece in pieces for number in piece]
+
+
+def chat_ids(tokenizer, conversation) -> list[int]:
+    """Token ids of a conversation that the model has to answer; see `chat_text`, whose errors it raises."""
+    return text_ids(tokenizer, chat_text(tokenizer, conversation))

@@ -124,8 +124,7 @@ def _questions(at_terminal):
 @app.command()
 def predict(
     adapter: _Adapter,
-    files: Annotated[list[Path] | None, typer.Argument(help="Files with spectra.")] = None,
-    spectrum: Annotated[list[Path] | None, typer.Option(help="The same as an option; repeatable.")] = None,
+    files: Annotated[list[Path], typer.Argument(help="Files with spectra.")],
     model: _Model = None,
     dataset: _Dataset = None,
     config: _Config = None,
@@ -141,13 +140,10 @@ def predict(
     from specdata.inference.predict import FORMATS, ask_all, kept_rows, to_row, to_table, write_table
     from specdata.inference.reader import Reader
 
-    paths = [*(files or []), *(spectrum or [])]
-    if not paths:
-        raise SpecdataError("no spectrum: give one or more files")
     with new_file(output, suffixes=tuple(FORMATS)) if output else contextlib.nullcontext() as partial:
         where = {"device": device, "endpoint": endpoint, "served": served_model}
         reader = Reader(adapter, model, dataset=dataset, config=config, **where)
-        asked, failed = ask_all(reader, paths, progress=len(paths) > 1)
+        asked, failed = ask_all(reader, files, progress=len(files) > 1)
         if not asked:
             raise SpecdataError("; ".join(failed))
         options = {"answer_only": answer_only, "batch_size": batch_size, "progress": len(asked) > 1}
@@ -166,7 +162,7 @@ def predict(
         journal.unlink()
         print(f"written to {output}")
     if failed:
-        raise SpecdataError(f"{len(failed)} of {len(paths)} files were left out: {'; '.join(failed)}")
+        raise SpecdataError(f"{len(failed)} of {len(files)} files were left out: {'; '.join(failed)}")
 
 
 def _print_table(table, most, target) -> None:

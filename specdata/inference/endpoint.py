@@ -5,6 +5,8 @@ What a server can tell is found out by asking it: the probabilities of labels (`
 """
 
 import contextlib
+import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -18,12 +20,13 @@ from urllib.parse import urlsplit
 import httpx2
 import numpy as np
 
+from specdata.branches import read_batch
 from specdata.errors import SpecdataError, one_line
 from specdata.inference.decision import CONFIG, find_decision
 from specdata.inference.local import MAX_NEW_TOKENS
 from specdata.inputs import read_json
 from specdata.posterior import Posterior, make_posterior, prompt_ids
-from specdata.prompts import chat_text, text_ids
+from specdata.prompts import chat_ids, chat_text, text_ids
 from specdata.retries import LONGEST_WAIT, retry_after
 from specdata.targets import REDSHIFT
 from specdata.text.smollm2 import GGUF, PACKAGE, gguf_folder, read_gguf_tokenizer
@@ -95,6 +98,48 @@ def _text(choice, message):
 
 class _RefusedError(SpecdataError):
     """The server answers, but not to this."""
+
+
+class _ServerWalk:
+    """What `specdata.branches.read_batch` asks after one prompt, as `specdata.branches.Walk` does of a model.
+
+    `ask` gives probabilities of tokens after beginnings of an answer. With `labels_alone` they are shares of those
+    tokens: every answer counts as begun, and none as larger than all of the tree.
+    """
+
+    def __init__(self, ask, start, labels_alone):
+        self._ask, self._labels_alone = ask, labels_alone
+        self._paths = [start]  # tokens that lead to each node of the level that was reached
+
+    def begin(self, answers):
+        start, beyond = answers.start, answers.beyond
+        log_start, log_beyond, tokens = np.zeros(len(start)), np.full(len(beyond), -np.inf), sorted({*start, *beyond})
+        if tokens and not self._labels_alone:
+            count = max(len(start), answers.fork + 1 if beyond else 0)
+            found = _log(self._ask([start[:at] for at in range(count)], tokens))
+            log_start = found[np.arange(len(start)), np.searchsorted(tokens, start)]
+            log_beyond = found[answers.fork, np.searchsorted(tokens, beyond)] if beyond else log_beyond
+        first = self.step(None, answers.levels[0], np.ones((1, 1), dtype=bool), np.zeros((1, 1)))
+        return log_start[None], first, log_beyond[None]
+
+    def step(self, _, below, follow, log_mass):
+        nodes, told = np.flatnonzero(follow), follow[0, below.parent]
+        parent, token = np.searchsorted(nodes, below.parent[told]), below.token[told]
+        tokens, place = np.unique(token, return_inverse=True)
+        found = self._ask([self._paths[node] for node in nodes], tokens.tolist())[parent, place]
+        if self._labels_alone:
+            norm = np.bincount(parent, weights=found)[parent]
+            found = np.divide(found, norm, out=np.zeros_like(found), where=norm > 0)
+        p = np.zeros(len(told))
+        p[told] = found
+        paths = zip(below.parent, below.token.tolist(), strict=True)
+        self._paths = [[*self._paths[node], last] for node, last in paths]
+        return (log_mass[0, below.parent] + _log(p))[None]
+
+
+def _log(p):
+    with np.errstate(divide="ignore"):
+        return np.log(p)
 
 
 class Endpoint:
@@ -170,10 +215,6 @@ class Endpoint:
         """Whether the server tells probabilities."""
         return self.kind != "answers"
 
-    def count_tokens(self, prompts) -> int:
-        """Tokens of all prompts together, chat template included."""
-        return sum(len(self._ids(prompt)) for prompt in prompts)
-
     def answer(self, prompts, *, max_new_tokens=MAX_NEW_TOKENS) -> list[str]:
         """Continue prompts greedily; as `Generator.answer`."""
 
@@ -183,6 +224,10 @@ class Endpoint:
 
         with self._threads(TOGETHER) as pool:
             return list(pool.map(ask, prompts))
+
+    def count_tokens(self, prompts) -> int:
+        """Tokens of all prompts together, chat template included."""
+        return sum(len(chat_ids(self.tokenizer, prompt)) for prompt in prompts)
 
     def reply(self, conversation, *, max_new_tokens, on_text) -> str:
         """Continue one conversation greedily, and hand on each piece of text; as `Generator.reply`."""
@@ -228,10 +273,7 @@ class Endpoint:
         if self.kind != "logprobs":
             return "/v1/chat/completions", body | {"messages": conversation}
         # As tokens: such a server serves an adapter with the chat template of its base, which may be another.
-        return "/v1/completions", body | {"prompt": self._ids(conversation)}
-
-    def _ids(self, conversation):
-        return text_ids(self.tokenizer, chat_text(self.tokenizer, conversation))
+        return "/v1/completions", body | {"prompt": chat_ids(self.tokenizer, conversation)}
 
     def posteriors(self, prompts, target=REDSHIFT, *, z_max=1, batch_size=64) -> Iterator[tuple[int, Posterior]]:
         """The probability of each answer after each of several prompts; as `specdata.posterior.answer_posteriors`.
@@ -242,80 +284,33 @@ class Endpoint:
             yield from enumerate(pool.map(lambda prompt: self._posterior(prompt, target, int(z_max)), prompts))
 
     def _posterior(self, prompt, target, z_max):
-        top = (1 if self.kind == "systemone" else z_max) if target.is_wide else None
+        labels_alone = self.kind == "systemone"
+        top = (1 if labels_alone else z_max) if target.is_wide else None
         ids, answers = prompt_ids(self.tokenizer, prompt, target, top)
-        shares = self._shares(ids, answers)
-        p, values = np.zeros(len(answers.levels[0].through)), target.answers(top)
-        paths, resolved = [[int(token)] for token in answers.levels[0].token], 0.0
-        mass = self._after(prompt, ids, answers, [[]], answers.levels[0].token)[0]
-        for depth in range(len(answers.levels)):
-            level, ended = answers.levels[depth], answers.levels[depth].answer >= 0
-            p[level.answer[ended]] += mass[ended]
-            resolved += mass[ended].sum()
-            open_mass = np.where(ended, 0.0, mass)
-            order = np.argsort(-open_mass, kind="stable")
-            count = int(np.searchsorted(np.cumsum(open_mass[order]), (1 - TAIL) * open_mass.sum())) + 1
-            follow = np.zeros(len(mass), dtype=bool)
-            if depth + 1 < len(answers.levels) and open_mass.any() and count <= MOST_BRANCHES:
-                below, nodes = answers.levels[depth + 1], order[:count]
-                tokens = np.unique(below.token[np.isin(below.parent, nodes)])
-                found = self._after(prompt, ids, answers, [paths[node] for node in nodes], tokens)
-                follow[nodes] = found is not None
-            passing = level.through >= 0
-            evenly = np.where(follow | ended, 0.0, mass) / np.bincount(level.through[passing], minlength=len(mass))
-            p[passing] += evenly[level.through[passing]]
-            if not follow.any():
-                break
-            row = np.full(len(mass), -1)
-            row[nodes] = np.arange(len(nodes))
-            place = np.searchsorted(tokens, below.token).clip(0, len(tokens) - 1)
-            known = row[below.parent] >= 0
-            after = np.where(known, found[row[below.parent], place], 0.0)
-            if self.kind == "systemone":  # of the labels alone: what follows a beginning are the digits after it
-                norm = np.bincount(below.parent, weights=after, minlength=len(mass))
-                after = np.divide(after, norm[below.parent], out=np.zeros_like(after), where=norm[below.parent] > 0)
-            paths = [[*paths[parent], int(token)] for parent, token in zip(below.parent, below.token, strict=True)]
-            mass = mass[below.parent] * after
-        answered = min(shares[0] * p.sum(), 1.0)
-        return make_posterior(target, values, p / p.sum(), answered, *shares[1:], 1 - resolved / p.sum())
+        if labels_alone:
+            ask, labels = functools.partial(self._labels_after, prompt[-1]["content"]), {*self._decision.labels}
+            known = itertools.takewhile(lambda level: labels.issuperset(self._texts(level.token)), answers.levels)
+            answers = dataclasses.replace(answers, levels=[*known])
+        else:
+            ask = functools.partial(self._tokens_after, ids)
+        walk = _ServerWalk(ask, answers.start, labels_alone)
+        (found,) = read_batch(walk, answers, TAIL, target.is_number, MOST_BRANCHES)
+        return make_posterior(target, target.answers(top), *found)
 
-    def _shares(self, ids, answers):
-        """Probability of what all answers begin with, of a larger number, and that an answer is begun."""
-        if self.kind == "systemone":
-            return 1.0, 0.0, 1.0
-        start, tokens = answers.start, sorted({*answers.start, *answers.beyond})
-        if not start:
-            return 1.0, 0.0, 1.0
-        found = self._logprobs([ids + start[:at] for at in range(len(start))], tokens)
-        log_p = np.array([row[tokens.index(token)] for row, token in zip(found, start, strict=True)])
-        begun = float(np.exp(log_p[: answers.fork].sum()))
-        beyond = 0.0
-        if answers.beyond and answers.fork < len(start):
-            beyond = begun * float(np.exp(found[answers.fork])[[tokens.index(one) for one in answers.beyond]].sum())
-        return float(np.exp(log_p.sum())), beyond, begun
+    def _tokens_after(self, ids, begun, tokens):
+        """Probabilities of tokens after beginnings of an answer, which are lists of tokens; (beginnings, tokens)."""
+        return np.exp(self._logprobs([ids + path for path in begun], tokens))
 
-    def _after(self, prompt, ids, answers, paths, tokens):
-        """Probabilities of tokens after some beginnings of an answer; shape (paths, tokens). None if it tells none."""
-        tokens = [int(token) for token in tokens]
-        if self.kind == "logprobs":
-            return np.exp(self._logprobs([ids + answers.start + path for path in paths], tokens))
-        labels = [self.tokenizer.decode([token]) for token in tokens]
-        if not set(labels) <= set(self._decision.labels):
-            return None
-        begun = [self.tokenizer.decode(answers.start + path) for path in paths]
-        asked = {str(number): self._decision.question(text) for number, text in enumerate(begun)}
-        found = self._request(
-            "POST", "/v1/systemone", self._model | {"state": prompt[-1]["content"], "questions": asked}
-        )
-        p = np.array(
-            [
-                [self._part(found, "answers", name, "probabilities", label) for label in self._decision.labels]
-                for name in asked
-            ]
-        )
-        p = p**self._temperature
-        p = p / p.sum(axis=1, keepdims=True)
-        return p[:, [self._decision.labels.index(label) for label in labels]]
+    def _labels_after(self, state, begun, tokens):
+        """The same of tokens that are labels, as if nothing but labels could follow."""
+        labels, decision = self._texts(tokens), self._decision
+        asked = {str(number): decision.question(self.tokenizer.decode(path)) for number, path in enumerate(begun)}
+        found = self._request("POST", "/v1/systemone", self._model | {"state": state, "questions": asked})
+        p = [[self._part(found, "answers", name, "probabilities", label) for label in labels] for name in asked]
+        return np.array(p) ** self._temperature
+
+    def _texts(self, tokens):
+        return [self.tokenizer.decode([int(token)]) for token in tokens]
 
     def _is_systemone(self, target):
         """Whether the server has ``/v1/systemone`` with the adapter's labels and template."""
@@ -343,7 +338,7 @@ class Endpoint:
 
     def _finds_logprobs(self):
         """Whether the server tells the probabilities of tokens, and in which way it has to be asked."""
-        ids = self._ids([{"role": "user", "content": "0"}])
+        ids = chat_ids(self.tokenizer, [{"role": "user", "content": "0"}])
         digits = self.tokenizer([str(n) for n in range(10)], add_special_tokens=False)["input_ids"]
         for self._way in _WAYS:
             with contextlib.suppress(SpecdataError):
@@ -358,7 +353,7 @@ class Endpoint:
         with contextlib.suppress(_RefusedError):
             used, ours = (
                 (self._request("POST", path, body).get("usage") or {}).get("prompt_tokens"),
-                len(self._ids(chat)),
+                len(chat_ids(self.tokenizer, chat)),
             )
             if used not in (None, ours):
                 self.notes.append(

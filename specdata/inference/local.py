@@ -10,7 +10,7 @@ from specdata.extras import need_model
 from specdata.hub import check_there, weight_files
 from specdata.inference.adapter import check_rank, read_config
 from specdata.posterior import Posterior, answer_posteriors
-from specdata.prompts import chat_text, text_ids
+from specdata.prompts import chat_ids
 from specdata.targets import REDSHIFT
 from specdata.text.smollm2 import PACKAGE, gguf_folder, load_gguf
 
@@ -140,7 +140,7 @@ class Generator:
 
     def count_tokens(self, prompts) -> int:
         """Tokens of all prompts together, chat template included."""
-        return sum(len(self._ids(prompt)) for prompt in prompts)
+        return sum(len(chat_ids(self.tokenizer, prompt)) for prompt in prompts)
 
     def reply(self, conversation, *, max_new_tokens, on_text) -> str:
         """Continue one conversation greedily, and hand on each piece of text as soon as it is there.
@@ -165,7 +165,7 @@ class Generator:
         """
         from transformers import TextStreamer
 
-        used = len(self._ids(conversation))
+        used = len(chat_ids(self.tokenizer, conversation))
         context = getattr(self.model.config, "max_position_embeddings", None)
         if context and used + max_new_tokens > context:
             raise SpecdataError(
@@ -180,14 +180,11 @@ class Generator:
         """Probabilities of all answers after each of several prompts; see `specdata.posterior.answer_posteriors`."""
         return answer_posteriors(self.model, self.tokenizer, prompts, target, **options)
 
-    def _ids(self, conversation):
-        return text_ids(self.tokenizer, chat_text(self.tokenizer, conversation))
-
     def _generate(self, conversations, max_new_tokens, **options):
         import torch
         from transformers import GenerationConfig
 
-        asked = [{"input_ids": self._ids(conversation)} for conversation in conversations]
+        asked = [{"input_ids": chat_ids(self.tokenizer, conversation)} for conversation in conversations]
         inputs = self.tokenizer.pad(asked, return_tensors="pt").to(self.model.device)
         ends = self.model.generation_config.eos_token_id
         ends = [*ends] if isinstance(ends, list) else [ends]

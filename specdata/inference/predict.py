@@ -15,32 +15,8 @@ from specdata.inference.reader import BATCH, Asked, Prediction, Reader
 from specdata.spectra.axis import SKY
 from specdata.spectra.readers import read_spectra
 from specdata.spectra.spectrum import Spectrum
-from specdata.targets import REDSHIFT
 
 FORMATS = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".parquet": "parquet", ".fits": "fits"}
-# Columns of the table: unit and description. A redshift and a probability are plain numbers.
-COLUMNS = {
-    "file": ("", "file of the spectrum, or what made it"),
-    "name": ("", "plate-mjd-fiberid, or the name of the spectrum"),
-    "class": ("", "class that the file states, hidden from the model"),
-    "ra": ("deg", "right ascension, ICRS"),
-    "dec": ("deg", "declination, ICRS"),
-    "snmedian": ("", "median signal-to-noise ratio per pixel"),
-    "z_file": ("", "redshift that the file states, hidden from the model"),
-    "z": ("", "redshift: the median of p(z); NaN where the model most probably answers no redshift"),
-    "z_low_68": ("", "lower end of the central 68 % interval of p(z)"),
-    "z_high_68": ("", "upper end of the central 68 % interval of p(z)"),
-    "z_low_95": ("", "lower end of the central 95 % interval of p(z)"),
-    "z_high_95": ("", "upper end of the central 95 % interval of p(z)"),
-    "z_mean": ("", "mean of p(z)"),
-    "z_std": ("", "standard deviation of p(z)"),
-    "z_mode": ("", "most probable redshift"),
-    "answered": ("", "probability that the model answers with a redshift of the grid"),
-    "beyond": ("", "probability of a redshift above the grid"),
-    "z_greedy": ("", "redshift in the greedy answer; NaN where there is none"),
-    "answer": ("", "greedy answer of the model"),
-    "warnings": ("", "reasons to doubt the prediction"),
-}
 
 
 def predict(
@@ -74,8 +50,8 @@ def predict(
     Returns
     -------
     astropy.table.Table
-        A row for each spectrum, in their order, with the columns of `specdata.inference.predict.COLUMNS`, their units
-        and descriptions; doubts about the adapter are in ``table.meta["comments"]``.
+        A row for each spectrum, in their order, with the columns of `specdata.inference.predict.columns_of`, their
+        units and descriptions; doubts about the adapter are in ``table.meta["comments"]``.
 
     Raises
     ------
@@ -127,25 +103,36 @@ def open_spectra(item, *, on_error=None, axis=SKY) -> Iterable[Spectrum]:
 
 
 def columns_of(target) -> dict[str, tuple[str, str]]:
-    """Columns of the table of predictions of a target: for the redshift `COLUMNS`; unit and description of each."""
-    if target == REDSHIFT:
-        return COLUMNS
-    head = ("file", "name", "class", "ra", "dec", "snmedian", "z_file")
-    found, key, words = {name: COLUMNS[name] for name in head}, target.key, target.words
-    found |= {f"{key}_file": (target.unit, f"{words} that the file states, hidden from the model")}
+    """Columns of the table of predictions of a target: unit and description of each."""
+    key, words, unit, p = target.key, target.words, target.unit, f"p({target.symbol})"
+    columns = {
+        "file": ("", "file of the spectrum, or what made it"),
+        "name": ("", "plate-mjd-fiberid, or the name of the spectrum"),
+        "class": ("", "class that the file states, hidden from the model"),
+        "ra": ("deg", "right ascension, ICRS"),
+        "dec": ("deg", "declination, ICRS"),
+        "snmedian": ("", "median signal-to-noise ratio per pixel"),
+        "z_file": ("", "redshift that the file states, hidden from the model"),
+        f"{key}_file": (unit, f"{words} that the file states, hidden from the model"),
+    }
     if target.is_number:
-        found |= {key: (target.unit, f"{words}: the median of p; NaN where the model most probably gives no answer")}
-        for name, (_, said) in COLUMNS.items():
-            if name.startswith(("z_low", "z_high", "z_mean", "z_std", "z_mode")):
-                found |= {
-                    name.replace("z", key, 1): (target.unit, said.replace("p(z)", "p").replace("redshift", words))
-                }
+        columns[key] = (unit, f"{words}: the median of {p}; NaN where the model most probably gives none")
+        for level in (68, 95):
+            for end, which in (("low", "lower"), ("high", "upper")):
+                columns[f"{key}_{end}_{level}"] = (unit, f"{which} end of the central {level} % interval of {p}")
+        columns |= {f"{key}_mean": (unit, f"mean of {p}"), f"{key}_std": (unit, f"standard deviation of {p}")}
+        columns[f"{key}_mode"] = (unit, f"most probable {words}")
     else:
-        found |= {key: ("", f"most probable {words}; empty where the model most probably gives no answer")}
-        found |= {f"p_{label}": ("", f"probability of {label}, if the answer is a {words}") for label in target.labels}
-    found |= {"answered": ("", f"probability that the model answers with a {words}")}
-    found |= {f"{key}_greedy": (target.unit, f"{words} in the greedy answer")}
-    return found | {name: COLUMNS[name] for name in ("answer", "warnings")}
+        columns[key] = ("", f"most probable {words}; empty where the model most probably gives none")
+        columns |= {f"p_{label}": ("", f"{p} of {label}, if the answer is a {words}") for label in target.labels}
+    columns["answered"] = ("", f"probability that the model answers with a {words} that {p} covers")
+    if target.is_wide:
+        columns["beyond"] = ("", f"probability of a larger {words}")
+    columns[f"{key}_greedy"] = (unit, f"{words} in the greedy answer; NaN or empty where there is none")
+    return columns | {
+        "answer": ("", "greedy answer of the model"),
+        "warnings": ("", "reasons to doubt the prediction"),
+    }
 
 
 def to_row(found: Prediction, target) -> dict:

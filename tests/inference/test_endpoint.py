@@ -235,6 +235,12 @@ def test_what_a_server_refuses_is_one_sentence_without_the_key(vllm, tokenizer, 
         port = free.getsockname()[1]
     with pytest.raises(SpecdataError, match=f"{port}: does not answer .*; is the server running"):
         Endpoint(f"http://127.0.0.1:{port}", tokenizer, name="base")
+    monkeypatch.setattr(module, "ANSWER", 0.05)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(SpecdataError, match=r"does not answer \(The read operation timed out\); is the server running"),
+    ):
+        Endpoint(f"http://127.0.0.1:{silent.getsockname()[1]}", tokenizer, name="base")
     for wrong in ("127.0.0.1:8000", "ftp://host", "http://user:word@host"):
         with pytest.raises(SpecdataError, match="give an address such as") as error:
             Endpoint(wrong, tokenizer, name="base")
