@@ -83,7 +83,7 @@ def _introduce(reader, session) -> None:
     found, encoding = session.prediction, reader.encoding
     spectrum, series = session.spectrum, found.prompt[0]["content"]
     name = f"{'mock, ' if spectrum.is_mock else ''}{spectrum.name}"
-    print(f"model      {reader.model} with {reader.adapter}")
+    print(f"model      {reader.title}")
     print(f"spectrum   {spectrum.source}: {name}, as {len(encoding.wavelength)} bins in {encoding.scheme}")
     target, hidden = encoding.target, [f"{spectrum.spectype} {spectrum.subclass}".strip()]
     hidden += [f"z = {spectrum.z:.4f}"] if math.isfinite(spectrum.z) else []

@@ -27,7 +27,7 @@ def check(
     for level, sentence in report.findings:  # the worst first
         print(f"{'FAILS' if level == 'fail' else 'warns'}  {sentence}")
     if report.failed:
-        print(f"{len(report.failed)} findings would make the launch fail")
+        print(f"findings that would make the launch fail: {len(report.failed)}")
         raise typer.Exit(2)
     print("nothing found that would fail")
 

@@ -321,7 +321,7 @@ def answer_figure(posterior, *, greedy, stated, title="", size=(7, 4)):
     draw = _draw_numbers if target.is_number else _draw_labels
     draw(axes, posterior, values)
     axes.set(title=title)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3 if size[0] > 6 else 2, frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -330,7 +330,7 @@ def _draw_numbers(axes, posterior, values):
     target, grid, step = posterior.target, posterior.values, posterior.target.step
     inner, outer = posterior.interval(0.68), posterior.interval(0.95)
     marks = [*outer, *(value for value, *_ in values.values())]
-    low, high = min(*marks, posterior.quantile(0.001)), max(*marks, posterior.quantile(0.999))
+    low, high = min(*marks, posterior.quantile(0.01)), max(*marks, posterior.quantile(0.99))
     margin = max(0.15 * (high - low), 50 * step)
     low, high = max(low - margin, grid[0]), min(high + margin, max(*marks, grid[-1]))
     few = max(1, round((high - low) / 300 / step))  # answers in one of about 300 steps

@@ -97,7 +97,7 @@ class Session:
             raise SpecdataError(f"{path}: give a name that ends in {', '.join(FORMATS)}")
 
     def _markdown(self):
-        head = f"# {self.spectrum.name}\n\n{self._reader.model} with the adapter {self._reader.adapter}. "
+        head = f"# {self.spectrum.name}\n\n{self._reader.title}. "
         head += f"{describe(self.prediction)}\n"
         warnings = "".join(f"\n- {warning}" for warning in self.prediction.warnings)
         turns = (f"\n**{turn['role']}**\n\n{turn['content']}\n" for turn in self.messages)

@@ -173,6 +173,11 @@ class Reader:
         self.adapter, self.model = public_name(adapter), public_name(self._model)
         self.only_target = only_target(self._folder, self.results)
 
+    @property
+    def title(self) -> str:
+        """Names of the model and of the adapter on it."""
+        return self.model if self._lora is None else f"{self.model} with {self.adapter}"
+
     @functools.cached_property
     def generator(self) -> Generator | Endpoint:
         """The model with the adapter, loaded or behind a server."""
@@ -228,13 +233,10 @@ class Reader:
             warnings.append(
                 f"its S/N is {spectrum.snmedian:.1f}, and the adapter was scored from {faint:.1f} to {bright:.1f}"
             )
-        facts = {
-            "file": spectrum.source, "name": spectrum.name, "class": spectrum.spectype, "ra": spectrum.ra,
-            "dec": spectrum.dec, "snmedian": spectrum.snmedian, "z_file": spectrum.z,
-        }  # fmt: skip
-        facts[f"{target.key}_file"] = target.accept(stated)
-        if target.stored_in == "z":
-            facts["z_file"] = spectrum.z
+        facts = {"file": spectrum.source, "name": spectrum.name, f"{target.key}_file": target.accept(stated)}
+        if self.encoding.axis.is_sky:
+            facts |= {"class": spectrum.spectype, "ra": spectrum.ra, "dec": spectrum.dec}
+            facts |= {"snmedian": spectrum.snmedian, "z_file": spectrum.z}
         prompt = [{"role": "user", "content": target.instruction + series}]
         return Asked(facts=facts, prompt=prompt, warnings=warnings)
 

@@ -41,7 +41,7 @@ def make_page(reader, examples, *, gpu=None):
 
     gpu = gpu or (lambda function: function)
     paths = {path.name: str(path) for path in sorted(Path(examples).iterdir())}
-    encoding, target = reader.encoding, reader.encoding.target
+    encoding, target, noun = reader.encoding, reader.encoding.target, reader.encoding.axis.noun
 
     @gpu
     def measure(example, upload):
@@ -76,19 +76,19 @@ def make_page(reader, examples, *, gpu=None):
     with gr.Blocks(title=title, analytics_enabled=False) as page:
         session = gr.State(None)
         gr.Markdown(
-            f"# {title}\n`{reader.model}` with `{reader.adapter}` reads a spectrum as text, and answers with its "
-            f"{target.words}. Pick an example or upload a spectrum."
+            f"# {title}\n`{reader.title}` reads a {noun} as text, and answers with its {target.words}. "
+            f"Pick an example or upload a {noun}."
         )
         with gr.Row():
             with gr.Column(min_width=280):
                 example = gr.Dropdown(list(paths), value=next(iter(paths), None), label="Example")
-                upload = gr.File(label="Or your own spectrum: FITS, ECSV or CSV", type="filepath", height=150)
+                upload = gr.File(label=f"Or your own {noun}: FITS, ECSV or CSV", type="filepath", height=150)
                 button = gr.Button("Predict", variant="primary")
                 result = gr.Markdown(elem_id="result", elem_classes="specdata", container=True)
             with gr.Column(scale=2, min_width=280):
                 shown = gr.HTML(elem_classes="specdata")
                 answer = gr.HTML(elem_classes="specdata")
-        talk = gr.Chatbot(label="About this spectrum", height=320)
+        talk = gr.Chatbot(label=f"About this {noun}", height=320)
         with gr.Row():
             question = gr.Textbox(label="Question", placeholder="What kind of object is it?", scale=4, min_width=200)
             send = gr.Button("Ask", min_width=80)
@@ -119,7 +119,7 @@ def _error(error, upload):
 
 def _spectrum(spectrum, z, axis):
     """A picture of a spectrum, with the lines at a redshift where there is one."""
-    figure, (axes,) = new_figure(5.5, 2.8)
+    figure, (axes,) = new_figure(4.6, 2.5)
     flux = np.where(spectrum.good, spectrum.flux, np.nan)
     axes.plot(spectrum.wavelength, flux, color="0.35", lw=0.5)
     low, high = np.nanpercentile(flux, [0.5, 99.5])
@@ -131,7 +131,7 @@ def _spectrum(spectrum, z, axis):
             axes.axvline(at, color=BLUE, lw=0.8, ls="--")
             axes.text(at, high + 0.9 * margin, name, rotation=90, ha="right", va="top", fontsize=8, color=BLUE)
     where = "" if z is None else f", with the lines at z = {z:.4f}"
-    return _picture(figure, f"Spectrum of {spectrum.name}{where}")
+    return _picture(figure, f"{axis.values} of {spectrum.name}{where}")
 
 
 def _answer(said, stated):
@@ -140,7 +140,7 @@ def _answer(said, stated):
     if posterior is None:
         return ""
     target = posterior.target
-    figure = answer_figure(posterior, greedy=said.z_greedy, stated=stated, size=(5.5, 2.8))
+    figure = answer_figure(posterior, greedy=said.z_greedy, stated=stated, size=(4.6, 3.0))
     p = f"p({target.symbol})"
     alt = (
         f"{p} with its median {target.show(posterior.median)}" if target.is_number else f"{p}, highest {posterior.mode}"

@@ -42,8 +42,13 @@ class Axis:
         return self == SKY
 
     @property
+    def noun(self) -> str:
+        """What one of the curves is called."""
+        return "spectrum" if self.is_sky else "curve"
+
+    @property
     def plural(self) -> str:
-        """What several of the curves are called."""
+        """What several of them are called."""
         return "spectra" if self.is_sky else "curves"
 
     @property

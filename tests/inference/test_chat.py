@@ -202,7 +202,7 @@ DATASET = [*FILE, *ADAPTER, "--dataset", "{data}"]
         ),
         ([*FILE, "--adapter", "{data}"], "has no adapter_config.json; give the folder of a LoRA adapter"),
         ([*FILE, *FINISHED, "--model", "{wide}"], "does not load on"),
-        (["--spectrum", "{short}", *FINISHED], " A, but the bins 3840 to 9160 A; give a spectrum that covers"),
+        (["--spectrum", "{short}", *FINISHED], " A, but the bins 3840 to 9160 A; give one that covers"),
         ([*FILE, *FINISHED, "--save", "x.txt"], "x.txt: give a name that ends in .json, .md"),
         ([*FILE, *FINISHED, "--question", "x", "--max-new-tokens", "9999"], "which leaves no room for 9999 more"),
     ],
