@@ -71,7 +71,7 @@ def test_a_mock_is_a_spectrum_on_the_sdss_grid(mocks):
 
 @pytest.mark.parametrize("name", ["H beta", "[O III] 4960", "[O III] 5008", "H alpha", "[S II] 6718", "[S II] 6733"])
 def test_emission_lines_peak_at_their_vacuum_wavelengths(mocks, name):
-    bright = sorted(mocks, key=lambda pair: -_line(*pair, LINES[name] - 12, LINES[name] + 12)[1])[:8]
+    bright = sorted(mocks, key=lambda pair: -_line(*pair, LINES[name] - 12, LINES[name] + 12)[1])[:5]
     for spectrum, model in bright:
         for flux in (model, spectrum.flux):
             pixel = (np.log10(LINES[name] * (1 + spectrum.z)) - spectrum.loglam[0]) / STEP
@@ -197,6 +197,17 @@ def test_noise_follows_the_sky_and_the_throughput(mocks):
     assert np.median(red) > 1  # not in each: a bright blue galaxy's own photons outdo the sky
 
 
+@pytest.mark.parametrize(("boss_share", "measured"), [(0.0, 4.56), (1.0, 10.08)])  # medians of 52 and 72 real galaxies
+def test_the_brightest_sky_line_is_as_deep_in_ivar_as_in_real_spectra(boss_share, measured):
+    limits = {"z_min": 0.02, "z_max": 0.04, "snr_min": 55.0, "snr_max": 65.0, "boss_share": boss_share}
+    excess = []
+    for spectrum in mock_spectra(80, seed=5, **limits):
+        near = (np.abs(spectrum.wavelength - 5578.9) < 150.0) & (spectrum.ivar > 0)
+        line = near & (np.abs(spectrum.wavelength - 5578.9) < 2.0)
+        excess.append(np.median(spectrum.ivar[near]) / np.min(spectrum.ivar[line], initial=np.inf) - 1.0)
+    assert np.median(excess) == pytest.approx(measured, rel=0.35)
+
+
 def test_signal_to_noise_and_brightness(mocks):
     for spectrum, model in mocks:
         good, band = spectrum.ivar > 0, (spectrum.wavelength > 6930) & (spectrum.wavelength < 8250)
@@ -230,7 +241,8 @@ def test_redshift_shows_only_in_the_features():
         np.testing.assert_array_equal(a.ivar == 0, b.ivar == 0)
         assert a.dered_i == b.dered_i
         assert a.zerr == b.zerr
-        assert a.snmedian == pytest.approx(b.snmedian, rel=0.05)
+        assert a.snmedian == pytest.approx(b.snmedian, rel=0.1)
+    assert np.mean([b.snmedian / a.snmedian for a, b in zip(near, far, strict=True)]) == pytest.approx(1.0, abs=0.02)
 
 
 def test_redshifts_fill_the_range_evenly():
@@ -341,7 +353,7 @@ def test_every_processor_makes_the_same_bytes(kernels):
         environment |= {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F"}
     out = subprocess.run([sys.executable, "-c", HASH], env=environment, capture_output=True, text=True, check=True)
     # Made on AMD EPYC with AVX-512. Another version of numpy may draw other numbers: then put the new hash here.
-    assert out.stdout.strip() == "a59024e9d2c15ea4"
+    assert out.stdout.strip() == "1ccb012a22970c7f"
 
 
 def test_last_bits_that_differ_change_no_mock(monkeypatch):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from specdata.spectra.mock.dust import transmission
-from specdata.spectra.mock.stars import LOGLAM_START, METALLICITIES, STEP, population_light
+from specdata.spectra.mock.stars import LOGLAM_START, METALLICITIES, STEP, enhancement, population_light
 from specdata.spectra.portable import LN_10, exp, exp10, gaussian, log10, normal
 
 Z_MAX = 0.8  # the population model begins at 1905 A, and the observed spectra at 3550 A
@@ -38,6 +38,7 @@ class Galaxy:
     """What one mock galaxy is made of."""
 
     light: np.ndarray  # share of each metallicity and age in the light at 5500 A before dust; shape (3, 6), sum 1
+    alpha: float  # how much more magnesium, sodium and TiO its old stars have, and how much less iron, in dex
     sigma_stars: float  # velocity dispersion in km/s
     sigma_gas: float
     ebv_stars: float  # colour excess E(B-V) in mag
@@ -72,6 +73,7 @@ class Galaxy:
         part, fraction = part_of_rest(loglam, z)
         shares, populations = self.light.reshape(-1, 1), population_light().reshape(self.light.size, -1)
         light = (shares * populations[:, part]).sum(axis=0)
+        light *= 1.0 - 1.6 * self.alpha * self.light[:, 3:].sum() * enhancement()[part]
         return broaden(light, fraction, wdisp, self.sigma_stars)
 
     def _gas(self, loglam, rest, wdisp, z):
@@ -126,33 +128,36 @@ def draw_galaxy(rng, z=0.0, kind=None) -> Galaxy:
     if kind is None:
         kind = str(rng.choice(KINDS, p=SHARES_NEAR + far * (SHARES_FAR - SHARES_NEAR)))
     young, ages = _draw_ages(rng, kind, far)
+    usual, scatter = (205.0, 40.0) if kind == "quiescent" else (120.0 + 40.0 * far, 30.0)
+    sigma_stars = float(np.clip(normal(rng, usual, scatter), 80.0, 300.0))
+    # Galaxies whose stars move faster have more metals, but less iron among them: Thomas et al. 2005 (ApJ 621, 673)
+    massive = log10(sigma_stars / usual)
+    alpha = float(0.25 * massive + normal(rng, 0.0, 0.025))
     if kind == "quiescent":
-        feh, sigma_stars = normal(rng, 0.12, 0.07), normal(rng, 205.0, 40.0)
-        ebv = abs(normal(rng, 0.0, 0.04))
+        feh, ebv = 0.12 + 0.3 * massive + normal(rng, 0.0, 0.04), abs(normal(rng, 0.0, 0.04))
     else:  # the more a galaxy forms stars for its size, the smaller, poorer in metals and bluer it tends to be
-        feh = normal(rng, 0.05 + 0.1 * far - 0.30 * log10(max(young, 2e-3) / 0.03), 0.15)
-        sigma_stars = normal(rng, 120.0 + 40.0 * far, 30.0)
+        feh = normal(rng, 0.05 + 0.1 * far - 0.25 * log10(max(young, 2e-3) / 0.03), 0.12)
         ebv = min(0.5, (0.15 if feh > -0.4 and kind == "star-forming" else 0.10) * exp(normal(rng, 0.0, 0.5)))
     feh = float(np.clip(feh, METALLICITIES[0], METALLICITIES[-1]))
     metals = np.array([[np.interp(feh, METALLICITIES, row)] for row in np.eye(len(METALLICITIES))])
-    sigma_stars = float(np.clip(sigma_stars, 80.0, 300.0))
-    ratios, ha, sigma_gas = _draw_gas(rng, kind, young, feh, sigma_stars)
-    lines = {name: ha / CASE_B["H alpha"] * ratios[name] for name in LINES}
-    sodium = float(2.0 * ebv * exp(normal(rng, 0.0, 0.9)) + normal(rng, 0.0, 0.35))
+    lines = _draw_gas(rng, kind, young, feh)
+    sigma_gas = sigma_stars * rng.uniform(0.7, 1.1)
+    sodium = float(2.0 * ebv * exp(normal(rng, 0.0, 0.9)) + 2.0 * massive + normal(rng, 0.0, 0.3))
     # The gas sits in dustier places than the stars: Calzetti et al. 2000
-    return Galaxy(metals * ages, sigma_stars, sigma_gas, ebv, ebv / 0.44, lines, sodium)
+    return Galaxy(metals * ages, alpha, sigma_stars, sigma_gas, ebv, ebv / 0.44, lines, sodium)
 
 
 def _draw_ages(rng, kind, far):
     """Share of the 5 Myr stars in the light at 5500 A, and of all `stars.AGES`."""
     young = {"quiescent": 0.0, "post-starburst": 0.0}.get(kind)
     if young is None:
-        young = normal(rng, -1.35 - 0.3 * far, 0.6) if kind == "star-forming" else normal(rng, -2.2, 0.25)
-        young = min(0.6, exp10(young))
+        young = normal(rng, -1.35 - 0.3 * far, 0.55) if kind == "star-forming" else normal(rng, -2.2, 0.25)
+        young = min(0.5, exp10(young))
     scatter = exp(normal(rng, 0.0, 0.45 if kind == "star-forming" else 0.3, 4))
     if kind == "quiescent":
         # With some hot stars, such as blue stragglers and those of the horizontal branch
-        ages = np.array([0.008, 0.008, 0.001, 0.004, 0.15, 0.85]) * np.append(scatter[:2], scatter) ** 2
+        ages = np.array([0.008, 0.008, 0.001, 0.004, 0.15, 0.85]) * np.append(scatter[:2], scatter)
+        ages[4:] *= scatter[2:]
     elif kind == "post-starburst":  # the star formation stopped some 300 Myr ago
         ages = np.array([0.0, 0.0, 0.35, 0.25, 0.15, 0.25]) * np.append([1.0, 1.0], scatter)
     else:  # a slowly changing star formation rate: the light of the young ages goes together
@@ -164,40 +169,45 @@ def _draw_ages(rng, kind, far):
     return young, ages
 
 
-def _draw_gas(rng, kind, young, feh, sigma_stars):
-    """Line fluxes over H beta (dict), H alpha flux (A times the continuum at 5500 A), sigma of the gas (km/s)."""
-    nucleus, ha = rng.random(), HA_EW_OF_YOUNG_STARS * young * exp(normal(rng, 0.0, 0.25))
-    ha *= min(1.0, exp10(0.4 * log10(max(young, 1e-4) / 0.09)))  # little blue light is not that of O stars
-    sigma = normal(rng, 85.0, 25.0)
-    # Star-forming sequence: Kewley et al. 2013 (ApJ 774, 100) at z = 0, along [N II]/H alpha.
-    n2 = np.clip(-0.42 + 1.1 * min(feh, 0.05) + normal(rng, 0.0, 0.08), -1.6, -0.33)
-    o3 = 0.61 / (n2 + 0.08) + 1.00 + normal(rng, 0.0, 0.09)
+def _draw_gas(rng, kind, young, feh):
+    """Flux of each of `LINES` before dust (dict, in A times the continuum at 5500 A): a sum over what ionises the gas.
+
+    So weak lines have the ratios of gas near old stars, strong ones those of star formation, and others lie between.
+    """
+    # Flux of H alpha, and logarithms of [N II], [S II] and [O I] over H alpha and of [O III] and [O II] over H beta
+    sources = []
+    # Young stars: the sequence of Kewley et al. 2013 (ApJ 774, 100) at z = 0, along [N II]/H alpha
+    n2 = np.clip(-0.42 + 1.1 * min(feh, 0.05) + normal(rng, 0.0, 0.08), -1.6, -0.36)
+    s2 = -0.62 + 0.12 * (n2 + 0.5) - 0.25 * max(0.0, -1.0 - n2)
+    o3 = 0.61 / (n2 + 0.08) + 1.08 + normal(rng, 0.0, 0.09)
     o2 = 0.47 - 0.75 * (n2 + 0.95) * (n2 + 0.95) + normal(rng, 0.0, 0.08)
-    s2, o1, he2, ne3 = -0.50 + 0.12 * (n2 + 0.5) - 0.25 * max(0.0, -1.0 - n2), -1.45, 0.0, 0.075
-    if kind == "quiescent" or (kind == "post-starburst" and nucleus < 0.5):
-        # LINER-like gas in two of three, heated by old stars; the others have none that shows.
-        ha = 0.65 * exp(normal(rng, 0.0, 0.6)) if nucleus < 0.6 else 0.1
-        n2, o3, o2 = normal(rng, 0.08, 0.10), normal(rng, 0.30, 0.15), normal(rng, 0.90, 0.15)
-        s2, o1, sigma = normal(rng, 0.0, 0.10), normal(rng, -0.75, 0.12), sigma_stars * rng.uniform(0.7, 1.0)
-    elif nucleus < (0.07 if kind == "star-forming" else 0.30):  # Seyfert-like
-        ha += 14.0 * exp(normal(rng, 0.0, 0.6))
-        n2, o3, o2 = normal(rng, -0.08, 0.10), normal(rng, 0.85, 0.13), normal(rng, 0.45, 0.10)
-        s2, o1, he2 = normal(rng, -0.35, 0.08), normal(rng, -0.95, 0.12), 0.18
-        sigma = sigma_stars * rng.uniform(0.8, 1.2)
-    n2, o3, o2, s2, o1 = exp10(np.array([n2, o3, o2, s2, o1]))  # N2, S2 and O1 over H alpha; O3 and O2 over H beta
+    ha = HA_EW_OF_YOUNG_STARS * young * exp(normal(rng, 0.0, 0.25))
+    ha *= min(1.0, exp10(0.4 * log10(max(young, 1e-4) / 0.09)))  # little blue light is not that of O stars
+    sources.append((ha, [n2, s2, -1.45, o3, o2]))
+    # Old stars, as in LINERs; four in ten galaxies have next to no gas around them
+    ha = 0.75 * exp(normal(rng, 0.0, 0.6)) if rng.random() < 0.6 else 0.04
+    sources.append((ha, normal(rng, np.array([0.08, -0.08, -0.75, 0.30, 0.60]), 0.1, 5)))
+    # A nucleus, as in Seyfert galaxies
+    chance = {"star-forming": 0.04, "green valley": 0.12}.get(kind, 0.02)
+    ha = 5.0 * exp(normal(rng, 0.0, 0.8)) if rng.random() < chance else 0.0
+    sources.append((ha, normal(rng, np.array([-0.08, -0.35, -0.95, 0.75, 0.45]), 0.1, 5)))
+
+    fluxes = np.array([ha * np.append(1.0, exp10(np.array(ratios))) for ha, ratios in sources])
+    helium = 0.18 * fluxes[-1, 0]
+    ha, n2, s2, o1, o3, o2 = fluxes.sum(axis=0)
+    hb = ha / CASE_B["H alpha"]
+    o3, o2, helium = (x / CASE_B["H alpha"] for x in (o3, o2, helium))
     sulfur = rng.uniform(1.15, 1.42)  # 6718 over 6733: electron density
     oxygen = rng.uniform(1.15, 1.45)  # 3730 over 3727: likewise
     hot = 0.012 * o3 * exp10(-0.9 * (feh + 0.7))  # [O III] 4364 shows in gas that is hot for lack of metals
-    h_alpha = CASE_B["H alpha"]
-    ratios = CASE_B | {
+    return {name: hb * ratio for name, ratio in CASE_B.items()} | {
         "[O II] 3727": o2 / (1 + oxygen), "[O II] 3730": o2 * oxygen / (1 + oxygen),
-        "[Ne III] 3870": ne3 * o3, "[Ne III] 3969": ne3 * o3 / 3.32, "[S II] 4070": 0.06 * s2,
-        "[O III] 4364": hot, "He I 4473": 0.040, "He II 4687": he2,
-        "[O III] 4960": o3 / 2.98, "[O III] 5008": o3, "[N I] 5201": 0.1 * o1, "He I 5877": 0.12,
-        "[O I] 6302": h_alpha * o1, "[O I] 6366": h_alpha * o1 / 3.05,
-        "[N II] 6550": h_alpha * n2 / 3.05, "[N II] 6585": h_alpha * n2, "He I 6680": 0.034,
-        "[S II] 6718": h_alpha * s2 * sulfur / (1 + sulfur), "[S II] 6733": h_alpha * s2 / (1 + sulfur),
-        "He I 7067": 0.023, "[Ar III] 7138": 0.1 if o3 > 0.5 else 0.05,
-        "[O II] 7322": 0.012 * o2, "[O II] 7332": 0.010 * o2, "[S III] 9071": 0.3,
+        "[Ne III] 3870": 0.075 * o3, "[Ne III] 3969": 0.075 * o3 / 3.32, "[S II] 4070": 0.06 * s2 / CASE_B["H alpha"],
+        "[O III] 4364": hot, "He I 4473": 0.040 * hb, "He II 4687": helium,
+        "[O III] 4960": o3 / 2.98, "[O III] 5008": o3, "[N I] 5201": 0.1 * o1 / CASE_B["H alpha"],
+        "He I 5877": 0.12 * hb, "[O I] 6302": o1, "[O I] 6366": o1 / 3.05,
+        "[N II] 6550": n2 / 3.05, "[N II] 6585": n2, "He I 6680": 0.034 * hb,
+        "[S II] 6718": s2 * sulfur / (1 + sulfur), "[S II] 6733": s2 / (1 + sulfur),
+        "He I 7067": 0.023 * hb, "[Ar III] 7138": (0.1 if o3 > 0.5 * hb else 0.05) * hb,
+        "[O II] 7322": 0.012 * o2, "[O II] 7332": 0.010 * o2, "[S III] 9071": 0.3 * hb,
     }  # fmt: skip
-    return ratios, float(ha), float(np.clip(sigma, 40.0, 300.0))

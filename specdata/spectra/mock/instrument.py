@@ -37,7 +37,7 @@ SKY = {
     "BOSS": [(3560, 3.6), (3800, 3.9), (4500, 4.3), (5000, 3.8), (5500, 4.2), (5850, 5.3), (6300, 4.2), (7000, 3.1),
              (7500, 3.5), (8000, 3.3), (9000, 2.8), (9800, 3.8), (10360, 6.2)],
 }  # fmt: skip
-LINES_OF_BOSS = 0.5  # brightness of sky lines in the smaller fibres of BOSS
+LINES_OF_BOSS, OXYGEN_OF_BOSS = 0.5, 0.7  # brightness of sky lines in its smaller fibres, and that of [O I] 5579
 # Sky lines: vacuum wavelength (A), typical peak in 1e-17 erg/s/cm2/A, from the median of the `sky` column of SDSS-I
 # spectra. Mercury and sodium lamps, [O I] 5579, 6302 and 6366; above 6400 A the OH forest and an O2 band at 8650.
 SKY_LINES = np.array([
@@ -70,11 +70,12 @@ SMOOTHING = {"SDSS": (0.867, 0.115, 0.0), "BOSS": (0.867, 0.16, -0.04)}
 # The pipeline's errors are too large for bright spectra. Wavelength (A), and the signal-to-noise ratio at which the
 # variance of the noise is half of 1 / ivar.
 OVERESTIMATED = {
-    "SDSS": [(5700, 95.0), (6200, 51.0), (7300, 51.0), (8000, 140.0)],
+    "SDSS": [(5700, 95.0), (6200, 53.0), (7300, 53.0), (8000, 140.0)],
     "BOSS": [(5700, 165.0), (6300, 85.0)],
 }
-# Variance in sky lines, relative to that of their photons, as in the `ivar` of real spectra
-SKY_LINE_NOISE = {"SDSS": 1.1, "BOSS": 2.2}
+# Variance in sky lines, relative to that of their photons, and the brightness at which errors of the subtracted sky
+# double it, after the `ivar` of real spectra
+SKY_LINE_NOISE = {"SDSS": (0.6, 100.0), "BOSS": (1.5, 65.0)}
 # Errors of the flux calibration: wavelength (A), and the sizes of two shapes by which the continua of real galaxies
 # with equal lines differ more than those of mocks without such errors. Each wavelength errs by another 0.8 per cent.
 CALIBRATION = np.array([
@@ -93,7 +94,8 @@ def _tables(name):
     wavelength = exp10(loglam)
     tables = [np.interp(wavelength, *zip(*table[name], strict=True)) for table in (WDISP, THROUGHPUT, SKY)]
     lines = SKY_LINES[:, 1:] * gaussian((loglam - log10(SKY_LINES[:, :1])) / STEP / 0.95)
-    lines *= LINES_OF_BOSS if name == "BOSS" else 1.0
+    if name == "BOSS":
+        lines *= np.where(SKY_LINES[:, :1] == 5578.9, OXYGEN_OF_BOSS, LINES_OF_BOSS)
     is_oh = SKY_LINES[:, 0] > 6400.0
     return np.array([wavelength, *tables, lines[~is_oh].sum(0), lines[is_oh].sum(0)])
 
@@ -126,7 +128,8 @@ class Exposure:
     def sigma(self, model) -> np.ndarray:
         """Noise per pixel up to a factor: photons of galaxy and sky, and the detector."""
         photons = self._throughput * self.wavelength / 5500.0  # per unit of flux
-        sky = self.continuum + SKY_LINE_NOISE[self.name] * self.lines
+        share, bright = SKY_LINE_NOISE[self.name]
+        sky = self.continuum + share * self.lines * (1.0 + self.lines / bright)
         return np.sqrt((np.maximum(model, 0.0) + sky) / photons + 2.0 / (photons * photons))
 
     def draw_noise(self, rng, snr) -> np.ndarray:
@@ -144,8 +147,8 @@ class Exposure:
         share = 0.0 if self.name == "BOSS" else self.lines / (self.lines + 2.0 * self.continuum)
         noise = np.sqrt(1.0 - share * share) * smooth + share * normal(rng, size=n)
         ratio = snr / np.interp(self.wavelength, *zip(*OVERESTIMATED[self.name], strict=True))
-        spread = 0.06 if self.name == "BOSS" else np.array([0.13, 0.16])
-        wrong, red = exp(normal(rng, np.array([0.0, -0.05]), spread, 2))
+        spread = 0.06 if self.name == "BOSS" else np.array([0.13, 0.11])
+        wrong, red = exp(normal(rng, np.array([0.0, -0.04]), spread, 2))
         wrong = np.where(self.wavelength < 6000.0, wrong, wrong * red)
         return wrong * noise / np.sqrt(1.0 + ratio * ratio)
 

@@ -176,6 +176,13 @@ def species_profiles() -> dict[str, np.ndarray]:
 
 
 @cache
+def enhancement() -> np.ndarray:
+    """Optical depth of lines that are deeper in stars rich in magnesium, less that of iron lines; shape (NPIX,)."""
+    depth = {species: profile(rest_wavelength(), FEATURES[species]) for species in ("mg", "na", "tio", "fe")}
+    return 0.25 * depth["mg"] + 0.5 * depth["na"] + 0.1 * depth["tio"] - 0.6 * depth["fe"]
+
+
+@cache
 def population_light() -> np.ndarray:
     """Light of every population, 1 at 5500 A; shape (3 metallicities, 6 ages, NPIX)."""
     wavelength, profiles = rest_wavelength(), species_profiles()
