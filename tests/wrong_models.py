@@ -137,7 +137,7 @@ ROWS = [
         ("notes.txt", "exists already"), ("/proc/out", "cannot be made"), ("notes.txt/out", "cannot be made"),
     )),
     # Single spectra
-    ("predict --adapter model", "Missing argument 'FILES...'"),
+    ("predict --adapter model", "Missing argument 'files'"),
     ("predict {spectrum}", "Missing option '--adapter'"),
     ("predict {spectrum} --adapter nowhere", "nowhere: no such folder, and not a name of the Hub"),
     ("predict {spectrum} --adapter mis/typed", "mis/typed: no such folder"),
