@@ -54,7 +54,6 @@ def test_build_prints_the_counts_and_the_line_that_loads_it(command, tmp_path):
         ("card --training t --evaluation e --recipe r --output out --override x", "--override x: write KEY=VALUE"),
         ("demo --output taken", "exists and is not a demo's folder"),
         ("recipes llama-4", "there is no such recipe; give the path of a YAML file, or one of recipes/"),
-        ("predict --adapter a", "Missing argument 'files'"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, sentence, command, tmp_path):
