@@ -1,6 +1,6 @@
 """How far mock galaxies differ from real ones: line indices, emission, colours and noise.
 
-    python benchmarks/mocks.py FOLDER --half 1 --output benchmarks/tables/mocks.csv
+    python benchmarks/mocks.py FOLDER --half 1 --output mocks.csv --figure mocks.png
 
 FOLDER holds SDSS `spec` files of galaxies. For each of them `--mocks` mock galaxies are made at its redshift, with its
 signal-to-noise ratio and for its spectrograph, and the one whose 4000 A break is nearest is compared with it, so that
@@ -11,9 +11,9 @@ the table shows what differs at equal redshift, noise and break. Printed and wri
 - the area under the ROC curve (AUC) by which this quantity alone tells the two apart, 0.5 being chance, with its 95 %
   interval from the bootstrap over galaxies.
 
-The last row is the AUC of a logistic regression on all quantities, their squares and products, scored by five-fold
-cross-validation. A quantity whose wavelengths lie outside the spectrum is left out of its own row, and is the median
-in the last one.
+The last rows are the AUC of a logistic regression on all quantities, their squares and products, scored by five-fold
+cross-validation, and of such regressions on the absorption, the emission, the colours and the noise alone. A quantity
+whose wavelengths lie outside the spectrum is left out of its own row, and is the median in the last ones.
 """
 
 import argparse
@@ -160,9 +160,11 @@ def compare(real, mock, seed=0) -> list[dict]:
         rows.append(row | {"KS": test.statistic, "p": test.pvalue, "AUC": auc(a, b), "AUC low": low, "AUC high": high})
     values = np.array([list(row.values()) for row in [*real, *mock]])
     is_real = np.arange(len(values)) < len(real)
-    is_noise = np.array(["noise" in name for name in real[0]])
-    for label, keep in (("all", slice(None)), ("all but noise", ~is_noise)):
-        score = classify(values[:, keep], is_real, rng)
+    names = list(real[0])
+    noises = [name for name in names if "noise" in name]
+    groups = {"all": names, "absorption": [BREAK, *INDICES], "emission": [*EMISSION], "colours": [*COLOURS]}
+    for label, group in (groups | {"noise": noises}).items():
+        score = classify(values[:, [names.index(name) for name in group]], is_real, rng)
         low, high = _interval(score[is_real], score[~is_real], rng)
         area = auc(score[is_real], score[~is_real])
         rows.append({"quantity": label, "n": len(real), "AUC": area, "AUC low": low, "AUC high": high})
@@ -182,6 +184,21 @@ def matched_mocks(spectra, each, seed=77):
     return chosen
 
 
+def draw(real, mock, path):
+    """Each quantity's distribution, as the share of galaxies below a value, of real galaxies and of mocks."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(4, 5, figsize=(11, 7.5), layout="constrained", sharey=True)
+    for name, axis in zip(real[0], axes.flat, strict=True):
+        both = [np.sort([row[name] for row in rows if np.isfinite(row[name])]) for rows in (real, mock)]
+        for values, label in zip(both, ("real", "mock"), strict=True):
+            axis.plot(values, np.linspace(0, 1, len(values)), label=label)
+        axis.set_xlim(*np.percentile(np.concatenate(both), [1, 99]))
+        axis.set_title(name, fontsize=9)
+    axes[0, 0].legend(frameon=False)
+    figure.savefig(path, dpi=90)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -191,6 +208,7 @@ def main():
     )
     parser.add_argument("--most", type=int, help="take so many files, evenly from the folder (default all)")
     parser.add_argument("--output", type=Path, help="CSV file of the table")
+    parser.add_argument("--figure", type=Path, help="PNG file of the distributions")
     args = parser.parse_args()
     paths = sorted(args.folder.glob("spec-*.fits"))
     if args.half is not None:
@@ -200,7 +218,8 @@ def main():
     whole = (spectrum for spectrum in map(read_spectrum, paths) if spectrum.good.mean() > 0.9)
     real = [(spectrum, measure(spectrum)) for spectrum in whole]
     real = [pair for pair in real if np.isfinite(pair[1][BREAK])]
-    rows = compare([found for _, found in real], matched_mocks(real, args.mocks))
+    mocks, found = matched_mocks(real, args.mocks), [quantities for _, quantities in real]
+    rows = compare(found, mocks)
     print(f"{'':28}{'n':>5}{'real':>16}{'mock':>16}{'KS':>7}{'AUC':>7}")
     for row in rows:
         row = {key: value if isinstance(value, str) else float(f"{value:.4g}") for key, value in row.items()}
@@ -208,6 +227,8 @@ def main():
         interval = f"[{row['AUC low']:.3f}, {row['AUC high']:.3f}]"
         middle = f"{''.join(both):>32}{row.get('KS', np.nan):7.3f}{row['AUC']:7.3f}"
         print(f"{row['quantity']:28}{row['n']:5.0f}{middle} {interval}")
+    if args.figure:
+        draw(found, mocks, args.figure)
     if args.output:
         with args.output.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, rows[0])
