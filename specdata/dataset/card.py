@@ -9,6 +9,7 @@ from specdata import serialize
 from specdata.cards import project_url, render
 from specdata.dataset import figures, rows
 from specdata.dataset.augment import describe
+from specdata.dataset.parquet import read_rows
 from specdata.dataset.selection import CUTS, CUTS_OF_SKY, SPLITS
 from specdata.files import file_sha256
 from specdata.spectra.lines import ALTITUDE_MIN, INSTRUMENTS, LINES, TELLURIC
@@ -78,6 +79,7 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
     encodings = {config: Encoding.from_dict(made, config) for config, made in configs.items()}
     distinct = targets_of(manifest)
     axis = encodings[first].axis
+    kinds = manifest["recipe"]["source"].get("kinds", {"galaxy": 1})  # of mocks; earlier versions had galaxies alone
     split = "test" if counts["splits"].get("test") else "train"
     return render(
         "dataset.md",
@@ -104,7 +106,7 @@ def dataset_card(folder, manifest, name, *, tag=None) -> str:
         distinct=list(distinct.values()),
         found=[_found(target, _values(folder, config, target)) for config, target in distinct.items()],
         values_figure=_values_figure(distinct[first]),
-        kinds=_in_words([_PLURALS[kind] for kind, share in _kinds(manifest["recipe"]["source"]).items() if share]),
+        kinds=_in_words([_PLURALS[kind] for kind, share in kinds.items() if share]),
         objects=_in_words([_PLURALS[spectype] for spectype in _classes(manifest["recipe"])]) or axis.plural,
         asked=_in_words([target.words for target in distinct.values()]),
         restore=RESTORE,
@@ -193,11 +195,6 @@ def _classes(recipe):
     return [spectype] if isinstance(spectype, str) else spectype or []
 
 
-def _kinds(source):
-    """How common each kind of mock is; all are galaxies in data of earlier versions."""
-    return source.get("kinds", {"galaxy": 1.0})
-
-
 def _spread(values):
     """Numbers of the rows nearest to evenly spaced values, lowest first, or of the first row of each label."""
     if isinstance(values[0], str):
@@ -209,17 +206,8 @@ def _spread(values):
 
 def _rows(paths, wanted):
     """Rows of some Parquet files that follow on each other, by their numbers."""
-    found, offset = {}, 0
-    for path in paths:
-        file = pq.ParquetFile(path)
-        for group in range(file.num_row_groups):
-            size = file.metadata.row_group(group).num_rows
-            here = [i for i in wanted if offset <= i < offset + size]
-            if here:
-                table = file.read_row_group(group)
-                found |= {i: table.slice(i - offset, 1).to_pylist()[0] for i in here}
-            offset += size
-    return [found[i] for i in wanted]
+    files = [pq.ParquetFile(path) for path in paths]
+    return [next(read_rows(files, number, number + 1)).to_pylist()[0] for number in wanted]
 
 
 def _grid(edges, axis):
@@ -235,8 +223,7 @@ def _grid(edges, axis):
 
 
 def _example(folder, config):
-    first = sorted((folder / config).glob("train-*.parquet"))[0]
-    row = next(pq.ParquetFile(first).iter_batches(batch_size=1)).to_pylist()[0]
+    (row,) = _rows(sorted((folder / config).glob("train-*.parquet")), [0])
     prompt = row["prompt"][0]["content"]
     short = prompt if len(prompt) < 160 else prompt[:120] + " … " + prompt[-24:]
     turns = [*row["prompt"][1:], *row["completion"]]

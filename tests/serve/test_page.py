@@ -60,6 +60,7 @@ def address(folder):
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_in_a_browser(address, tmp_path):
     api = pytest.importorskip("playwright.sync_api")
+    api.expect.set_options(timeout=60_000)
     (tmp_path / "broken.fits").write_text("nothing")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
