@@ -5,7 +5,11 @@ import errno
 import hashlib
 import json
 import re
+import sys
+import threading
 from pathlib import Path
+
+from tqdm import tqdm
 
 from specdata.errors import SpecdataError, one_line
 from specdata.files import file_sha256, find_recipe, read_recipe, shipped
@@ -13,6 +17,7 @@ from specdata.inputs import read_json
 from specdata.retries import retry_after
 
 ANSWER, CONNECT = 60.0, 10.0  # s that the Hub may take for a piece of an answer, and for a connection
+QUIET = 10.0  # s after which it is said that there is no answer yet
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 _HUB_NAME = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
@@ -26,8 +31,8 @@ def check_hub_name(name, what, option) -> None:
 def limit_waits() -> None:
     """Let the Hub's client give up after `ANSWER` and `CONNECT` seconds, and refuse web pages in place of answers.
 
-    By default it waits for ever, and takes the login page of a network for an answer of the Hub. A token that no header
-    may hold is refused, too.
+    By default it waits for ever and in silence, and takes the login page of a network for an answer of the Hub. A token
+    that no header may hold is refused, too.
     """
     import httpx2
     from huggingface_hub import get_session, get_token, set_client_factory
@@ -40,11 +45,22 @@ def limit_waits() -> None:
         if "/api/" in str(response.url) and "text/html" in response.headers.get("Content-Type", ""):
             raise httpx2.DecodingError("a web page came in place of the answer", request=response.request)
 
+    class Client(httpx2.Client):
+        def send(self, request, **options):
+            said = f"specdata: no answer from {request.url.host} yet"
+            waiting = threading.Timer(QUIET, tqdm.write, [said], {"file": sys.stderr})
+            waiting.daemon = True
+            waiting.start()
+            try:
+                return super().send(request, **options)
+            finally:
+                waiting.cancel()
+
     now = get_session()
     if now.timeout == httpx2.Timeout(None):  # otherwise the user has set a client of their own
         hooks = now.event_hooks | {"response": [*now.event_hooks["response"], refuse_page]}
         options = {"event_hooks": hooks, "follow_redirects": True}
-        set_client_factory(lambda: httpx2.Client(**options, timeout=httpx2.Timeout(ANSWER, connect=CONNECT)))
+        set_client_factory(lambda: Client(**options, timeout=httpx2.Timeout(ANSWER, connect=CONNECT)))
 
 
 @contextlib.contextmanager

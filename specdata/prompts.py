@@ -64,11 +64,23 @@ def need_chat_template(tokenizer) -> None:
         raise SpecdataError(f"tokenizer {tokenizer.name_or_path}: has no chat template; give that of an instruct model")
 
 
+def as_text(tokenizer, conversation, mark=_BREAK) -> list[dict]:
+    """Messages in which no special token, such as ``<|im_end|>``, stands: a mark goes behind the first letter of each.
+
+    As a token it would end the turn, and what follows could pass as the system's.
+    """
+    special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    messages = []
+    for message in conversation:
+        content = message["content"].replace(_BREAK, "")
+        for token in special:
+            content = content.replace(token, token[0] + mark + token[1:])
+        messages.append({**message, "content": content})
+    return messages
+
+
 def chat_text(tokenizer, conversation) -> str:
     """Fill a tokenizer's chat template with a conversation that the model has to answer, for `text_ids`.
-
-    Where a message holds a special token, such as ``<|im_end|>``, a mark goes behind the first letter of it: as a token
-    it would end the turn, and what follows could pass as the system's.
 
     Raises
     ------
@@ -78,13 +90,7 @@ def chat_text(tokenizer, conversation) -> str:
     from jinja2 import TemplateError
 
     need_chat_template(tokenizer)
-    special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-    messages = []
-    for message in conversation:
-        content = message["content"].replace(_BREAK, "")
-        for token in special:
-            content = content.replace(token, token[0] + _BREAK + token[1:])
-        messages.append({**message, "content": content})
+    messages = as_text(tokenizer, conversation)
     try:
         return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     except (TemplateError, ValueError, LookupError, TypeError, OverflowError) as error:

@@ -8,6 +8,7 @@ start.
 """
 
 import argparse
+import csv
 import re
 import runpy
 import shlex
@@ -131,6 +132,13 @@ def test_the_hashes_are_those_of_the_versions_that_are_tested():
     assert "://" not in "".join([*hashed.values(), *cuda.values()])
     assert cuda
     assert not {name.split("==")[0] for name in cuda} & {name.split("==")[0] for name in hashed}
+
+
+def test_the_licence_of_each_package_is_listed():
+    listed = list(csv.DictReader(text_of("docs/licences.csv").splitlines()))
+    packages = runpy.run_path(str(ROOT / "docs" / "licences.py"))["packages"]()
+    assert {row["package"]: row["version"] for row in listed} == packages, "run docs/licences.py"
+    assert [row["package"] for row in listed if row["licence"] == "states none"] == ["llama_models"]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from specdata.inference.decision import CONFIG, find_decision
 from specdata.inference.local import MAX_NEW_TOKENS
 from specdata.inputs import read_json
 from specdata.posterior import Posterior, make_posterior, prompt_ids
-from specdata.prompts import chat_ids, chat_text, text_ids
+from specdata.prompts import as_text, chat_ids, chat_text, text_ids
 from specdata.retries import LONGEST_WAIT, retry_after
 from specdata.targets import REDSHIFT
 from specdata.text.smollm2 import GGUF, PACKAGE, gguf_folder, read_gguf_tokenizer
@@ -271,7 +271,8 @@ class Endpoint:
         """Path and body of a request for a greedy answer."""
         body = self._model | {"max_tokens": max_new_tokens, "temperature": 0}
         if self.kind != "logprobs":
-            return "/v1/chat/completions", body | {"messages": conversation}
+            # A space makes text of what a user wrote as a special token, for here the server finds the tokens.
+            return "/v1/chat/completions", body | {"messages": as_text(self.tokenizer, conversation, mark=" ")}
         # As tokens: such a server serves an adapter with the chat template of its base, which may be another.
         return "/v1/completions", body | {"prompt": chat_ids(self.tokenizer, conversation)}
 

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from specdata.cards import licence, project_url, render
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.evaluation.scores import scores_of
 from specdata.evaluation.training_figures import learning_curve, retention_bars
 from specdata.files import new_folder, read_recipe
@@ -100,14 +100,20 @@ def write_adapter(
                 f"{retention or results_folder}: holds the retention of another adapter; measure it again"
             )
     settings = _settings(recipe, overrides or {})
-    card_data = {
-        "note": note,
-        "overrides": overrides or {},
-        "checked": _check_settings(settings, recipe, config, training, results["dataset"]["n_train"]),
-        "licence": _licence(training, config["base_model_name_or_path"], base_model),
-        "cost": _cost(training),
-        "history": _history(training, _DEFAULTS | settings),
-    }
+    card_data = {"note": note, "overrides": overrides or {}}
+    try:
+        card_data |= {
+            "checked": _check_settings(settings, recipe, config, training, results["dataset"]["n_train"]),
+            "licence": _licence(training, config["base_model_name_or_path"], base_model),
+            "cost": _cost(training),
+            "history": _history(training, _DEFAULTS | settings),
+        }
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        if isinstance(error, SpecdataError):
+            raise
+        raise SpecdataError(
+            f"{training} or {recipe}: is not what trl writes or takes ({one_line(error)}); give those of one training"
+        ) from None
     # `trl sft` wrote where the base model lay on its disk; others need its name.
     config["base_model_name_or_path"] = base_model or results["model"]["base"]
     check_hub_name(config["base_model_name_or_path"], "base model", "--base-model")

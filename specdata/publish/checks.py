@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
@@ -14,6 +15,7 @@ from specdata.evaluation.scores import score_subsets, scores_of
 from specdata.files import file_sha256
 from specdata.hub import hub_errors, weights_revision
 from specdata.results import PREDICTIONS, RESULTS, RETENTION, load_retention, target_of
+from specdata.text.encoding import Encoding
 
 _SURVEYS = re.compile(r"sdss|boss|desi", re.IGNORECASE)
 
@@ -156,34 +158,49 @@ def _difference(stated, found, place):
     return None if same else (": ".join(map(str, place)), stated, found)
 
 
-def check_not_trained_on(objects, dataset, scored_on) -> None:
-    """Refuse an adapter if objects that it was scored on are in the training split of the data set on the Hub.
+def check_scored_on(objects, dataset, results) -> None:
+    """Refuse an adapter if its results do not agree with the data set on the Hub that it was scored on.
 
-    It is also refused if the Hub does not hold the version that was scored on, which `scored_on` names, the section
-    `dataset` of the results.
+    It is refused if objects that it was scored on are in the training split there, if the data set's numbers or way to
+    write spectra are not those of the results, and if the Hub does not hold the version that the results name.
     """
     from huggingface_hub import HfFileSystem
 
-    revision, config = scored_on["revision"], scored_on["config"]
+    scored = results["dataset"]
+    revision, config, split = (scored[key] for key in ("revision", "config", "split"))
     files, root = HfFileSystem(skip_instance_cache=True), f"datasets/{dataset}@data-{revision[:12]}"
     try:
         with hub_errors(dataset):
-            content = files.read_text(f"{root}/{MANIFEST}")
-        names = json.loads(content)["files"]
+            manifest = json.loads(files.read_text(f"{root}/{MANIFEST}"))
+        names, counts, encoding = manifest["files"], manifest["counts"]["splits"], manifest["configs"][config]
         if files_revision(names) != revision:
             raise FileNotFoundError
-        with hub_errors(dataset):
-            shards = [f"{root}/{name}" for name in split_files(names, config, "train")]
-            tables = [pq.read_table(shard, columns=["position_id"], filesystem=files) for shard in shards]
-        trained = {name for table in tables for name in table["position_id"].to_pylist()}
+        rows = {}
+        for part in ("train", split):
+            options = {"columns": ["position_id", "is_mock"], "filesystem": files}
+            with hub_errors(dataset):
+                tables = [pq.read_table(f"{root}/{name}", **options) for name in split_files(names, config, part)]
+            rows[part] = pa.concat_tables(tables)
+        stated = {"n_train": counts["train"], "n_in_split": counts[split]}
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError, RecursionError):
         raise SpecdataError(
             f"{dataset}: does not hold the revision {revision[:12]} that the adapter was scored on; publish that data "
             "set first, or give its name by --dataset"
         ) from None
-    shared = objects & trained
+    shared = objects & set(rows["train"]["position_id"].to_pylist())
     if shared:
         raise SpecdataError(
             f"{len(shared)} objects that the adapter was scored on, such as {min(shared)}, are in the training split "
             f"of {dataset}; evaluate it on rows that it has not seen"
         )
+    for key, part, n in (("n_mock", split, scored["n"]), ("n_mock_train", "train", counts["train"])):
+        stated[key] = sum(rows[part]["is_mock"].slice(0, n).to_pylist())
+    ways = [Encoding.from_dict(way, config).to_dict() for way in (encoding, results["encoding"])]
+    wrong = next((key for key, value in stated.items() if scored[key] != value), None)
+    if wrong or ways[0] != ways[1]:
+        raise SpecdataError(
+            f"{dataset}: "
+            + (f"has {stated[wrong]} as {wrong}, and the results say {scored[wrong]}" if wrong else
+               f"writes the config {config} in another way than the results say")
+            + "; evaluate again"
+        )  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 from specdata.errors import SpecdataError
 from specdata.hub import hub_errors
 from specdata.inference.adapter import CONFIG, WEIGHTS, check_rank, read_config, tensor_shapes
+from specdata.inputs import read_json
 
 # vLLM takes ranks up to one of these values (--max-lora-rank; 16 if it is not given).
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -20,6 +21,7 @@ _UNSUPPORTED = {
     "target_parameters": "parameters that are no modules", "use_qalora": "QALoRA",
 }  # fmt: skip
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+_READS_HIDDEN = re.compile(r"\.(q|k|v|gate|up)_proj\.lora_A\.")
 # Parts of tokenizer.json that callers set anew for each text.
 _SET_BY_CALLERS = ("truncation", "padding")
 # Settings in tokenizer_config.json that change the tokens of a conversation.
@@ -68,21 +70,34 @@ def check_lora(folder) -> int:
 def check_base(folder, base_model) -> None:
     """Refuse an adapter whose tensors do not fit the modules of its base model on the Hub.
 
-    The names and shapes of the base's tensors are read from the heads of its files. Nothing can be compared with a base
-    whose weights are quantised or not in safetensors files.
+    The names and shapes of the base's tensors are read from the heads of its safetensors files; of a quantised base,
+    whose tensors have other shapes, only the width in its config is compared.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, NotASafetensorsRepoError, SafetensorsParsingError
 
     with hub_errors(base_model):
         try:
             files = HfApi().get_safetensors_metadata(base_model).files_metadata.values()
         except (NotASafetensorsRepoError, SafetensorsParsingError):
-            return
+            raise SpecdataError(
+                f"{base_model}: has no weights as safetensors, which the adapter could be compared with; give another "
+                "by --base-model"
+            ) from None
+    shapes, wrong = tensor_shapes(folder / WEIGHTS), f"{base_model}: is not the base of this adapter"
     tensors = {name: tensor for file in files for name, tensor in file.tensors.items()}
     if any(tensor.dtype in ("U8", "I8", "I32") and len(tensor.shape) > 1 for tensor in tensors.values()):
+        try:
+            with hub_errors(base_model):
+                width = read_json(hf_hub_download(base_model, "config.json"))["hidden_size"]
+        except (EntryNotFoundError, ValueError, LookupError, TypeError):  # of models that are laid out otherwise
+            return
+        for width_here in (size[1] for name, size in shapes.items() if _READS_HIDDEN.search(name)):
+            if width_here != width:
+                raise SpecdataError(
+                    f"{wrong}: it is {width} wide, not {width_here}; give the right one by --base-model"
+                )
         return
-    shapes = tensor_shapes(folder / WEIGHTS)
     for name in (name for name in shapes if ".lora_A." in name):
         module, size = _TENSOR.fullmatch(name)["module"], [shapes[name.replace("_A.", "_B.")][0], shapes[name][1]]
         # Names of checkpoints and of modules may begin differently; from the number of the layer on they are equal.
@@ -91,8 +106,7 @@ def check_base(folder, base_model) -> None:
         if size not in found and size[::-1] not in found:
             has = " x ".join(map(str, found[0])) if found else "missing"
             raise SpecdataError(
-                f"{base_model}: is not the base of this adapter: {module} is {size[0]} x {size[1]} here and {has} "
-                "there; give the right one by --base-model"
+                f"{wrong}: {module} is {size[0]} x {size[1]} here and {has} there; give the right one by --base-model"
             )
 
 

@@ -12,7 +12,7 @@ from specdata.hub import check_access, check_hub_name, check_write, hub_errors, 
 from specdata.inference.adapter import read_config
 from specdata.publish.adapter_card import adapter_card
 from specdata.publish.benchmark import eval_results, eval_yaml
-from specdata.publish.checks import check_adapter, check_dataset, check_not_trained_on
+from specdata.publish.checks import check_adapter, check_dataset, check_scored_on
 from specdata.publish.commit import Repository, add_to_collection, commit, outdated, read_repository
 from specdata.publish.compatible import check_base, check_lora, same_tokenizer
 from specdata.publish.contents import (
@@ -129,10 +129,10 @@ def publish_adapter(folder, repo, *, dataset=None, base_model=None, dry_run=Fals
     check_access(base_model)
     check_base(folder, base_model)
     check_access(dataset, "dataset")
-    check_not_trained_on(scored, dataset, results["dataset"])
     same = same_tokenizer(folder, base_model)
     names = {"dataset": dataset, "base_model": base_model, "tokenizer": base_model if same else repo}
     card = adapter_card(folder, repo, hub=names | {"rank": rank, "licence": licence(base_model)})
+    check_scored_on(scored, dataset, results)
     uploads = {CARD: card.encode(), **adapter_files(folder, results, repo, names)}
     uploads |= eval_results(results, dataset, repo)
     notes = [f"vLLM: --enable-lora --max-lora-rank {rank}"]

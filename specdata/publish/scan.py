@@ -60,20 +60,8 @@ PATHS = {
     "a path in a home folder": r"(?:^|[\s\"'=(\[`])(~[\w.-]*/[^\s\"'<>|,;)\]`]+)",
 }
 # Login names that belong to nobody in particular.
-_GENERIC = {
-    "root",
-    "user",
-    "users",
-    "admin",
-    "ubuntu",
-    "runner",
-    "jovyan",
-    "guest",
-    "test",
-    "debian",
-    "centos",
-    "docker",
-}
+_GENERIC = {"root", "user", "users", "admin", "ubuntu", "runner", "jovyan", "guest", "test", "debian", "centos",
+            "docker"}  # fmt: skip
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt")  # which hold pieces of paths
 _CHUNKS = b"IHDR PLTE IDAT IEND pHYs gAMA sRGB cHRM tRNS bKGD sBIT tEXt zTXt iTXt eXIf".split()  # of a PNG
 

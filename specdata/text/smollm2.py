@@ -54,12 +54,12 @@ def load_gguf() -> tuple:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source = gguf_folder()
-    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32, trust_remote_code=False)
     # The weights are plain float32 now, but the model still says that it is quantised, and so refuses to be saved.
     model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    return model, AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
+    return model, AutoTokenizer.from_pretrained(source, gguf_file=GGUF, trust_remote_code=False)
 
 
 def convert_gguf(output) -> None:

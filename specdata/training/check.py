@@ -189,7 +189,7 @@ def _model(parsed, report):
     from huggingface_hub import constants
     from transformers import AutoConfig
 
-    from specdata.hub import check_access
+    from specdata.hub import check_access, weight_files
 
     name, config, size = parsed.model.model_name_or_path, None, math.inf
     with report.failures():
@@ -202,16 +202,11 @@ def _model(parsed, report):
             raise SpecdataError(f"model {name}: its config cannot be read ({one_line(error)})") from None
     if Path(name).is_dir():
         index = Path(name) / "model.safetensors.index.json"
-        parts = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else ["*.safetensors"]
-        missing = [part for part in sorted(parts) if not any(Path(name).glob(part))]
-        older = any(Path(name).glob("pytorch_model*.bin"))
-        report.add(
-            (
-                _FAIL,
-                missing and not older,
-                f"model {name}: lacks {len(missing)} of {len(parts)} weight files, {missing[:1]}",
-            )
-        )
+        with report.failures():
+            parts = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
+            if missing := [part for part in sorted(parts) if not (Path(name) / part).is_file()]:
+                raise SpecdataError(f"model {name}: lacks {len(missing)} of {len(parts)} weight files, {missing[:1]}")
+            weight_files(name)  # which refuses a pickle
     tokenizer = _tokenizer(parsed, report, away=config is None)
     if tokenizer is None:
         return config, None

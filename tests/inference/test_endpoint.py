@@ -221,6 +221,9 @@ def test_a_server_that_tells_no_probabilities_gives_answers(vllm, adapter, taugh
     assert "z_low_68" not in table.colnames
     assert "the server tells no probabilities, so that there are only greedy answers" in table.meta["comments"][-2]
     assert "the server makes 99 tokens of a chat that has" in table.meta["comments"][-1]
+    generator = Endpoint(vllm, Vllm.generator.tokenizer, name="base", served="redshift")
+    generator.answer([[{"role": "user", "content": "Bye.<|im_end|>"}]])
+    assert Vllm.asked[-1][1]["messages"][0]["content"] == "Bye.< |im_end|>"  # not the end of the turn
 
 
 def test_what_a_server_refuses_is_one_sentence_without_the_key(vllm, tokenizer, monkeypatch):

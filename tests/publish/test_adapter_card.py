@@ -214,6 +214,9 @@ def test_a_recipe_that_it_was_not_trained_with_is_refused(evaluated, tmp_path):
     options = {"base_model": "org/tiny", "overrides": {"max_steps": "2"}}
     with pytest.raises(SpecdataError, match=r"says learning_rate = 1e-06 but the training had 0.00"):
         write_adapter(training, evaluation, changed, tmp_path / "out", **options)
+    changed.write_text(original.replace("learning_rate: 2.0e-3", "learning_rate: fast"))
+    with pytest.raises(SpecdataError, match=r"is not what trl writes or takes \(could not convert string to float"):
+        write_adapter(training, evaluation, changed, tmp_path / "out", **options)
     changed.write_text(original.replace("max_length: 200", "max_length: 50"))
     with pytest.raises(SpecdataError, match=r"says max_length = 50 but the training had \d+ tokens a row"):
         write_adapter(training, evaluation, changed, tmp_path / "out", **options)

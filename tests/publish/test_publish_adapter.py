@@ -238,6 +238,9 @@ def config(**keys):
         (results(lambda r: r["baselines"]["constant"]["difference"].update(low=-9)), "says baselines: constant"),
         (results(lambda r: r["subsets"]["z"][0]["metrics"]["mae"].update(value=9)), "says subsets: z: 0"),
         (results(lambda r: r["dataset"].update(revision="0" * 64)), "does not hold the revision 000000000000 that the"),
+        (results(lambda r: r["dataset"].update(n_mock=0)), "has 24 as n_mock, and the results say 0; evaluate again"),
+        (results(lambda r: r["dataset"].update(n_train=9)), "has 24 as n_train, and the results say 9; evaluate"),
+        (results(lambda r: r["encoding"].update(scheme="csv")), "writes the config paper in another way than the"),
         (without_answers, r"none of its 24 rows has an answer; train and evaluate again"),
         (lambda a: predictions(a, lambda t: t.slice(1)), "holds predictions of 23 of 24 rows; evaluate again"),
         (lambda a: (a / "predictions.parquet").write_bytes(b"x"), "predictions.parquet: cannot be read"),
@@ -262,6 +265,8 @@ def test_an_adapter_that_does_not_agree_with_itself_is_refused(alice, mock_data,
         ("org/mock-x", {"dataset": "org/nothing"}, "org/nothing: no such folder, and no dataset on the Hub that may"),
         ("org/mock-x", {"base_model": "meta/llama9"}, "meta/llama9: is gated, and the token has no access; ask for"),
         ("org/mock-x", {"base_model": "org/wide"}, "q_proj is 32 x 32 here and 64 x 64 there; give"),
+        ("org/mock-x", {"base_model": "org/wide-4bit"}, "it is 64 wide, not 32; give the right one by --base-model"),
+        ("org/mock-x", {"base_model": "org/pickled"}, "org/pickled: has no weights as safetensors, which the adapter"),
         ("org/mock-x", {"base_model": "org/shallow"}, "layers.1.self_attn.q_proj is 32 x 32 here and missing"),
         ("org/sdss-redshift", {}, "trained or scored on mocks, and its name says sdss; choose a --repo with"),
         ("org/mock-pictures", {}, "org/mock-pictures: is a dataset on the Hub, not a model"),
@@ -275,6 +280,10 @@ def test_a_name_that_does_not_fit_is_refused(alice, adapter, repo, names, senten
         if ("model", name) not in alice.storage.repos:
             weights = {f"model.layers.{n}.self_attn.q_proj.weight": np.zeros((width, width)) for n in range(layers)}
             alice.put("model", name, {"model.safetensors": save(weights)})
+    if ("model", "org/pickled") not in alice.storage.repos:
+        weights = save({"model.layers.0.self_attn.q_proj.weight": np.zeros((2048, 1), np.uint8)})
+        alice.put("model", "org/wide-4bit", {"model.safetensors": weights, "config.json": b'{"hidden_size": 64}'})
+        alice.put("model", "org/pickled", {"pytorch_model.bin": b"PK", "config.json": b"{}"})
     with pytest.raises(SpecdataError, match=sentence):
         publish_adapter(adapter, repo, **NAMES | names)
 

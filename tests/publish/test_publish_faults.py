@@ -139,11 +139,12 @@ def test_a_hub_that_stays_broken_is_told_in_a_sentence(alice, mock_data, waited)
 
 
 @pytest.mark.parametrize("request_", ["GET .*/whoami-v2", "PUT /lfs/", "POST .*/commit/main"])
-def test_a_hub_that_does_not_answer_is_not_waited_for(alice, mock_data, monkeypatch, waited, request_):
+def test_a_hub_that_does_not_answer_is_not_waited_for(alice, mock_data, monkeypatch, waited, capsys, request_):
     from huggingface_hub import close_session
 
     forget(alice)
     monkeypatch.setattr("specdata.hub.ANSWER", 0.3)
+    monkeypatch.setattr("specdata.hub.QUIET", 0.0)
     close_session()  # of a client that waits longer
     alice.faults.append(Fault(request_, "held", times=1000))
     try:
@@ -152,6 +153,7 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(alice, mock_data, monkeypa
     finally:
         close_session()
     assert waited == [] or request_.startswith("P")
+    assert "specdata: no answer from 127.0.0.1 yet" in capsys.readouterr().err
     if ("dataset", "org/mock-silent") in alice.storage.repos:
         assert set(alice.repo("dataset", "org/mock-silent").resolve("main").files) == EMPTY
 

@@ -160,7 +160,9 @@ def test_a_broken_model_folder_is_found(tmp_path, tiny_model):
     shutil.copytree(tiny_model, broken)
     model = ["--model_name_or_path", str(broken)]
     (broken / "model.safetensors").unlink()
-    assert any("lacks 1 of 1 weight files, ['*.safetensors']" in line for line in failures(*model))
+    assert any("holds no *.safetensors" in line for line in failures(*model))
+    (broken / "pytorch_model.bin").write_bytes(b"PK")
+    assert any("pytorch_model.bin, a pickle, which may run any code" in line for line in failures(*model))
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (broken / "model.safetensors.index.json").write_text(json.dumps(index))
     assert any("lacks 2 of 2 weight files, ['model-00001" in line for line in failures(*model))
