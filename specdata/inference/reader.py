@@ -200,12 +200,13 @@ class Reader:
             return warnings + self.generator.notes
         if not self.results:
             return []
-        found, scored = (
-            self.generator.revision or weights_revision(self._model),
-            self.results["model"]["base_revision"],
-        )
-        if len(found) == len(scored) and found != scored:  # a Hub commit and a hash of files cannot be compared
-            warnings.append(f"the base model has revision {found[:12]}, and the adapter was scored on {scored[:12]}")
+        scored, own = self.results["model"], self.results["model"]["adapter_revision"] or ""
+        for what, found, stated in (
+            ("base model", self.generator.revision or weights_revision(self._model), scored["base_revision"]),
+            ("adapter", own and weights_revision(self._folder), own),
+        ):
+            if len(found) == len(stated) and found != stated:  # a Hub commit and a hash of files cannot be compared
+                warnings.append(f"the {what} has revision {found[:12]}, and the adapter was scored on {stated[:12]}")
         return warnings
 
     def ask(self, spectrum) -> Asked:

@@ -9,10 +9,13 @@ import pytest
 ONCE = {"json": [157, 261, 295, 304, 313, 9186], "parquet": [3348, 5076, 6629, 7788]}
 
 
-@pytest.mark.parametrize("kind", ["fits", "parquet", "json", "yaml"])
-def test_damaged_files_are_read_or_refused(kind, capsys):
+@pytest.mark.parametrize(
+    ("kinds", "count"),
+    [("fits", 20), ("parquet", 20), ("json", 20), ("yaml", 20), ("sdss5 desi table image text lists", 4)],
+)
+def test_damaged_files_are_read_or_refused(kinds, count, capsys):
     path = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
     spec = importlib.util.spec_from_file_location("fuzz", path)
     fuzz = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fuzz)
-    assert fuzz.main([kind], [*range(20), *ONCE.get(kind, [])]) == 0, capsys.readouterr().out
+    assert fuzz.main(kinds.split(), [*range(count), *ONCE.get(kinds, [])]) == 0, capsys.readouterr().out

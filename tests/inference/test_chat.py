@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from spec_lite import write_spec_lite
 from specdata import prompts
 from specdata.cli import main
 from specdata.errors import SpecdataError
+from specdata.hub import weights_revision
 from specdata.inference.chat import Session
 from specdata.inference.reader import Reader, encode_spectrum
 from specdata.inference.trained import load_encoding
@@ -231,10 +233,18 @@ def wide(tmp_path_factory, tokenizer):
     return folder
 
 
-def test_another_base_model_is_told(finished, tiny_model, taught_model, files):
+def test_another_base_model_and_other_weights_are_told(finished, tiny_model, taught_model, files, tmp_path):
     assert Reader(finished, str(taught_model), config="paper").encoding.scheme == "paper"
     reader = Reader(finished, str(tiny_model))
     assert "and the adapter was scored on 000000000000" in reader.warnings[-1]
+    folder = shutil.copytree(finished, tmp_path / "adapter")
+    results = json.loads((folder / "results.json").read_text())
+    results["model"]["adapter_revision"] = weights_revision(folder)
+    (folder / "results.json").write_text(json.dumps(results))
+    assert "the adapter has revision" not in str(Reader(folder, str(tiny_model)).warnings)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 100 * config["lora_alpha"]}))
+    assert "the adapter has revision" in Reader(folder, str(tiny_model)).warnings[-1]
 
 
 def test_a_user_cannot_end_the_turn_or_speak_as_the_system(finished, taught_model, files, monkeypatch):
