@@ -164,7 +164,8 @@ def _description(reader):
     scored = results.get("dataset", {})
     return Description(
         adapter=reader.adapter, model=reader.model, quantity=target.words, unit=target.unit,
-        labels=list(target.labels), bins=len(edges) - 1, axis=axis.label, values=axis.values_label,
+        labels=list(target.labels), bins=len(edges) - 1, axis=axis.label,
+        values=f"{axis.values} ({axis.values_unit})".removesuffix(" ()"),
         range=(float(edges[0]), float(edges[-1])), training_rows=scored.get("n_train"),
         mocks_among_them=scored.get("n_mock_train"),
         scores={name: format_score(score) for name, score in results.get("metrics", {}).items()},

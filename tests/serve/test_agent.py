@@ -64,6 +64,7 @@ def test_an_agent_measures_and_asks(scored_adapter, taught_model, spectrum, path
     assert same["stated"] is None
     assert "are mocks" in of_file.structured_content["doubts"][0]
     assert described.structured_content["bins"] == 8
+    assert described.structured_content["values"] == "flux (1e-17 erg/s/cm2/A)"
     assert described.structured_content["training_rows"] == 9
     assert "only knows the redshift" in asked.structured_content["answer"]
     assert missing.is_error
