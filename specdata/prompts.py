@@ -40,11 +40,6 @@ def build_row(series, z, follow_up=(), *, target=REDSHIFT) -> dict:
     return {"prompt": before, "completion": [last]}
 
 
-def format_redshift(z) -> str:
-    """Write the answer for redshift `z`, to four decimals: ``Redshift: [0.1234]``."""
-    return REDSHIFT.format(z)
-
-
 def parse_redshift(completion) -> float | None:
     """Read the redshift from a model's answer, or None if it does not parse; see `specdata.targets.Target.parse`."""
     return REDSHIFT.parse(completion)

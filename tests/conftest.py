@@ -160,12 +160,12 @@ def taught_model(tmp_path_factory, tiny_model, tokenizer, mock_data):
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM
 
-    from specdata import prompts
+    from specdata.targets import REDSHIFT
 
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    answer = [{"role": "assistant", "content": prompts.format_redshift(0.2468)}]
+    answer = [{"role": "assistant", "content": REDSHIFT.format(0.2468)}]
     for prompt in load_dataset(str(mock_data), "paper")["train"]["prompt"][:12] * 10:
         asked = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
         ids = torch.tensor([tokenizer.apply_chat_template(prompt + answer, return_dict=True)["input_ids"]])

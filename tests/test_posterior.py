@@ -14,7 +14,6 @@ from specdata.posterior import (
     redshift_posterior,
     redshift_posteriors,
 )
-from specdata.prompts import format_redshift
 from specdata.targets import REDSHIFT, TARGETS, declared
 from specdata.text.tokenizer import LLAMA, SMOLLM2, load_tokenizer
 
@@ -52,7 +51,7 @@ def exact(model_and_tokenizer):
 def likelihoods(model, tokenizer, prompt, numbers, digits):
     """Likelihood of whole answers as the chat template writes them: of the start, the digits, and of `Redshift: [`."""
     asked = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
-    answers = [[{"role": "assistant", "content": format_redshift(number * STEP)}] for number in numbers]
+    answers = [[{"role": "assistant", "content": REDSHIFT.format(number * STEP)}] for number in numbers]
     written = [tokenizer.apply_chat_template(prompt + answer, return_dict=True)["input_ids"] for answer in answers]
     start = len(asked) + 6  # Red shift : [ 0 .
     assert tokenizer.decode(written[0][len(asked) : start]) == "Redshift: [0."

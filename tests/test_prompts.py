@@ -10,11 +10,11 @@ from specdata.prompts import (
     INSTRUCTION,
     build_row,
     chat_text,
-    format_redshift,
     parse_redshift,
     read_series,
     text_ids,
 )  # fmt: skip
+from specdata.targets import TARGETS
 
 SERIES = "4|5|6 , 7|5|4 , 1|1|2|0 ,"
 REDSHIFT = st.floats(0, 10, exclude_max=True).map(abs)  # -0.0 has a test of its own
@@ -36,7 +36,7 @@ def test_the_wording_of_the_paper():
     ],
 )
 def test_four_decimals(z, text):
-    assert format_redshift(z) == f"Redshift: [{text}]"
+    assert TARGETS["redshift"].format(z) == f"Redshift: [{text}]"
 
 
 @pytest.mark.parametrize("z", [-1e-9, -0.1, 99.99999, 100, 1e9, np.nan, np.inf, -np.inf])
@@ -72,7 +72,7 @@ def test_an_answer_comes_back_whatever_its_brackets_and_the_space_around_it(z, b
         *("The answer is Redshift: [0.1234]", "Redshift: [0.1234] is my answer", "**Redshift: [0.1234]**"),
         *("Redshift: [٠.١٢٣٤]", "Redshift: [0.１２３４]", "Redshift: [0.123²]", "Redshift: [0.12 34]"),
         *("Redshift: [0.1_234]", "\u00a0Redshift: [0.1234]", "Redshift:\u00a0[0.1234]"),
-        # What format_redshift never writes; one endless number would decide the mean absolute error of a split.
+        # What is never written; one endless number would decide the mean absolute error of a split.
         *("Redshift: [00.1234]", "Redshift: [012.1234]", "Redshift: [100.0000]", f"Redshift: [{'9' * 400}.0000]"),
     ],
 )

@@ -27,10 +27,10 @@ def value_histograms(path, panels) -> None:
             values = [[bins.index(value) for value in values] for values in by_split.values()]
             axes.hist(values, np.arange(len(bins) + 1) - 0.5, stacked=True, label=legend, color=colours, rwidth=0.7)
             axes.set_xticks(range(len(bins)), bins, rotation=0 if len(bins) < 8 else 90)
-            axes.set(xlabel=label, ylabel="spectra")
+            axes.set(xlabel=label, ylabel="number")
         else:
             axes.hist(list(by_split.values()), bins=bins, stacked=True, label=legend, color=colours)
-            axes.set(xlabel=label, ylabel="spectra per bin", xlim=(bins[0], bins[-1]))
+            axes.set(xlabel=label, ylabel="number per bin", xlim=(bins[0], bins[-1]))
         axes.spines[["top", "right"]].set_visible(False)
     handles = axes_of[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=len(panels[0][1]), frameon=False)  # no bar hides it there

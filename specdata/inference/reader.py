@@ -141,8 +141,8 @@ class Reader:
     Attributes
     ----------
     encoding : specdata.text.encoding.Encoding
-    adapter, model : str
-        Names, without the folders that they lie in.
+    adapter, model, title : str
+        Names, without the folders that they lie in; `title` has both.
     results : dict or None
         Of the adapter's evaluation.
     only_target : bool
@@ -171,12 +171,8 @@ class Reader:
             check_model(self._model)
         self.encoding = load_encoding(self._folder, dataset, config)
         self.adapter, self.model = public_name(adapter), public_name(self._model)
+        self.title = self.model if is_model else f"{self.model} with {self.adapter}"
         self.only_target = only_target(self._folder, self.results)
-
-    @property
-    def title(self) -> str:
-        """Names of the model and of the adapter on it."""
-        return self.model if self._lora is None else f"{self.model} with {self.adapter}"
 
     @functools.cached_property
     def generator(self) -> Generator | Endpoint:
