@@ -110,6 +110,8 @@ def score_checkpoints(args):
         answers = []
         for start in range(0, len(asked), 128):
             answers += model.answer(asked[start : start + 128])
+        # A chat template may have begun the answer as part of the prompt (recipes/smollm2-135m/answer-begun.jinja).
+        answers = [answer if "[" in answer else f"Redshift: [0.{answer}" for answer in answers]
         z_pred = np.array([prompts.parse_redshift(answer) for answer in answers], dtype=float)  # None is NaN
         point |= {"distinct_rows": min(point["rows_seen"], args.distinct), "command": args.command}
         point["parsed"] = 1 - np.isnan(z_pred).mean()
@@ -121,7 +123,7 @@ def score_readers(args):
     curve = Curve(args.output)
     asked, z = load_split(args.test or args.data, args.config, "test", args.limit)
     asked_train, z_train = load_split(args.data, args.config, "train")
-    x, x_train = series(asked), series(asked_train)
+    x, x_train = (series(texts, args.config.partition("-")[0]) for texts in (asked, asked_train))
     for rows in [n for n in SIZES if n <= len(z_train)]:
         for name in ("constant", *READERS):
             point = {"reader": name, "config": args.config, "test": Path(args.test or args.data).name, "n": len(z)}
@@ -232,32 +234,31 @@ def score_calibration(args):
     report(f"levels {levels[0]:.2f} and {levels[1]:.2f}", p, levels)
 
 
+def draw_panel(axes, points):
+    """A line with its 95 % band for each reader."""
+    for reader in dict.fromkeys(point["reader"] for point in points):
+        colour, line, marker = STYLES[next(name for name in STYLES if reader.startswith(name))]
+        own = sorted((point for point in points if point["reader"] == reader), key=lambda p: int(p["rows_seen"]))
+        x, y, low, high = (np.array([float(p[k]) for p in own]) for k in ("rows_seen", "mae", "low", "high"))
+        axes.plot(x, y, line, color=colour, marker=marker, ms=4, lw=1.3, label=reader)
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+    axes.grid(alpha=0.3, which="both", lw=0.4)
+    axes.legend(fontsize=7.5)
+
+
 def draw(args):
-    """All points, both axes logarithmic."""
+    """All points of each test data set in a panel of its own; both axes logarithmic."""
     from matplotlib.figure import Figure
 
     points = Curve(args.output).points
-    points = [point for point in points if point["test"] == points[0]["test"]]
-    figure = Figure(figsize=(7.0, 4.6), dpi=130, layout="constrained")
-    axes = figure.subplots()
-    for reader, config in dict.fromkeys((p["reader"], p["config"]) for p in points):
-        colour, line, marker = STYLES[next(name for name in STYLES if reader.startswith(name))]
-        own = sorted(
-            (p for p in points if (p["reader"], p["config"]) == (reader, config)), key=lambda p: int(p["rows_seen"])
-        )
-        x, y, low, high = (np.array([float(p[k]) for p in own]) for k in ("rows_seen", "mae", "low", "high"))
-        label = reader if reader == "constant" else f"{reader}, {config.rpartition('-')[2]} bins"
-        axes.plot(x, y, line, color=colour, marker=marker, ms=4, lw=1.3, label=label)
-        axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="rows seen (simple readers: training rows)",
-        ylabel="mean absolute error of z",
-    )
-    axes.set_title("Mock galaxies, 0.01 < z < 0.5", fontsize=10)
-    axes.grid(alpha=0.3, which="both", lw=0.4)
-    axes.legend(fontsize=7.5)
+    figure = Figure(figsize=(1 + 5.2 * len(args.tests), 4.6), dpi=130, layout="constrained")
+    panels = figure.subplots(1, len(args.tests), sharey=True, squeeze=False)[0]
+    for test, axes in zip(args.tests, panels, strict=True):
+        shown = [point for point in points if point["test"] == test]
+        draw_panel(axes, shown)
+        axes.set(xscale="log", yscale="log", xlabel="rows seen (simple readers: training rows)")
+        axes.set_title(f"Mock galaxies in {shown[0]['config'].rpartition('-')[2]} bins", fontsize=10)
+    panels[0].set_ylabel("mean absolute error of z")
     figure.savefig(args.figure)
 
 
@@ -272,6 +273,7 @@ def main():
         command.add_argument("--output", type=Path, default=Path("curve.csv"))
         if name == "figure":
             command.add_argument("--figure", type=Path, default=Path("curve.png"))
+            command.add_argument("--tests", nargs="+", default=["mock-redshifts"], help="test data sets, a panel each")
             continue
         command.add_argument("--data", required=True)
         command.add_argument("--config", default="packed-64")

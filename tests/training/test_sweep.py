@@ -163,14 +163,23 @@ def test_a_wrong_grid_is_one_sentence(line, sentence, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "recipe"),
-    [("paper", "llama-3.1-8b/redshift-paper"), ("smollm2", "smollm2-135m/redshift-packed"), ("early-stop", RECIPE)],
+    [
+        ("paper", "llama-3.1-8b/redshift-paper"),
+        ("smollm2", "smollm2-135m/redshift-packed"),
+        ("mocks", "smollm2-135m/redshift-packed"),
+        ("early-stop", RECIPE),
+    ],
 )
 def test_trl_takes_every_run_of_the_shipped_grids(name, recipe):
     grid = load_grid(f"sweeps/{name}")
     for run_name in grid.runs:
         settings = grid.settings(run_name)
         parsed = parse_training(recipe, settings)
-        for key, value in zip(settings[::2], settings[1::2], strict=True):
+        given = dict(zip(settings[::2], settings[1::2], strict=True))
+        source = parsed.sources[0]
+        assert given.pop("--dataset_name", source.path) == source.path
+        assert given.pop("--dataset_config", source.name) == source.name
+        for key, value in given.items():
             found = next(getattr(p, key[2:]) for p in (parsed.training, parsed.model) if hasattr(p, key[2:]))
             assert found == (type(found)(value) if not isinstance(found, list) else [value])
 
