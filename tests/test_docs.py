@@ -55,6 +55,7 @@ SWAPS = {
     "recipes/data/demo-mock.yaml": "tiny.yaml",
     "specdata build meat-fat.yaml": "specdata build part.yaml",
     "recipes/data/mock-redshifts.yaml": "tiny.yaml",
+    "benchmarks/gpu-mocks.yaml": "tiny.yaml",
     "recipes/data/sdss-folder.yaml": "folder.yaml",
     "recipes/data/sdss-digits.yaml": "folder.yaml",
     "HuggingFaceTB/smoltalk --config smol-magpie-ultra": "chats",
