@@ -44,7 +44,8 @@ FIELDS = (
 SIZES = (500, 1000, 2000, 4000, 8000, 16000, 40000)
 STYLES = {
     "constant": ("#999999", "-", ""), "nearest neighbours": ("#E69F00", "--", "s"), "ridge": ("#CC79A7", "--", "^"),
-    "CNN": ("#56B4E9", "--", "D"), "from scratch": ("#009E73", "-", "o"), "SmolLM2-135M": ("#0072B2", "-", "o"),
+    "CNN": ("#56B4E9", "--", "D"), "from scratch, batches of 8": ("#009E73", ":", "v"),
+    "from scratch": ("#009E73", "-", "o"), "SmolLM2-135M": ("#0072B2", "-", "o"),
 }  # fmt: skip
 
 
