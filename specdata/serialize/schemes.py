@@ -1,6 +1,7 @@
 """The two kinds of scheme: whole numbers with separators between them, and codes of a fixed number of digits."""
 
 import re
+from abc import ABC, abstractmethod
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pyarrow as pa
 from specdata.errors import SpecdataError
 
 
-class Scheme:
+class Scheme(ABC):
     """One way to write numbers as text, and its exact inverse.
 
     Attributes
@@ -101,17 +102,17 @@ class Scheme:
                 )
         return np.array(rows, dtype=np.float64) if rows else np.empty((0, 0))
 
+    @abstractmethod
     def _codes(self, values):
         """Whole numbers that stand for float64 values, as float64; NaN stays."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _write(self, codes):
         """Codes of shape (rows, n) as a list of texts."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read(self, text):
         """A text as values, shape (n,)."""
-        raise NotImplementedError
 
 
 class SeparatedScheme(Scheme):
