@@ -86,6 +86,11 @@ class Target:
             raise SpecdataError(f"target {self.name!r}: low and high have to be finite, and decimals from -6 to 9")
         elif not self.low < self.high < 1e9 or self.low < -1e9:
             raise SpecdataError(f"target {self.name!r}: low {self.low:g} has to be below high {self.high:g}")
+        elif wrong := [end for end in (self.low, self.high) if round(end, self.decimals) != end]:
+            raise SpecdataError(
+                f"target {self.name!r}: {wrong[0]:g} has more than {self.decimals} decimals; give low and high as "
+                "answers are written"
+            )
 
     @property
     def is_number(self) -> bool:
@@ -144,8 +149,8 @@ class Target:
         return max(len(self.format(value).encode()) for value in ends)
 
     def show(self, value) -> str:
-        """A number, or a label, as it stands in an answer."""
-        return f"{value:.{max(self.decimals, 0)}f}" if self.is_number else str(value)
+        """A number, or a label, as it stands in an answer, where a zero has no sign."""
+        return f"{value:z.{max(self.decimals, 0)}f}" if self.is_number else str(value)
 
     def format(self, value) -> str:
         """Write the answer for a value, such as ``Redshift: [0.1234]``; the inverse of `parse`.
@@ -162,7 +167,7 @@ class Target:
                     f"{self.symbol} = {value}: a {self.words} in a prompt lies between {low} and {high}; "
                     "cut this spectrum"
                 )
-            value = self.show(round(float(value), self.decimals) + 0.0)  # -0.0 is a zero, too
+            value = self.show(round(float(value), self.decimals))
         elif value not in self.labels:
             raise SpecdataError(f"{self.symbol} = {value!r}: give one of {', '.join(self.labels[:20])}")
         return f"{self._head}[{value}]{self._tail}"

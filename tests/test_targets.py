@@ -66,6 +66,16 @@ def test_what_is_no_answer(target, answer):
     assert target.parse(answer) is None
 
 
+def test_zero_has_no_sign_in_an_answer_a_table_or_the_tree():
+    """A model may write ``[-0.00]`` all the same: that is no answer, for p as for the greedy one."""
+    feh = TARGETS["feh"]
+    assert feh.show(-0.001) == "0.00"
+    written = [feh.format(value) for value in feh.answers()]
+    assert len(set(written)) == len(written) == 601
+    assert "Metallicity [Fe/H]: [0.00] dex" in written
+    assert not any("-0.00" in answer for answer in written)
+
+
 def test_labels_come_back():
     assert [KIND.parse(KIND.format(label)) for label in KIND.labels] == list(KIND.labels)
     assert KIND.decode(KIND.code(["S0", None, "E"])) == ["S0", None, "E"]
@@ -113,6 +123,7 @@ def test_redshifts_are_read_below_a_limit():
         ({"labels": ("a", "b\nc")}, "is not one line of plain text"),
         ({"low": 2.0, "high": 1.0}, "low 2 has to be below high 1"),
         ({"low": 0.0, "high": math.inf}, "have to be finite"),
+        ({"low": 0.004, "high": 1.0, "decimals": 2}, "0.004 has more than 2 decimals"),
     ],
 )
 def test_targets_that_cannot_be_are_one_sentence(changes, sentence):

@@ -1,6 +1,7 @@
 """Commands that make and show data sets, and list the recipes."""
 
 import contextlib
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -145,7 +146,7 @@ def preview(
     text = shown["text"] if len(shown["text"]) < 100 else f"{shown['text'][:72]} … {shown['text'][-20:]}"
     clipped = f", {shown['clipped']} values clipped" if shown["clipped"] else ""
     at = f"{shown['split']}:{shown['number']}, {shown['name']}" if shown["split"] else row
-    print(f"row        {at}, z = {shown['z']:.4f}")
+    print(f"row        {at}" + (f", z = {shown['z']:z.4f}" if math.isfinite(shown["z"]) else ""))
     for warning in shown["warnings"]:
         print(f"specdata: warning: {warning}", file=sys.stderr)
     print(f"text       {shown['config']}, {shown['bins']} values: {text}")

@@ -86,7 +86,7 @@ def _introduce(reader, session) -> None:
     print(f"model      {reader.title}")
     print(f"spectrum   {spectrum.source}: {name}, as {len(encoding.wavelength)} bins in {encoding.scheme}")
     target, hidden = encoding.target, [f"{spectrum.spectype} {spectrum.subclass}".strip()]
-    hidden += [f"z = {spectrum.z:.4f}"] if math.isfinite(spectrum.z) else []
+    hidden += [f"z = {spectrum.z:z.4f}"] if math.isfinite(spectrum.z) else []
     if target.stored_in == "target" and session.stated is not None:
         hidden.append(f"{target.symbol} = {target.show(session.stated)} {target.unit}".rstrip())
     hidden.append(f"S/N {spectrum.snmedian:.1f}")

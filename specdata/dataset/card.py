@@ -176,7 +176,7 @@ def _found(target, values):
     """What the values of a target are, in words."""
     everything = [value for part in values.values() for value in part]
     if target.stored_in == "z":
-        return f"{min(everything):.4f} ≤ z ≤ {max(everything):.4f}"
+        return f"{min(everything):z.4f} ≤ z ≤ {max(everything):.4f}"
     if target.is_number:
         low, high = target.show(min(everything)), target.show(max(everything))
         return f"{target.words} from {low} to {high} {target.unit}".rstrip()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from specdata.canvas import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure, save_figure
-from specdata.spectra.lines import LINES, QUASAR_LINES, observed
+from specdata.spectra.lines import LINES, LINES_OF, observed
 from specdata.spectra.spectrum import spectrum_name
 
 COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
@@ -52,11 +52,11 @@ def example_spectra(path, examples, *, edges, unit, target, axis) -> None:
         axes.plot(wavelength[mask], value[mask], "x", color=VERMILION, ms=5, label="interpolated")
         low, high = np.nanpercentile(value, [0, 100])
         axes.set(xlim=(edges[0], edges[-1]), ylim=(min(low, 0) - 0.05 * (high - low), high + 0.35 * (high - low)))
-        _mark_lines(axes, row["z"], edges[0], edges[-1], QUASAR_LINES if row["spectype"] == "QSO" else LINES)
+        _mark_lines(axes, row["z"], edges[0], edges[-1], row["spectype"])
         label = "mock" if row["is_mock"] else spectrum_name(row["plate"], row["mjd"], row["fiberid"], row["specobjid"])
         answer = f"{target.symbol} = {target.show(row[target.stored_in])} {target.unit}".rstrip()
         if target.stored_in == "target" and np.isfinite(row["z"]):
-            answer += f", z = {row['z']:.4f}"
+            answer += f", z = {row['z']:z.4f}"
         axes.text(0.995, 0.04, f"{label}, {answer}", transform=axes.transAxes, ha="right", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         if mask.any():
@@ -66,9 +66,9 @@ def example_spectra(path, examples, *, edges, unit, target, axis) -> None:
     save_figure(figure, path)
 
 
-def _mark_lines(axes, z, start, stop, lines):
-    """Mark where a redshift puts some lines."""
-    for name, rest in lines.items():
+def _mark_lines(axes, z, start, stop, spectype):
+    """Mark where a redshift puts the lines of a class of spectra."""
+    for name, rest in LINES_OF.get(spectype, LINES).items():
         at = observed(rest, z)
         if start < at < stop:
             axes.axvline(at, color="0.7", lw=0.8, zorder=0)
@@ -79,7 +79,7 @@ def _mark_lines(axes, z, start, stop, lines):
             )  # fmt: skip
 
 
-def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, label, axis) -> None:
+def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, spectype, title, label, axis) -> None:
     """Draw a spectrum as it was observed, as it was binned, and as its text says it, and what the text left out.
 
     Parameters
@@ -92,7 +92,7 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     binned, decoded : ndarray, shape (m,)
         Flux density of the bins before and after they were text.
     z : float
-    title, label : str
+    spectype, title, label : str
     axis : specdata.spectra.axis.Axis
     """
     figure, (axes, below) = new_figure(10, 5, rows=2, heights=(4, 1))
@@ -109,7 +109,7 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, title, 
     axes.set_ylabel(axis.values_label)
     axes.legend(frameon=False, ncols=3, fontsize=8, loc="lower left")
     axes.tick_params(labelbottom=False)
-    _mark_lines(axes, z, edges[0], edges[-1], LINES)
+    _mark_lines(axes, z, edges[0], edges[-1], spectype)
     below.stairs(decoded - binned, edges, color=VERMILION, baseline=None, lw=0.9)
     below.axhline(0, color="0.7", lw=0.8, zorder=0)
     below.set(xlim=(edges[0], edges[-1]), xlabel=axis.label, ylabel="text - bins\n(same unit)")

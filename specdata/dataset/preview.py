@@ -79,12 +79,12 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
     path = Path(output or f"preview-{re.sub(r'[^A-Za-z0-9._+-]+', '-', name)}-{config}.png")
     pixels = {name: np.array(spectrum[column]) for name, column in (("loglam", "loglam"), ("pixels", "flux"))}
     title = f"{'mock ' if spectrum['is_mock'] else ''}{name}"
-    title += f", z = {spectrum['z']:.4f}" if np.isfinite(spectrum["z"]) else ""
+    title += f", z = {spectrum['z']:z.4f}" if np.isfinite(spectrum["z"]) else ""
     label = f"text ({config}, {len(decoded)} values)"
     with new_file(path, suffixes=canvas.FORMATS) as partial:
         figures.decoded_spectrum(
-            partial, **pixels, edges=encoding.edges, binned=flux[0], decoded=decoded, z=spectrum["z"], title=title,
-            label=label, axis=encoding.axis,
+            partial, **pixels, edges=encoding.edges, binned=flux[0], decoded=decoded, z=spectrum["z"],
+            spectype=spectrum["spectype"], title=title, label=label, axis=encoding.axis,
         )  # fmt: skip
     error, clipped = float(np.nanmax(np.abs(step))), int(clipped[0])
     shown = {"name": name, "split": split, "number": number, "config": config, "z": spectrum["z"], "bins": len(decoded)}

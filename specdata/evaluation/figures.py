@@ -321,7 +321,8 @@ def answer_figure(posterior, *, greedy, stated, title="", size=(7, 4)):
     draw = _draw_numbers if target.is_number else _draw_labels
     draw(axes, posterior, values)
     axes.set(title=title)
-    figure.legend(loc="outside lower center", ncols=3 if size[0] > 6 else 2, frameon=False, fontsize=9)
+    if target.is_number or values:
+        figure.legend(loc="outside lower center", ncols=3 if size[0] > 6 else 2, frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -18,6 +18,9 @@ LINES = {
 # the light of the nucleus hides the absorption of stars.
 QUASAR_LINES = {"Ly-alpha": 1215.7, "C IV": 1549.5, "C III]": 1908.7, "Mg II": 2799.9}
 QUASAR_LINES |= {name: LINES[name] for name in ("[O II]", "H-beta", "[O III]", "H-alpha", "[S II]")}
+# Lines by the class of SDSS; stars have those of `LINES` that no thin gas emits.
+LINES_OF = {"GALAXY": LINES, "QSO": QUASAR_LINES}
+LINES_OF["STAR"] = {name: rest for name, rest in LINES.items() if not name.startswith("[")}
 # Where the atmosphere absorbs most between 3000 and 25000 Angstrom, with the wings of each band: molecular oxygen
 # (Fraunhofer's B and A), and water, whose last two bands separate the infrared windows J, H and K.
 TELLURIC = [

@@ -14,8 +14,7 @@ from specdata.spectra.lines import (
     ALTITUDE_MIN,
     INSTRUMENTS,
     LATITUDES,
-    LINES,
-    QUASAR_LINES,
+    LINES_OF,
     TELLURIC,
     highest,
     observed,
@@ -84,7 +83,7 @@ def _noun(facts):
 
 def _lines_of(facts):
     """Rest wavelengths of the lines that are asked for; none of a star, which has others."""
-    return {"GALAXY": LINES, "QSO": QUASAR_LINES}.get(facts["spectype"], {})
+    return LINES_OF[facts["spectype"]] if facts["spectype"] in ("GALAXY", "QSO") else {}
 
 
 def _type(facts):

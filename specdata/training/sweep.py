@@ -95,6 +95,10 @@ def sweep(recipe, output, *, grid="sweeps/paper", settings=(), rows=None) -> str
     runs = {name: parse_training(recipe, grid.settings(name) + settings) for name in grid.runs}
     if grid.retention and find_spec("lm_eval") is None:
         raise SpecdataError("lm-eval is not installed, for the grid's retention: pip install 'specdata[retention]'")
+    if grid.retention and not all(run.model.use_peft for run in runs.values()):
+        raise SpecdataError(
+            f"{recipe}: trains a whole model, which has no adapter to switch off for the grid's retention"
+        )
     _check_folder(output, runs, rows)
     failed = {}
     try:
@@ -194,8 +198,10 @@ def _retain(run, adapter, output, options):
 
 def _command(name, run, adapter, output, options):
     """Run a command of specdata in a process of its own, which gives the GPU back at its end."""
-    command = [sys.executable, "-m", "specdata", name, "--model", run.model.model_name_or_path]
-    command += ["--adapter", str(adapter), "--output", str(output), *options]
+    trained = ["--model", run.model.model_name_or_path, "--adapter", str(adapter)]
+    if not run.model.use_peft:
+        trained = ["--model", str(adapter)]
+    command = [sys.executable, "-m", "specdata", name, *trained, "--output", str(output), *options]
     command += ["--device", "cpu"] if run.on_cpu else []
     code = run_command(command)
     if code != 0:

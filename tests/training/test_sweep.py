@@ -143,6 +143,18 @@ def test_another_sweep_in_the_same_folder_is_refused(place):
     assert [path.name for path in (folder / "mine").iterdir()] == ["thesis.tex"]
 
 
+def test_a_model_that_is_trained_as_a_whole_is_scored_without_an_adapter(place, monkeypatch):
+    commands = []
+    monkeypatch.setattr(module, "run_command", lambda command: commands.append(command) or 0)
+    recipe = parse_training("from-scratch/redshift-small", [])
+    module._command("evaluate", recipe, Path("training/checkpoint-1"), Path("out"), [])
+    assert "--adapter" not in commands[0]
+    assert commands[0][commands[0].index("--model") + 1] == "training/checkpoint-1"
+    Path("grid.yaml").write_text("runs: {reference: {}}\nretention: --limit 5\n")
+    with pytest.raises(SpecdataError, match="trains a whole model, which has no adapter to switch off"):
+        sweep("from-scratch/redshift-small", "swept", grid="grid.yaml")
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
