@@ -25,7 +25,7 @@ _Config = Annotated[str | None, typer.Option(help="Text config of that data set.
 @app.command()
 def chat(
     adapter: _Adapter,
-    spectrum: Annotated[Path, typer.Option(help="A file with one spectrum, of any format in docs/data.md.")],
+    spectrum: Annotated[Path, typer.Option(help="A file of any format in docs/data.md; 'FILE[3]' is one of several.")],
     model: _Model = None,
     dataset: _Dataset = None,
     config: _Config = None,
@@ -124,7 +124,7 @@ def _questions(at_terminal):
 @app.command()
 def predict(
     adapter: _Adapter,
-    files: Annotated[list[Path], typer.Argument(help="Files with spectra.")],
+    files: Annotated[list[Path], typer.Argument(help="Files with spectra; 'FILE[3]' is one of several.")],
     model: _Model = None,
     dataset: _Dataset = None,
     config: _Config = None,

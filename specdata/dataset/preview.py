@@ -15,7 +15,7 @@ from specdata.errors import SpecdataError
 from specdata.files import new_file
 from specdata.hub import local_folder
 from specdata.spectra.coverage import cover
-from specdata.spectra.readers import read_spectrum
+from specdata.spectra.readers import read_spectrum, split_name
 from specdata.spectra.spectrum import spectrum_name
 from specdata.text.encoding import Encoding, normalise
 
@@ -31,7 +31,8 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
         A folder of `specdata build`, or its Hub name.
     row : str
         ``SPLIT:NUMBER`` such as ``test:12`` (from 0), an observation ``PLATE-MJD-FIBERID``, a `specobjid`, or the path
-        of a file with one spectrum, of any format that can be read, which is written as the data set writes its own.
+        of a file with a spectrum, of any format that can be read, which is written as the data set writes its own;
+        ``FILE[3]`` or ``FILE[NAME]`` is one of several.
     output : path-like, optional
         A PNG, PDF or SVG file; by default ``preview-NAME-CONFIG.png`` here.
     config : str, optional
@@ -57,7 +58,7 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
     if config not in configs:
         raise SpecdataError(f"config {config!r}: {dataset} has the text configs {', '.join(configs)}")
     encoding = Encoding.from_dict(manifest["configs"][config], config)
-    if os.path.isfile(row):  # noqa: PTH113, which is False, too, for what cannot be the name of a file
+    if os.path.isfile(split_name(row)[0]):  # noqa: PTH113, which is False, too, for what cannot be the name of a file
         found, split, number = read_spectrum(row, axis=encoding.axis), None, None
         spectrum, warnings = cover(found, encoding.edges, encoding.axis)
         binned, scale = rows.bin_one(spectrum, encoding)

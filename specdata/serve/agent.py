@@ -126,7 +126,7 @@ def make_server(reader):
             with one_at_a_time:
                 spectra = _spectra(reader, path, wavelength, flux, ivar)
                 if len(spectra) > 1:
-                    raise SpecdataError(f"{path}: holds more than one spectrum; give a file with one")
+                    raise SpecdataError(f"{path}: holds more than one spectrum; name one, as in {path}[0]")
                 session = Session(reader, spectra[0])
                 answer = session.ask(question, on_text=lambda _: None)
                 return Reply(measured=describe(session.prediction), answer=answer)

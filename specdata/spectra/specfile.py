@@ -31,7 +31,7 @@ EBOSS_MJD = 56839  # 1 July 2014, when SDSS-IV began
 XCSAO_R = 6.0  # cross-correlation strength above which the stellar parameters of SDSS-V are used
 _LARGEST = 2**26  # bytes of a file; full ones with many exposures have some 10 MB
 _TARGET_BITS = re.compile(r"PRIMTARGET|SECTARGET|[A-Z0-9_]+_TARGET[0-9]*")
-_LOGLAM = re.compile(rb"TTYPE\d+ *= *'loglam *'", re.IGNORECASE)
+_COADD = [re.compile(rb"TTYPE\d+ *= *'%s *'" % name, re.IGNORECASE) for name in (b"loglam", b"and_mask")]
 _BLOCK = 2880  # every FITS header and every data unit fills whole blocks of this many bytes (FITS 4.0, section 3.1)
 _END = b"END" + b" " * 77
 _ROWS = slice(320, 400)  # the card NAXIS2 of a binary table (FITS 4.0, section 7.3.1)
@@ -89,8 +89,8 @@ def read_spectrum(path) -> Spectrum:
 
 
 def is_spec(head) -> bool:
-    """Whether the first bytes of a FITS file are those of an SDSS `spec` file, which has the column loglam in HDU 1."""
-    return bool(_LOGLAM.search(head))
+    """Whether the first bytes of a FITS file are those of an SDSS `spec` file, by two columns of its HDU 1."""
+    return all(column.search(head) for column in _COADD)
 
 
 def check_whole(path) -> None:

@@ -150,6 +150,44 @@ def test_tables(tmp_path, name, columns, meta):
     assert spectrum.name == ("NGC 1" if name == "a.ecsv" else name)
 
 
+def write_parquet(path, name="wavelength", factor=1.0, unit=None):
+    table = Table({name: WAVE * factor, "flux": VALUES, "ivar": np.full(N, 4.0)})
+    table[name].unit = unit
+    table.write(path, format="parquet")
+
+
+def write_rows_of_two_lengths(path):
+    columns = {"WAVE": WAVE, "FLUX": VALUES, "IVAR": np.full(N, 4.0)}
+    arrays = {name: np.empty(2, object) for name in columns}
+    for name, values in columns.items():
+        arrays[name][:] = [values, values[:-100]]
+    fits.BinTableHDU.from_columns([fits.Column(name, "PD()", array=rows) for name, rows in arrays.items()]).writeto(
+        path
+    )
+
+
+COLUMNS = {"wavelength": WAVE, "flux": VALUES, "ivar": np.full(N, 4.0)}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_parquet,
+        lambda path: write_parquet(path, "wave", 0.1, "nm"),
+        write_rows_of_two_lengths,
+        lambda path: Table(COLUMNS | {"loglam": np.log10(WAVE)}).write(path, format="fits"),  # and no spec file
+        lambda path: Table(COLUMNS).write(path, format="votable"),
+        lambda path: Table(COLUMNS).write(path, format="ascii.csv", delimiter=";"),
+        lambda path: path.write_text(
+            "\ufeffwavelength,flux,ivar\r\n" + "".join(f"{a},{b},4\r\n" for a, b in zip(WAVE, VALUES, strict=True))
+        ),
+    ],
+)
+def test_other_tables_under_a_wrong_name(tmp_path, write):
+    write(tmp_path / "a.doc")
+    assert_read(next(read_spectra(tmp_path / "a.doc")))
+
+
 def test_columns_without_names(tmp_path):
     np.savetxt(tmp_path / "a.dat", np.column_stack([WAVE, VALUES, SIGMA]))
     assert_read(read_spectrum(tmp_path / "a.dat"))
@@ -360,6 +398,12 @@ def test_a_hostile_file_is_refused_at_once(tmp_path, write, message):
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
-def test_several_spectra_are_not_one(tmp_path):
-    with pytest.raises(SpecdataError, match="holds more than one spectrum"):
-        read_spectrum(desi(tmp_path / "coadd-a.fits"))
+def test_one_of_several_spectra_is_named(tmp_path):
+    path = desi(tmp_path / "coadd-a.fits")
+    with pytest.raises(
+        SpecdataError, match=r"holds more than one spectrum; name one, such as '.*\[39627652591521181\]'"
+    ):
+        read_spectrum(path)
+    assert read_spectrum(f"{path}[1]").z == read_spectrum(f"{path}[39627652591521182]").z == 0.2
+    with pytest.raises(SpecdataError, match=r"coadd-a.fits: holds no spectrum '7'; give its row, counted from 0"):
+        read_spectrum(f"{path}[7]")

@@ -10,6 +10,7 @@ what is left    `others`: whatever specutils reads, where it is installed
 
 import gzip
 import math
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from specdata.spectra.axis import SKY
 from specdata.spectra.readers import desi, images, others, rows, tables
 from specdata.spectra.spectrum import Spectrum
 
+_ONE = re.compile(r"(.+)\[([^\[\]]+)\]", re.DOTALL)
 FORMATS = (
     "SDSS spec files, DESI coadds, FITS, ECSV, CSV or VOTable tables with columns of wavelength and flux, "
     "one-dimensional FITS images with a wavelength solution, Parquet files with lists of flux and wavelength, and, "
@@ -39,7 +41,8 @@ def read_spectra(path, *, medium=None, on_error=None, axis=SKY) -> Iterator[Spec
     Parameters
     ----------
     path : str or Path
-        A file of any format in `FORMATS`, or one of the FITS formats compressed with gzip.
+        A file of any format in `FORMATS`, or one of the FITS formats compressed with gzip. ``FILE[3]`` or
+        ``FILE[NAME]`` is one spectrum of several: that of the row, from 0, or of the name.
     medium : {"vacuum", "air"}, optional
         What the wavelengths are measured in, where the file does not say; by default vacuum. The formats of SDSS, DESI
         and MultimodalUniverse are in vacuum.
@@ -60,7 +63,8 @@ def read_spectra(path, *, medium=None, on_error=None, axis=SKY) -> Iterator[Spec
     SpecdataError
         If the file is missing, damaged, or not a spectrum that can be read.
     """
-    path = Path(path)
+    path, wanted = split_name(path)
+    broken, is_there = [], wanted is None
     try:
         head = _head(path)
         if head.startswith(b"SIMPLE  ="):
@@ -77,25 +81,41 @@ def read_spectra(path, *, medium=None, on_error=None, axis=SKY) -> Iterator[Spec
             raise SpecdataError(f"not a spectrum that can be read: {_what(path, head)}; these are: {FORMATS}")
         for spectrum in found:
             if isinstance(spectrum, Spectrum):
-                yield spectrum
+                if wanted is None or wanted == spectrum.specobjid or spectrum.source == f"{path.name}[{wanted}]":
+                    is_there = True
+                    yield spectrum
+            elif wanted is not None:
+                broken.append(spectrum)
             elif on_error is None:
                 raise spectrum
             else:
                 on_error(spectrum)
+        if not is_there:
+            reason = next((error for error in broken if str(error).startswith(f"{path.name}[{wanted}]: ")), None)
+            raise reason or SpecdataError(f"holds no spectrum {wanted!r}; give its row, counted from 0, or its name")
     except SpecdataError as error:
-        message = str(error)
+        message = str(error).removeprefix(f"{path.name}: ")
         raise SpecdataError(message if message.startswith(f"{path}: ") else f"{path}: {message}") from error.__cause__
     except Exception as error:  # astropy and Arrow promise no particular exception for a damaged file
         raise SpecdataError(f"{path}: the file is damaged or cut short ({one_line(error)}); get it again") from error
 
 
 def read_spectrum(path, *, medium=None, axis=SKY) -> Spectrum:
-    """Read the only spectrum of a file; see `read_spectra`, which also reads files with several."""
+    """Read the only spectrum of a file, or one of several, as ``FILE[3]``; see `read_spectra`."""
     found = read_spectra(path, medium=medium, axis=axis)
     spectrum = next(found)
     if next(found, None) is not None:
-        raise SpecdataError(f"{path}: holds more than one spectrum; read them with specdata.read_spectra")
+        raise SpecdataError(
+            f"{path}: holds more than one spectrum; name one, such as '{path}[{spectrum.specobjid}]', or read all with "
+            "specdata.read_spectra"
+        )
     return spectrum
+
+
+def split_name(path) -> tuple[Path, str | None]:
+    """Path and name of a spectrum that is written ``FILE[NAME]``; the name is None where that is a file itself."""
+    match = None if os.path.isfile(path) else _ONE.fullmatch(str(path))  # noqa: PTH113, False for what is no name
+    return (Path(match[1]), match[2]) if match and os.path.isfile(match[1]) else (Path(path), None)  # noqa: PTH113
 
 
 def _head(path):
@@ -161,7 +181,13 @@ def _check_headers(path):
 
 
 def _is_text(head):
-    return head.isascii() and b"\0" not in head and not head.startswith(b"SIMPLE  =")
+    """Whether the first bytes of a file are text in UTF-8, whose last letter may be cut."""
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        if len(head) < _HEAD or error.start < len(head) - 3:
+            return False
+    return b"\0" not in head and not head.startswith(b"SIMPLE  =")
 
 
 def _what(path, head):

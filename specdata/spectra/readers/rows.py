@@ -9,6 +9,7 @@ padded with wavelengths of -1. `object_id` is the SPECOBJID of SDSS, or the TARG
 import numpy as np
 
 from specdata.errors import SpecdataError, one_line
+from specdata.inputs import check_ecsv
 from specdata.spectra.readers import tables
 from specdata.spectra.readers.metadata import make, metadata
 from specdata.spectra.spectrum import UNKNOWN_UGRIZ, Spectrum
@@ -26,20 +27,25 @@ def read(path, axis):
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
         raise SpecdataError(f"the Parquet file is damaged ({one_line(error)}); download it again") from error
-    if not axis.is_sky:
-        return _read_curves(file, path.name, axis)
-    return _read_groups(file, path.name) if holds_spectra(file.schema_arrow) else None
+    if axis.is_sky and holds_spectra(file.schema_arrow):
+        return _read_groups(file, path.name)
+    return _read_columns(file, path.name, axis)
 
 
-def _read_curves(file, name, axis):
-    """Curves of another axis than that of the sky, which have no other form than columns."""
-    from astropy.table import Table
+def _read_columns(file, name, axis):
+    """Spectra of columns that `tables` knows, with the units that astropy writes; None where there are none."""
+    from astropy.table import Table, meta
 
-    columns = {
-        column: values.combine_chunks().to_numpy(zero_copy_only=False)
-        for column, values in zip(file.schema_arrow.names, file.read().columns, strict=True)
-    }
-    return tables.read_table(Table(columns), name, None, axis)
+    names = file.schema_arrow.names
+    if not {"flux", "wavelength"} <= set(tables.find_columns(names, axis)):
+        return None
+    table = Table({column: file.read([column])[column].combine_chunks().to_numpy(False) for column in names})
+    if header := (file.schema_arrow.metadata or {}).get(b"table_meta_yaml"):
+        lines = header.decode().splitlines()
+        check_ecsv("\n".join(f"# {line}" for line in lines))
+        for column in meta.get_header_from_yaml(lines)["datatype"]:
+            table[column["name"]].unit = column.get("unit")
+    return tables.read_table(table, name, None, axis)
 
 
 def holds_spectra(schema) -> bool:

@@ -46,7 +46,7 @@ _WRITTEN = {
 def read_text(path, head, medium, axis):
     """Spectra of a table in a text file, or None where it is none."""
     try:
-        text = read_bytes(path, MOST_BYTES).decode("utf-8")
+        text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return None
     if "\0" in text:
@@ -71,7 +71,9 @@ def _parse(text, kind):
             warnings.simplefilter("ignore")
             if kind == "ascii.ecsv":
                 check_ecsv(text)
-            return Table.read(text, format=kind)
+            first = text.partition("\n")[0] if kind == "ascii" else ""
+            semicolons = {"delimiter": ";"} if ";" in first and "," not in first else {}
+            return Table.read(text, format=kind, **semicolons)
     except Exception as error:  # of astropy's readers, of which each has its own
         if kind == "ascii":
             return None
@@ -195,8 +197,10 @@ def _quantity(table, name, what, axis):
     if isinstance(values, u.Quantity):
         return values
     values = np.asarray(values)
-    if values.dtype.kind == "O" and len({np.shape(row) for row in values}) == 1:
-        values = np.array(list(values))
+    if values.dtype.kind == "O" and all(isinstance(row, np.ndarray | list) and np.ndim(row) == 1 for row in values):
+        longest = max(map(len, values))  # shorter rows end in pixels without a wavelength, which are left out
+        ends = [np.full(longest - len(row), np.nan) for row in values]
+        values = np.array([np.concatenate([row, end]) for row, end in zip(values, ends, strict=True)])
     if values.dtype.kind not in "iufb":
         raise SpecdataError(f"the column {name!r} must hold numbers")
     if what in ("mask", "lsf_sigma") or (not axis.is_sky and column.unit is None):
