@@ -276,6 +276,8 @@ def test_rows_of_our_own_data_sets(tmp_path):
         assert (one.name, one.z, one.source) == (other.name, other.z, other.source)
         np.testing.assert_array_equal(one.or_mask, other.or_mask)
         np.testing.assert_array_equal(one.wdisp, other.wdisp)
+    for name in (2, one.name, one.specobjid):
+        assert read_spectrum(f"{tmp_path}/a.parquet[{name}]").name == one.name
 
 
 @pytest.mark.slow  # the import of specutils alone takes seconds

@@ -79,9 +79,11 @@ def read_spectra(path, *, medium=None, on_error=None, axis=SKY) -> Iterator[Spec
             found = others.read(path)
         if found is None:
             raise SpecdataError(f"not a spectrum that can be read: {_what(path, head)}; these are: {FORMATS}")
-        for spectrum in found:
+        for number, spectrum in enumerate(found):
             if isinstance(spectrum, Spectrum):
-                if wanted is None or wanted == spectrum.specobjid or spectrum.source == f"{path.name}[{wanted}]":
+                # Rows of our own data sets keep the source that they were made of; fibres on sky are counted, too.
+                row = spectrum.source if spectrum.source.startswith(f"{path.name}[") else f"{path.name}[{number}]"
+                if wanted in (None, spectrum.specobjid, spectrum.name) or row == f"{path.name}[{wanted}]":
                     is_there = True
                     yield spectrum
             elif wanted is not None:
