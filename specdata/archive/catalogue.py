@@ -4,6 +4,7 @@ Neither the order of the rows nor the number of a row means anything: whoever de
 changes only which objects there are to choose from. The choice goes by `shuffle`, in SQL and here alike.
 """
 
+import dataclasses
 import hashlib
 import math
 from pathlib import Path
@@ -38,6 +39,7 @@ COLUMNS = {
     "feh": ("float64", "dex", "metallicity [Fe/H] of a star, from SSPP"),
 }
 REQUIRED = ("plate", "mjd", "fiberid", "run2d", "z")
+FOR_SPECTRA = ("dered_i", "teff", "logg", "feh")  # columns that go from a catalogue to the spectra, see `add_known`
 _RANGES = {"plate": (1, 99_999), "mjd": (10_000, 99_999), "fiberid": (1, 9_999), "z": (-0.1, 10)}
 
 # A pseudo-random number below the prime for each observation: the cube, which is one-to-one modulo a prime that leaves
@@ -169,6 +171,23 @@ def _value(name, value):
     if not low <= number <= high:
         raise ValueError(f"{number} is not between {low} and {high}")
     return number
+
+
+def known_values(catalogue) -> list[dict]:
+    """What the rows of a catalogue say for `add_known`: those of `FOR_SPECTRA` that are columns, NaN for no value."""
+    names = [name for name in FOR_SPECTRA if name in catalogue.column_names]
+    rows = catalogue.select(names).to_pylist()
+    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
+
+
+def add_known(spectrum, known):
+    """Give a `Spectrum` what its catalogue says.
+
+    That is the magnitude where the file has none, as those of SDSS-I/II, and the parameters of a star in place of the
+    file's own, which are of another pipeline: one column holds values of one.
+    """
+    replaced = {name: value for name, value in known.items() if name != "dered_i" or math.isnan(spectrum.dered_i)}
+    return dataclasses.replace(spectrum, **replaced) if replaced else spectrum
 
 
 def write_catalogue(table, path, *, about=None) -> None:

@@ -11,13 +11,14 @@ import pyarrow as pa
 from pyarrow.csv import write_csv
 from tqdm import tqdm
 
-from specdata.archive.catalogue import REQUIRED, redshift_steps, shuffle
+from specdata.archive.catalogue import REQUIRED, add_known, known_values, redshift_steps, shuffle
 from specdata.archive.download import Failed, check_address, download
 from specdata.archive.sas import SAS_URL, cache_folder, lite_path
 from specdata.archive.skyserver import bin_queries, select, selected_by
 from specdata.errors import SpecdataError
 from specdata.files import new_file, remove_leftovers
 from specdata.spectra.specfile import check_whole, read_spectrum
+from specdata.spectra.spectrum import spectrum_name
 
 
 def check_astroquery(source) -> None:
@@ -30,7 +31,7 @@ def check_astroquery(source) -> None:
         )
 
 
-def fetch_recipe(recipe, accept, *, progress=True) -> tuple[list, list, dict]:
+def fetch_recipe(recipe, accept, *, progress=True) -> tuple[list, list[dict], dict]:
     """Select and fetch what a recipe with an `SdssSource` asks for.
 
     Parameters
@@ -44,8 +45,8 @@ def fetch_recipe(recipe, accept, *, progress=True) -> tuple[list, list, dict]:
     -------
     paths : list of Path
         All spectra, in the order of the catalogue's rows, with those that failed a cut, so that a build counts them.
-    dered_i : list of float or None
-        Their dereddened i magnitude where the catalogue knows it.
+    known : list of dict
+        What the catalogue says of each, for `specdata.archive.catalogue.add_known`.
     selection : dict
         What a manifest keeps of it: the release, the SQL (of a catalogue that SkyServer gave), the counts of each
         redshift bin, and the spectra that could not be downloaded.
@@ -55,9 +56,12 @@ def fetch_recipe(recipe, accept, *, progress=True) -> tuple[list, list, dict]:
         source.catalogue, bin_queries(recipe.cuts, recipe.sample, source.data_release),
         data_release=source.data_release, url=source.skyserver_url, progress=progress,
     )  # fmt: skip
+    known, keys = known_values(catalogue), catalogue.select(REQUIRED[:3]).to_pylist()
+    by_name = {spectrum_name(**key, specobjid=""): row for key, row in zip(keys, known, strict=True)}
     fetched = fetch(
         catalogue, cache_folder(source.cache), data_release=source.data_release, sample=recipe.sample,
-        cuts=recipe.cuts, on_missing=source.on_missing, accept=accept, failed=f"{source.catalogue}.failed.csv",
+        cuts=recipe.cuts, on_missing=source.on_missing, failed=f"{source.catalogue}.failed.csv",
+        accept=lambda spectrum: accept(add_known(spectrum, by_name[spectrum.name])),
         url=source.sas_url, connections=source.connections, progress=progress,
     )  # fmt: skip
     stored = selected_by(catalogue)
@@ -70,7 +74,6 @@ def fetch_recipe(recipe, accept, *, progress=True) -> tuple[list, list, dict]:
         "redshift_bins": fetched.bins,
         "missing": [{key: row[key] for key in row if key != "url"} for row in fetched.missing],
     }
-    known = catalogue["dered_i"].to_pylist() if "dered_i" in catalogue.column_names else [None] * len(catalogue)
     return list(fetched.files.values()), [known[row] for row in fetched.files], selection
 
 

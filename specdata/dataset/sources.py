@@ -1,13 +1,13 @@
 """The kinds of source: what each holds, in which order, and the spectra of any part of it."""
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from specdata.archive.catalogue import FOR_SPECTRA, add_known
 from specdata.dataset.manifest import MANIFEST, read_manifest
 from specdata.dataset.parquet import open_file, read_rows
 from specdata.errors import SpecdataError, one_line
@@ -19,14 +19,15 @@ from specdata.spectra.readers.rows import holds_spectra, spectra_of
 from specdata.spectra.specfile import read_spectrum
 from specdata.spectra.spectrum import Spectrum
 
-_COLUMNS = pa.schema([("item", pa.string()), ("size", pa.int64()), ("modified", pa.int64()), ("dered_i", pa.float64())])
+_COLUMNS = pa.schema([("item", pa.string()), ("size", pa.int64()), ("modified", pa.int64())])
+_COLUMNS = pa.unify_schemas([_COLUMNS, pa.schema([(name, pa.float64()) for name in FOR_SPECTRA])])
 
 
 def list_source(recipe, accept, progress) -> tuple[pa.Table, dict]:
     """List what the source of a recipe holds; that of kind sdss is selected and downloaded first.
 
     The listing has one row for each spectrum or file, in the source's order: the `item`, a path or a number; the `size`
-    of the file in bytes and when it was `modified`, in nanoseconds; and `dered_i` where a catalogue knows it. With it
+    of the file in bytes and when it was `modified`, in nanoseconds; and what a catalogue says, null if nothing. With it
     comes what the manifest says of the selection, see `specdata.archive.fetch.fetch_recipe`. `accept` says of a
     `Spectrum` which cut it fails and why, or None.
     """
@@ -50,7 +51,8 @@ def list_source(recipe, accept, progress) -> tuple[pa.Table, dict]:
             items = [path.relative_to(source.path).as_posix() for path in paths]
         files = [path.stat() for path in paths]
         sizes, times = [file.st_size for file in files], [file.st_mtime_ns for file in files]
-    columns = [items, sizes, times, known or [None] * len(items)]
+    known = known or [{}] * len(items)
+    columns = [items, sizes, times, *([row.get(name) for row in known] for name in FOR_SPECTRA)]
     return pa.table(dict(zip(_COLUMNS.names, columns, strict=True)), schema=_COLUMNS), selection
 
 
@@ -70,8 +72,11 @@ def open_source(recipe, listing, on_error):
     if source.kind == "files":
         return _files(recipe, items, on_error)
     paths = [Path(source.path if source.kind == "folder" else "", item) for item in items]
-    known = {Path(item).name: value for item, value in zip(items, listing["dered_i"].to_pylist(), strict=True)}
-    return (_with_dered_i(spectrum, known[spectrum.source]) for spectrum in read_folder(paths, on_error=on_error))
+    known = {
+        Path(item).name: {name: value for name, value in row.items() if value is not None}
+        for item, row in zip(items, listing.select(FOR_SPECTRA).to_pylist(), strict=True)
+    }
+    return (add_known(spectrum, known[spectrum.source]) for spectrum in read_folder(paths, on_error=on_error))
 
 
 def _rows(tables, source, first, on_error):
@@ -188,13 +193,6 @@ def read_folder(paths, *, on_error=None) -> Iterator[Spectrum]:
             on_error(path, error)
         else:
             yield spectrum
-
-
-def _with_dered_i(spectrum, known):
-    """Give a spectrum the magnitude of the catalogue where its file has none, as those of SDSS-I/II."""
-    if known is None or not math.isnan(spectrum.dered_i):
-        return spectrum
-    return dataclasses.replace(spectrum, dered_i=known)
 
 
 def _own_files(folder, *, check=False):

@@ -101,8 +101,7 @@ def begin(folder, key, recipe, output, listing, selection, *, overwrite, shards=
 def job_key(recipe, listing) -> str:
     """Hash of all that the parts depend on.
 
-    These are the version, the recipe, the tables that it joins or looks up, and names, sizes and times of the source
-    files.
+    These are the version, the recipe, the tables that it joins or looks up, and what the listing says of the source.
     """
     tables = [table.path for table in recipe.tables]
     if recipe.source.kind == "files" and recipe.source.catalogue:
@@ -112,7 +111,7 @@ def job_key(recipe, listing) -> str:
     except OSError as error:
         raise SpecdataError(f"a table of the recipe cannot be read ({one_line(error)}); give another") from None
     digest = hashlib.sha256(json.dumps([specdata.__version__, recipe.model_dump(), tables]).encode())
-    for column in ("item", "size", "modified"):
+    for column in listing.column_names:
         digest.update("\n".join(map(str, listing[column].to_pylist())).encode())
     return digest.hexdigest()
 

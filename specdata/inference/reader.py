@@ -108,8 +108,8 @@ def encode_spectrum(spectrum, encoding) -> tuple[str, list[str]]:
         raise SpecdataError(f"{spectrum.source}: {error}") from None
     texts, clipped = encoding.encode(binned.flux, scale)
     missing = int(binned.mask.sum())
-    if encoding.target.template_fits and spectrum.spectype not in ("GALAXY", ""):
-        warnings.append(f"the pipeline's class is {spectrum.spectype}, and the model has seen galaxies only")
+    if encoding.target.instruction.startswith("Galaxy ") and spectrum.spectype not in ("GALAXY", ""):
+        warnings.append(f"the pipeline's class is {spectrum.spectype}, and the question is worded for galaxies")
     if spectrum.zwarning:
         warnings.append(f"zwarning is {spectrum.zwarning}, so the file's own redshift is in doubt")
     if missing:

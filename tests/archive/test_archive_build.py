@@ -1,15 +1,19 @@
 """From the archive to a data set: `specdata build` over HTTP, with an archive that has its days."""
 
+import dataclasses
 import json
+import math
 import sys
 
+import pyarrow as pa
 import pyarrow.csv
 import pytest
 import yaml
 from archive_server import Archive, MockFiles, make_sky
 from datasets import load_dataset
 
-from specdata.archive.catalogue import read_catalogue
+from specdata import read_spectrum
+from specdata.archive.catalogue import add_known, known_values, read_catalogue
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,13 @@ def test_a_data_set_from_an_archive_with_faults(archive, build, tmp_path, monkey
     for text in (json.dumps(manifest), card):
         assert str(tmp_path) not in text
         assert archive.url not in text
+
+    # The parameters of stars are the catalogue's, where it has such columns, and not those of another pipeline.
+    spectrum = read_spectrum(next((tmp_path / "sas").rglob("spec-*.fits")))
+    spectrum = dataclasses.replace(spectrum, teff=6100.0, logg=4.2, feh=-0.1)
+    found = add_known(spectrum, known_values(pa.table({"z": [0.0], "teff": [5800.0], "feh": [None]}))[0])
+    assert (found.teff, found.logg) == (5800, 4.2)
+    assert math.isnan(found.feh)
 
     # Again with a catalogue of one's own and without astroquery: only what was missing is asked for.
     pyarrow.csv.write_csv(table.select(["plate", "mjd", "fiberid", "run2d", "z", "dered_i"]), "own.csv")
