@@ -274,7 +274,10 @@ def test_a_full_disk_is_told_and_nothing_of_it_is_visible(alice, mock_data, monk
 @pytest.mark.parametrize(
     ("stop", "request_"),
     [
-        *((signal.SIGINT, request) for request in ("GET .*/auth-check", "PUT /lfs/", "POST .*/commit/main")),
+        *(
+            (signal.SIGINT, request)
+            for request in ("GET .*/whoami-v2", "GET .*/auth-check", "PUT /lfs/", "POST .*/commit/main")
+        ),
         (signal.SIGTERM, "PUT /lfs/"),  # which is the same from the first line of a command on
     ],
 )
