@@ -406,7 +406,7 @@ def _save(path, results, schema):
     path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
-def check_results(results, where, schema=Results) -> None:
+def check_results(results, where, schema=Results, hint="evaluate again") -> None:
     """Refuse results in which a value is missing or of another kind than the schema says, naming it."""
     try:
         schema.model_validate(results)
@@ -417,4 +417,4 @@ def check_results(results, where, schema=Results) -> None:
             key = f"{key}: {first['ctx']['error']}"
         empty = first["type"] in ("missing", "value_error") or first["input"] is None
         what = "has no value" if empty else f"is {str(first['input'])[:80]} ({first['msg']})"
-        raise SpecdataError(f"{where}: {key} {what}; evaluate again") from None
+        raise SpecdataError(f"{where}: {key} {what}; {hint}") from None

@@ -13,6 +13,7 @@ from specdata import SpecdataError
 from specdata.cli import main
 from specdata.files import find_recipe
 from specdata.hub import check_access, check_there, check_write, local_folder, preflight
+from specdata.text.tokenizer import load_tokenizer
 
 LLAMA = "meta/gated-llama"
 DATA = Path(__file__).parent / "data"
@@ -154,17 +155,26 @@ def test_a_disk_that_is_full_while_downloading_is_told(gated, monkeypatch, error
     assert "\n" not in str(found.value)
 
 
-def test_a_package_that_is_missing_is_told_before_the_hub_is_asked(monkeypatch, command):
-    monkeypatch.setitem(sys.modules, "peft", None)
+@pytest.mark.parametrize(
+    ("package", "extra", "line"),
+    [
+        ("peft", "eval", "evaluate --model org/m --dataset org/d --output out"),
+        ("peft", "eval", "predict x.fits --adapter org/a"),
+        ("peft", "eval", f"chat --adapter org/a --spectrum {DATA / 'spec-0468-51912-0523.fits'}"),
+        ("peft", "eval", "merge --adapter org/a --output out"),
+        ("mcp", "mcp", "mcp --adapter org/a"),
+        ("lm_eval", "retention", "retention --model org/m --adapter org/a --output out"),
+        ("gguf", "tokens", "replay org/d --tokenizer smollm2-135m --output out"),
+    ],
+)
+def test_a_package_that_is_missing_is_told_before_the_hub_is_asked(monkeypatch, command, package, extra, line):
+    monkeypatch.setattr("specdata.text.tokenizer.load_tokenizer", load_tokenizer.__wrapped__)
+    monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asks the Hub"))
-    for line in (
-        "evaluate --model org/m --dataset org/d --output out", "predict x.fits --adapter org/a",
-        f"chat --adapter org/a --spectrum {DATA / 'spec-0468-51912-0523.fits'}",
-    ):  # fmt: skip
-        code, _, said = command(*line.split())
-        assert (code, said.count("\n")) == (2, 1)
-        assert re.search(r"\bpeft (is|are) not installed, which ", said)
-        assert said.endswith("needs: pip install 'specdata[eval]'\n")
+    code, _, said = command(*line.split())
+    assert (code, said.count("\n")) == (2, 1)
+    assert re.search(rf"\b{package.replace('_', '.')} (is|are) not installed, which ", said)
+    assert said.endswith(f": pip install 'specdata[{extra}]'\n")
 
 
 @pytest.mark.parametrize("token", ["hf_é", "hf_a\nb"])

@@ -21,13 +21,13 @@ from specdata.publish.contents import (
     CARD_DATA,
     CONFIG,
     DECISION,
-    DECISIONS,
     LEARNING_FIGURE,
+    OWNED,
     RECIPE,
     TOKENIZER,
     WEIGHTS,
+    load_card_data,
 )
-from specdata.results import CONTENTS as EVALUATION
 from specdata.results import (
     PREDICTIONS,
     RESULTS,
@@ -46,8 +46,7 @@ from specdata.targets import REDSHIFT
 from specdata.text.encoding import Encoding
 
 EXAMPLE = REDSHIFT.format(0.1234)
-CONTENTS = (WEIGHTS, CONFIG, *TOKENIZER, *DECISIONS, CARD, CARD_DATA, RECIPE, *EVALUATION, f"{LEARNING_FIGURE}.png",
-            ".gitattributes", ".cache")  # fmt: skip
+CONTENTS = (*OWNED["model"], ".gitattributes", ".cache")
 # Values that `trl sft` takes for keys that a recipe leaves out.
 _DEFAULTS = {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "learning_rate": 2e-5, "num_train_epochs": 3,
              "per_device_train_batch_size": 8}  # fmt: skip
@@ -164,8 +163,8 @@ def adapter_card(folder, name, *, hub=None) -> str:
         For a card on the Hub: names there of the `dataset`, the `base_model` and the `tokenizer`, the `licence` of the
         base model (see `specdata.cards.licence`), and the `rank` that vLLM needs.
     """
-    config, results, card_data = _json(folder / CONFIG), load_results(folder), _json(folder / CARD_DATA)
-    overrides = card_data.get("overrides") or {}
+    config, results, card_data = _json(folder / CONFIG), load_results(folder), load_card_data(folder)
+    overrides = card_data["overrides"]
     settings = _DEFAULTS | _settings(folder / RECIPE, overrides)
     check_config(results["dataset"]["config"], find_trained(recipe=folder / RECIPE, overrides=overrides))
     local = {
@@ -188,7 +187,6 @@ def adapter_card(folder, name, *, hub=None) -> str:
         best=ranked[0],
         best_on_text=next(baseline for baseline in ranked if baseline["reads"] != "pixels"),
         retention=retention and rename_retention(retention, base=names["base_model"], adapter=name),
-        cost=card_data.get("cost") or {},
         target=target,
         key=target.key,
         axis=axis,
@@ -204,7 +202,7 @@ def adapter_card(folder, name, *, hub=None) -> str:
         settings={key: settings[key] for key in _SHOWN if settings.get(key) is not None},
         project=project_url(),
         decision=_json(folder / DECISION) if (folder / DECISION).exists() else None,
-        **{key: card_data.get(key) for key in ("note", "overrides", "checked", "history")},
+        **{key: card_data[key] for key in ("note", "overrides", "checked", "cost", "history")},
         **names,
     )
 

@@ -2,12 +2,15 @@
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
-from specdata.errors import SpecdataError
+from specdata.errors import SpecdataError, one_line
 from specdata.hub import hub_errors
 from specdata.inference.adapter import CONFIG, WEIGHTS, check_rank, read_config, tensor_shapes
 from specdata.inputs import read_json
+from specdata.text.tokenizer import load_tokenizer
+from specdata.text.tokens import count_chats
 
 # vLLM takes ranks up to one of these values (--max-lora-rank; 16 if it is not given).
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -108,6 +111,16 @@ def check_base(folder, base_model) -> None:
             raise SpecdataError(
                 f"{wrong}: {module} is {size[0]} x {size[1]} here and {has} there; give the right one by --base-model"
             )
+
+
+def check_chat(folder) -> None:
+    """Refuse a tokenizer that cannot be read or whose chat template takes no conversation, if transformers is here."""
+    if find_spec("transformers") is not None:
+        turns = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "That."}]
+        try:
+            count_chats(load_tokenizer(str(folder)), [turns])
+        except SpecdataError as error:
+            raise SpecdataError(f"{folder}: its tokenizer cannot be used ({one_line(error)})") from None
 
 
 def same_tokenizer(folder, base_model) -> bool:

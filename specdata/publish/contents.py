@@ -21,15 +21,15 @@ from specdata.results import (
     PREDICTIONS,
     RESULTS,
     RETENTION,
-    RETENTION_FIGURE,
-    figure_names,
+    Part,
+    check_results,
     load_retention,
     rename,
     rename_retention,
 )
 
 RECIPE, CARD = "recipe.yaml", "README.md"
-CARD_DATA = "card.json"  # what no other file of an adapter's folder says
+CARD_DATA = "card.json"
 LEARNING_FIGURE = "learning"
 EVAL_YAML, EVAL_RESULTS = "eval.yaml", ".eval_results/specdata.yaml"  # see `specdata.publish.benchmark`
 TOKENIZER = (
@@ -45,12 +45,50 @@ OWNED = {
         *TOKENIZER,
         *DECISIONS,
         CARD,
+        CARD_DATA,
         RECIPE,
         *EVALUATION,
         EVAL_RESULTS,
         f"{LEARNING_FIGURE}.png",
     ),
 }
+
+
+class Cost(Part):
+    """What a training took, as far as its folder says: of the trainer, and of codecarbon."""
+
+    hours: float | None = None
+    tokens: float | None = None
+    flops: float | None = None
+    kwh: float | None = None
+    grams: float | None = None
+    hardware: str | None = None
+
+
+class CardData(Part):
+    """What a card says that no other file of an adapter's folder holds. It is published beside the card.
+
+    `overrides` are the settings that the command line of the training changed, `checked` the settings that were
+    compared with the trainer's log, and `history` has rows seen and loss of its steps.
+    """
+
+    note: str
+    overrides: dict[str, str]
+    checked: list[str]
+    licence: dict[str, str | list[str]] | None = None
+    cost: Cost
+    history: list[tuple[float, float]]
+
+
+def load_card_data(folder) -> dict:
+    """Read what `CardData` says from an adapter's folder; SpecdataError if it is missing or of other types."""
+    path, hint = folder / CARD_DATA, "make the folder again by `specdata card`"
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        raise SpecdataError(f"{path}: is missing or not JSON; {hint}") from None
+    check_results(content, path, CardData, hint)
+    return CardData(**content).model_dump(exclude_none=True)
 
 
 def dataset_files(folder, manifest) -> dict:
@@ -90,32 +128,21 @@ def adapter_files(folder, results, repo, names) -> dict:
         retention = rename_retention(load_retention(folder), base=names["base_model"], adapter=repo)
         made[RETENTION] = json.dumps(retention, indent=2) + "\n"
     made[RECIPE] = _with_hub_names(recipe, names["base_model"], names["dataset"], scored)
-    files = [WEIGHTS, PREDICTIONS, *_pictures(folder, results)]
-    files += [name for name in DECISIONS if (folder / name).exists()]
+    files = [WEIGHTS, PREDICTIONS, CARD_DATA, *(name for name in DECISIONS if (folder / name).exists())]
     files += [name for name in TOKENIZER if names["tokenizer"] == repo and (folder / name).exists()]
-    paths = {name: regular_file(folder, name) for name in files if name not in made}
-    return {name: text.encode() for name, text in made.items()} | paths | _drawn_again(folder, results)
+    paths = {name: regular_file(folder, name) for name in files}
+    return {name: text.encode() for name, text in made.items()} | paths | _drawn_again(folder)
 
 
-def _drawn_again(folder, results):
+def _drawn_again(folder):
     """The figures of an evaluation, drawn from its predictions: the card shows what the published numbers are."""
     with tempfile.TemporaryDirectory() as drawn:
         for name in (RESULTS, PREDICTIONS, *([RETENTION] if (folder / RETENTION).exists() else [])):
             shutil.copyfile(folder / name, Path(drawn) / name)
         draw_figures(drawn)
-        if history := _history(folder):
+        if history := load_card_data(folder)["history"]:
             learning_curve(Path(drawn) / LEARNING_FIGURE, history)
-        return {name: (Path(drawn) / name).read_bytes() for name in _pictures(folder, results)}
-
-
-def _pictures(folder, results):
-    names = [*figure_names(results), *([RETENTION_FIGURE] if (folder / RETENTION).exists() else [])]
-    names += [LEARNING_FIGURE] if _history(folder) else []
-    return [f"{name}.png" for name in names]
-
-
-def _history(folder):
-    return read_json(folder / CARD_DATA).get("history") if (folder / CARD_DATA).exists() else None
+        return {path.name: path.read_bytes() for path in sorted(Path(drawn).glob("*.png"))}
 
 
 def regular_file(folder, name) -> Path:

@@ -14,7 +14,7 @@ from specdata.publish.adapter_card import adapter_card
 from specdata.publish.benchmark import eval_results, eval_yaml
 from specdata.publish.checks import check_adapter, check_dataset, check_scored_on
 from specdata.publish.commit import Repository, add_to_collection, commit, outdated, read_repository
-from specdata.publish.compatible import check_base, check_lora, same_tokenizer
+from specdata.publish.compatible import check_base, check_chat, check_lora, same_tokenizer
 from specdata.publish.contents import (
     CARD,
     CONFIG,
@@ -134,6 +134,8 @@ def publish_adapter(folder, repo, *, dataset=None, base_model=None, dry_run=Fals
     card = adapter_card(folder, repo, hub=names | {"rank": rank, "licence": licence(base_model)})
     check_scored_on(scored, dataset, results)
     uploads = {CARD: card.encode(), **adapter_files(folder, results, repo, names)}
+    if not same:
+        check_chat(folder)
     uploads |= eval_results(results, dataset, repo)
     notes = [f"vLLM: --enable-lora --max-lora-rank {rank}"]
     if same:

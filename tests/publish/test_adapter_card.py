@@ -69,6 +69,9 @@ def test_the_adapter_folder_is_ready_for_the_hub(evaluated, tiny_model, tmp_path
     assert PeftModel.from_pretrained(base, tmp_path / "out").peft_config["default"].r == 8
 
 
+CARD_DATA = {"note": "", "overrides": {}, "checked": ["lora_r"], "cost": {}, "history": []}
+
+
 @pytest.fixture
 def made_up(tmp_path):
     """A folder with what a card is made of, and a function that changes its files and renders the card."""
@@ -100,7 +103,7 @@ def made_up(tmp_path):
         (folder / "results.json").write_text(json.dumps(results))
         if retention:
             (folder / "retention.json").write_text(json.dumps(retention))
-        (folder / "card.json").write_text(json.dumps({"note": "", "overrides": {}, "checked": ["lora_r"]} | card_data))
+        (folder / "card.json").write_text(json.dumps(CARD_DATA | card_data))
         return adapter_card(folder, "adapter")
 
     return card

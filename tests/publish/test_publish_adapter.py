@@ -20,6 +20,7 @@ from specdata.publish.adapter_card import write_adapter
 from specdata.publish.compatible import check_lora
 from specdata.publish.publish import publish_adapter, publish_dataset
 from specdata.results import save_retention
+from specdata.text.tokenizer import load_tokenizer
 
 NAMES = {"dataset": "org/mock-rows"}  # which was read from a local folder
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -80,10 +81,10 @@ def test_an_adapter_goes_up_once_and_nothing_that_training_left_behind(alice, ad
         (adapter / name).parent.mkdir(exist_ok=True)
         (adapter / name).write_bytes(b"\x80state")
     done = publish_adapter(adapter, "org/mock-once", **NAMES)
-    assert done.left_out == sorted(junk | {"card.json", *TOKENIZER})
+    assert done.left_out == sorted(junk | set(TOKENIZER))
     repo = alice.repo("model", "org/mock-once")
     assert set(repo.resolve("main").files) == {
-        ".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors", "decision.json",
+        ".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors", "card.json", "decision.json",
         "decision_template.jinja", "errors.png", "predictions.parquet", "recipe.yaml",
         "redshift.png", "results.json",
     }  # fmt: skip
@@ -139,6 +140,10 @@ def test_a_tokenizer_that_changed_goes_along(alice, adapter):
     assert {*TOKENIZER} <= set(alice.repo("model", "org/mock-tokens").resolve("main").files)
     card = alice.bytes_of("model", "org/mock-tokens", "README.md").decode()
     assert 'AutoTokenizer.from_pretrained("org/mock-tokens")' in card
+    template.write_text("{% for i in range(10**9) %}a{% endfor %}")
+    load_tokenizer.cache_clear()
+    with pytest.raises(SpecdataError, match=r"its tokenizer cannot be used \(the chat template .*Range too big"):
+        publish_adapter(adapter, "org/mock-tokens", **NAMES)
     template.unlink()
     template.symlink_to("/etc/hostname")
     with pytest.raises(SpecdataError, match=r"chat_template.jinja is missing, or is a link to another file"):
@@ -220,6 +225,10 @@ def results(edit):
     return lambda adapter: change(adapter / "results.json", edit)
 
 
+def card(**keys):
+    return lambda adapter: change(adapter / "card.json", lambda content: content.update(keys))
+
+
 def config(**keys):
     return lambda adapter: change(adapter / "adapter_config.json", lambda content: content.update(keys))
 
@@ -229,6 +238,9 @@ def config(**keys):
     [
         (lambda a: (a / "results.json").unlink(), "has no results.json of specdata; publish the folder that `specdata"),
         (lambda a: (a / "card.json").unlink(), "card.json: is missing or not JSON"),
+        (card(cost={"hours": "few"}), "card.json: cost: hours is few .*; make the folder again by `specdata card`"),
+        (card(history=[[8, float("nan")]]), "card.json: history: 0: 1 is nan .* finite number.; make the folder again"),
+        (card(overrides=["max_steps"]), r"card.json: overrides is \['max_steps'\] "),
         (results(lambda r: r["metrics"]["mae"].update(low=None)), "metrics: mae: low has no value; evaluate again"),
         (results(lambda r: r["dataset"].update(split="train")), "was scored on the training split"),
         (results(lambda r: r["dataset"].update(config="packed")), "the adapter was trained on 'paper' and 'chat'"),
