@@ -92,7 +92,7 @@ def test_the_command_leaves_out_what_it_cannot_read(command, scored_adapter, fil
     assert "1 of 3 files were left out: no.fits: " in err
     assert "predict: 100%" in err
     assert "warning: on 9 spectra of the split test the adapter was worse than the same redshift for all" in err
-    assert "the pipeline's class is STAR, and the model has seen galaxies only" in out
+    assert "the pipeline's class is STAR, and the question is worded for galaxies" in out
     found = Table.read(tmp_path / "out.ecsv")
     assert list(found["file"]) == [files[0].name, spec_files["star"].name]
     assert all(name in out for name in found["file"])
