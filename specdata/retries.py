@@ -1,4 +1,4 @@
-"""How long a server asks to be left in peace before the next request: the one reader of ``Retry-After``."""
+"""How many seconds a server asks to wait before the next request, from the header ``Retry-After`` of its answer."""
 
 import math
 import time

@@ -1,7 +1,6 @@
 """From a recipe to spectra in the cache: the same number from each redshift bin, and a list of what is missing."""
 
 import contextlib
-import importlib.util
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from specdata.archive.download import Failed, check_address, download
 from specdata.archive.sas import SAS_URL, cache_folder, lite_path
 from specdata.archive.skyserver import bin_queries, select, selected_by
 from specdata.errors import SpecdataError
+from specdata.extras import need
 from specdata.files import new_file, remove_leftovers
 from specdata.spectra.specfile import check_whole, read_spectrum
 from specdata.spectra.spectrum import spectrum_name
@@ -23,12 +23,8 @@ from specdata.spectra.spectrum import spectrum_name
 
 def check_astroquery(source) -> None:
     """Refuse a source that needs astroquery, which is one of kind sdss without a catalogue, where that is missing."""
-    needed = source.kind == "sdss" and not Path(source.catalogue).exists()
-    if needed and importlib.util.find_spec("astroquery") is None:
-        raise SpecdataError(
-            f"{source.catalogue}: is not there, and astroquery, which selects a catalogue on SkyServer, is not "
-            "installed; pip install 'specdata[sdss]'"
-        )
+    if source.kind == "sdss" and not Path(source.catalogue).exists():
+        need("sdss", "astroquery", what=f"the selection of {source.catalogue} on SkyServer")
 
 
 def fetch_recipe(recipe, accept, *, progress=True) -> tuple[list, list[dict], dict]:

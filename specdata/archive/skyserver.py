@@ -39,7 +39,8 @@ RESERVE_MIN = 20
 ROW_LIMIT = 500_000
 TIME_LIMIT = 600.0  # s
 LITE_MB = 0.2  # mean of 794 real lite files
-_STAR = ("teff", "logg", "feh")  # the columns of a catalogue with stars
+_STAR = ("teff", "logg", "feh")  # columns that only a catalogue with stars has
+_GALAXY = [name for name in COLUMNS if name not in _STAR]
 _PAUSE = 1.0  # s before each query; the server allows 60 a minute
 
 
@@ -77,12 +78,11 @@ def bin_queries(cuts, sample, data_release=16) -> list[BinQuery]:
         name: f"CASE WHEN {noqso} THEN s.{name}_noqso ELSE s.{name} END" if data_release > 8 else f"s.{name}"
         for name in ("z", "zWarning", "subClass")
     }
-    names = _names(cuts)
-    # SSPP writes -9999 where it has no value
-    stars = "".join(f", CASE WHEN t.{name}adop > -999 THEN t.{name}adop END AS {name}" for name in names[-3:])
-    stars, spp = (
-        (stars, " LEFT JOIN sppParams AS t ON t.specObjID = s.specObjID") if "STAR" in cuts.classes else ("", "")
-    )
+    names, stars, spp = _GALAXY, "", ""
+    if "STAR" in cuts.classes:
+        # SSPP writes -9999 where it has no value
+        stars = "".join(f", CASE WHEN t.{name}adop > -999 THEN t.{name}adop END AS {name}" for name in _STAR)
+        names, spp = COLUMNS, " LEFT JOIN sppParams AS t ON t.specObjID = s.specObjID"
     # Without a magnitude limit a galaxy without photometry is one too.
     join = "LEFT JOIN" if cuts.dered_i_max is None else "JOIN"
     bright = "" if cuts.dered_i_max is None else f" AND p.dered_i > 0 AND p.dered_i < {cuts.dered_i_max:.10g}"
@@ -111,11 +111,6 @@ def bin_queries(cuts, sample, data_release=16) -> list[BinQuery]:
         )
         queries.append(BinQuery(low, high, asked, rows, sql))
     return queries
-
-
-def _names(cuts):
-    """Columns of the catalogue that a selection asks for."""
-    return [name for name in COLUMNS if "STAR" in cuts.classes or name not in _STAR]
 
 
 def dry_run(queries, data_release) -> str:
@@ -237,7 +232,7 @@ def parse_answer(body, limit) -> tuple[pa.Table | None, int]:
         said = _plain(" ".join(cell for row in rows for cell in row))
         raise Failed(f"it says {said!r}", final="per minute" not in said)
     found = [name.strip().lower() for name in header]
-    known = [[*columns, "available"] for columns in (COLUMNS, [name for name in COLUMNS if name not in _STAR])]
+    known = [[*columns, "available"] for columns in (COLUMNS, _GALAXY)]
     if found not in known or any(len(row) != len(found) for row in rows):
         raise Failed(f"it sent other columns, or a table that ends within a row: {', '.join(header)[:200]!r}")
     available = rows[0][-1] if rows else "0"

@@ -95,7 +95,8 @@ def test_without_astroquery_the_extra_is_named_before_anything_is_done(archive, 
     monkeypatch.setitem(sys.modules, "astroquery", None)
     code, printed, said = build("--output", "out", recipe="recipes/data/sdss-dr16-galaxies.yaml")
     assert (code, printed, said.count("\n")) == (2, "", 1)
-    assert said.endswith("selects a catalogue on SkyServer, is not installed; pip install 'specdata[sdss]'\n")
+    assert "astroquery is not installed, which the selection of " in said
+    assert said.endswith(" on SkyServer needs: pip install 'specdata[sdss]'\n")
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
     code, printed, _ = build("--dry-run", recipe="recipes/data/sdss-dr16-galaxies.yaml")  # needs it not
     assert code == 0
