@@ -236,7 +236,7 @@ def _needs(item):
 def check_there(name, repo_type="model") -> None:
     """Refuse at once a name of which there is neither a folder, nor a copy on this disk, nor a repository.
 
-    Left to themselves the clients of the Hub try to reach it for half a minute, and then blame the network.
+    The clients of the Hub would first try to reach it for half a minute, and then report an error of the network.
     """
     from huggingface_hub import try_to_load_from_cache
 

@@ -97,25 +97,22 @@ def test_an_adapter_goes_up_once_and_nothing_that_training_left_behind(alice, ad
     assert repo.tags == {f"adapter-{weights_revision(adapter)[:12]}": done.commit}
 
 
-@pytest.mark.parametrize(
-    "place",
-    ["specdata.publish.publish.adapter_card", "specdata.publish.publish.scan", "huggingface_hub.HfApi.create_commit"],
-)
-def test_a_full_disk_is_told_and_nothing_of_it_is_visible(alice, adapter, monkeypatch, command, place):
+def test_a_full_disk_is_told_and_nothing_of_it_is_visible(alice, adapter, monkeypatch, command):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    name = f"org/mock-full-{len(place)}"
-    line = ["publish", "adapter", adapter, "--repo", name, "--dataset", NAMES["dataset"]]
-    with monkeypatch.context() as disk:
-        disk.setattr(place, full)
-        code, _, said = command(*line)
-    assert (code, "Traceback" in said) == (2, False)
-    assert "the disk is full" in said.splitlines()[-1]
-    repo = alice.storage.repos.get(("model", name))
-    assert repo is None or set(repo.resolve("main").files) == {".gitattributes"}
+    line = ["publish", "adapter", adapter, "--repo", "org/mock-full", "--dataset", NAMES["dataset"]]
+    for place in ("specdata.publish.publish.adapter_card", "specdata.publish.publish.scan",
+                  "huggingface_hub.HfApi.create_commit"):  # fmt: skip
+        with monkeypatch.context() as disk:
+            disk.setattr(place, full)
+            code, _, said = command(*line)
+        assert (code, "Traceback" in said) == (2, False)
+        assert "the disk is full" in said.splitlines()[-1]
+        repo = alice.storage.repos.get(("model", "org/mock-full"))
+        assert repo is None or set(repo.resolve("main").files) == {".gitattributes"}
     assert command(*line)[0] == 0
-    assert len(alice.repo("model", name).history()) == 2
+    assert len(alice.repo("model", "org/mock-full").history()) == 2
 
 
 def test_a_retention_goes_along(alice, adapter):

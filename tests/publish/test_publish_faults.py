@@ -250,22 +250,18 @@ def test_killed_before_any_request_it_goes_on(alice, tmp_path, every):
     assert kills.try_requests(tmp_path / "data", alice, every=every) > 12 / every
 
 
-@pytest.mark.parametrize(
-    "place", ["publish.publish.read_repository", "publish.publish.dataset_card", "publish.commit.HfApi"]
-)
-def test_a_full_disk_is_told_and_nothing_of_it_is_visible(alice, mock_data, monkeypatch, command, place):
+def test_a_full_disk_is_told_and_nothing_of_it_is_visible(alice, mock_data, monkeypatch, command):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    line = ["publish", "dataset", mock_data, "--repo", f"org/mock-full-{len(place)}"]
-    with monkeypatch.context() as disk:
-        if place.endswith("HfApi"):
-            disk.setattr("huggingface_hub.HfApi.create_commit", full)
-        else:
-            disk.setattr(f"specdata.{place}", full)
-        code, _, said = command(*line)
-    assert (code, "Traceback" in said) == (2, False)
-    assert "the disk is full" in said.splitlines()[-1]
+    line = ["publish", "dataset", mock_data, "--repo", "org/mock-full"]
+    for place in ("specdata.publish.publish.dataset_card", "specdata.publish.publish.read_repository",
+                  "huggingface_hub.HfApi.create_commit"):  # fmt: skip
+        with monkeypatch.context() as disk:
+            disk.setattr(place, full)
+            code, _, said = command(*line)
+        assert (code, "Traceback" in said) == (2, False)
+        assert "the disk is full" in said.splitlines()[-1]
     assert command(*line)[0] == 0
     assert commits(alice, line[-1]) == 1
 
