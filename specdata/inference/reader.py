@@ -17,7 +17,7 @@ from specdata.inference.endpoint import Endpoint, connect
 from specdata.inference.local import Generator, check_model, most_tokens
 from specdata.inference.trained import doubts, load_encoding, only_target, training_range
 from specdata.posterior import Posterior
-from specdata.results import RESULTS, load_results
+from specdata.results import RESULTS, load_results, target_of
 from specdata.spectra.coverage import cover
 from specdata.text.smollm2 import PACKAGE
 
@@ -144,7 +144,7 @@ class Reader:
     adapter, model, title : str
         Names, without the folders that they lie in; `title` has both.
     results : dict or None
-        Of the adapter's evaluation.
+        Of the adapter's evaluation, if that was about the same target.
     only_target : bool
         Whether the adapter was trained on nothing but its target, so that it cannot be expected to talk.
     """
@@ -158,13 +158,13 @@ class Reader:
             need("serve", "transformers", what="an endpoint")
         self._folder, self._device = local_folder(adapter, "model"), device
         self._endpoint, self._served = endpoint, served
-        self.results = load_results(self._folder) if (self._folder / RESULTS).is_file() else None
+        self._scored = load_results(self._folder) if (self._folder / RESULTS).is_file() else None
         is_model = not (self._folder / CONFIG).is_file() and (self._folder / "config.json").is_file()
         if is_model and (model or endpoint):
             raise SpecdataError(f"{adapter}: is a whole model, no adapter; leave out --model and --endpoint")
         named = adapter if is_model else read_config(self._folder, adapter)["base_model_name_or_path"]
         self._lora = None if is_model else self._folder
-        if self.results and self.results["model"]["base"] == PACKAGE:  # other weights than the Hub's: quantised
+        if self._scored and self._scored["model"]["base"] == PACKAGE:  # other weights than the Hub's: quantised
             named = PACKAGE
         self._model = str(model or named)
         if endpoint is None:
@@ -172,7 +172,9 @@ class Reader:
         self.encoding = load_encoding(self._folder, dataset, config)
         self.adapter, self.model = public_name(adapter), public_name(self._model)
         self.title = self.model if is_model else f"{self.model} with {self.adapter}"
-        self.only_target = only_target(self._folder, self.results)
+        is_same = self._scored and target_of(self._scored) == self.encoding.target  # of several that it answers
+        self.results = self._scored if is_same else None
+        self.only_target = only_target(self._folder, self._scored)
 
     @functools.cached_property
     def generator(self) -> Generator | Endpoint:
@@ -192,11 +194,14 @@ class Reader:
     def warnings(self) -> list[str]:
         """Reasons to doubt this pair of model and adapter, a sentence each; list of str. Loads the model."""
         warnings = doubts(self.results) if self.results else []
+        if self._scored and not self.results:
+            asked, scored = self.encoding.target.words, target_of(self._scored).words
+            warnings.append(f"the adapter was scored on the {scored}, and its answers for the {asked} were not")
         if self._endpoint is not None:
             return warnings + self.generator.notes
-        if not self.results:
+        if not self._scored:
             return []
-        scored, own = self.results["model"], self.results["model"]["adapter_revision"] or ""
+        scored, own = self._scored["model"], self._scored["model"]["adapter_revision"] or ""
         for what, found, stated in (
             ("base model", self.generator.revision or weights_revision(self._model), scored["base_revision"]),
             ("adapter", own and weights_revision(self._folder), own),

@@ -166,7 +166,8 @@ def adapter_card(folder, name, *, hub=None) -> str:
     config, results, card_data = _json(folder / CONFIG), load_results(folder), load_card_data(folder)
     overrides = card_data["overrides"]
     settings = _DEFAULTS | _settings(folder / RECIPE, overrides)
-    check_config(results["dataset"]["config"], find_trained(recipe=folder / RECIPE, overrides=overrides))
+    trained = find_trained(recipe=folder / RECIPE, overrides=overrides)
+    check_config(results["dataset"]["config"], trained)
     local = {
         "dataset": results["dataset"]["name"], "base_model": config["base_model_name_or_path"], "tokenizer": name,
         "licence": card_data.get("licence"),
@@ -200,6 +201,7 @@ def adapter_card(folder, name, *, hub=None) -> str:
         posterior_metrics=scores.posterior_names(target),
         format_score=format_score,
         settings={key: settings[key] for key in _SHOWN if settings.get(key) is not None},
+        mixture=list(dict.fromkeys(trained.configs)),
         project=project_url(),
         decision=_json(folder / DECISION) if (folder / DECISION).exists() else None,
         **{key: card_data[key] for key in ("note", "overrides", "checked", "cost", "history")},

@@ -1,7 +1,10 @@
 """`specdata predict` and `specdata.predict`: tables of redshifts in every format, and doubts about them."""
 
 import itertools
+import json
 import math
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +20,7 @@ from specdata.inference.reader import Reader
 from specdata.inference.trained import doubts, only_target
 from specdata.results import save_results
 from specdata.spectra.mock.spectrum import mock_spectra
+from specdata.targets import TARGETS
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +67,21 @@ def test_every_format_holds_the_same(table, ending, tmp_path):
         assert str(found["ra"].unit) == "deg"
     if ending == ".parquet":
         assert pq.read_table(path)["z_low_68"].to_pylist() == pytest.approx(table["z_low_68"].tolist())
+
+
+def test_scores_of_another_target_say_nothing(scored_adapter, mock_data, tmp_path, monkeypatch):
+    """An adapter of several targets has the results of one, whose range and doubts are not those of the others."""
+    reader = Reader(scored_adapter, dataset=str(mock_data), config="paper")
+    assert reader.results
+    folder = shutil.copytree(mock_data, tmp_path / "data")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["configs"]["paper"]["target"] = TARGETS["vdisp"].to_dict()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    other = Reader(scored_adapter, dataset=str(folder), config="paper")
+    monkeypatch.setattr(Reader, "generator", SimpleNamespace(revision=""))
+    assert other.results is None
+    said = "the adapter was scored on the redshift, and its answers for the velocity dispersion were not"
+    assert other.warnings[0] == said
 
 
 def test_batches_change_nothing_and_the_answer_alone_is_enough(table, scored_adapter, taught_model, files, monkeypatch):
