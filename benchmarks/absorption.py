@@ -7,7 +7,8 @@ FOLDER holds SDSS `spec` files of galaxies, of which every other one is used, so
 that have no noise: that of quiescent galaxies, and that of galaxies with a 4000 A break below 1.45, each
 beside the mock of the nearest break. What differs becomes an optical depth of cool stars and one of hot stars, in
 thousandths per pixel, until nothing differs. Emission lines of young galaxies are left out, and the broad shape of hot
-stars.
+stars. The table in the package was made with the mock galaxies of revision 89aa350; `galaxies.py` came after it and
+fits what these stars leave.
 """
 
 import argparse
