@@ -267,6 +267,10 @@ def test_multimodal_universe(tmp_path, layout):
     assert np.isnan(spectrum.vdisp)
     assert spectrum.ivar[0] == 0
     assert spectrum.wdisp[0] == pytest.approx(1.1)
+    columns = pq.read_table(tmp_path / "a.parquet").drop_columns("ZWARNING")
+    for good in (True, False):  # of DESI, where the flag says that there is no warning
+        pq.write_table(columns.append_column("ZWARN", pa.array([good])), tmp_path / "b.parquet")
+        assert read_spectrum(tmp_path / "b.parquet").zwarning == (not good)
 
 
 def test_rows_of_our_own_data_sets(tmp_path):

@@ -3,7 +3,9 @@
 MultimodalUniverse (https://github.com/MultimodalUniverse) and OmniSky (https://huggingface.co/datasets/kshitijd/
 mmu-norm-sdss), which took it over, keep a spectrum in the column `spectrum` with the lists `flux`, `ivar`, `lambda`
 (vacuum, Angstrom), `lsf_sigma` (pixels) and `mask` (true = bad), in plain Parquet or as a HATS catalogue. Lists are
-padded with wavelengths of -1. `object_id` is the SPECOBJID of SDSS, or the TARGETID of DESI.
+padded with wavelengths of -1. `object_id` is the SPECOBJID of SDSS, or the TARGETID of DESI. Of DESI, the
+bool ZWARN is true where there is NO warning: the builder, scripts/desi/desi.py, writes ``not bool(flag)``; the rows of
+SDSS on the Hub have a ZWARNING that is false where the redshift is good.
 """
 
 import numpy as np
@@ -83,6 +85,8 @@ def spectra_of(table, name, first=0, **known):
         own = {key.upper(): value for key, value in row.items()}
         flux = tuple(own.get(f"SPECTROFLUX_{band}", np.nan) for band in "UGRIZ")
         found["spectroflux"] = UNKNOWN_UGRIZ if None in flux else flux
+        if isinstance(own.get("ZWARN"), bool):
+            found["zwarning"] = int(not own["ZWARN"])
         if not own.get("VDISP_ERR", 1) or own.get("VDISP_ERR", 1) <= 0:
             found.pop("vdisp", None)  # the fit did not work
         found["source"] = f"{name}[{number}]"
