@@ -7,6 +7,9 @@ FOLDER holds SDSS `spec` files of galaxies, of which every other one is used, so
 squares with a Gaussian prior for each number. What these fits leave, out of emission lines, has the principal
 components of `variety.csv`, optical depths of the stars; then all is fitted again with these. Its last depth, which
 all galaxies have, is the mean of the errors of the calibration that the last fits found. Ten minutes of one core.
+
+The tables of the package come from these steps with one more fit between the two, with `knots` of 0.008, and three
+steps in the last: of six galaxies that this file fitted again, most numbers differ by less than 0.1.
 """
 
 import argparse

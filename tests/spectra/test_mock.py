@@ -135,6 +135,14 @@ def test_line_ratios_before_dust_and_the_reddened_decrement():
         assert galaxy.emitted()["H alpha"] / galaxy.emitted()["H beta"] >= CASE_B["H alpha"]
 
 
+def test_gas_and_dust_of_quiescent_galaxies_follow_each_other():
+    """In the fits to real ones of equal break these pairs correlate by 0.4 and 0.5; when drawn apart, by 0."""
+    some = [draw_galaxy(np.random.default_rng(seed), 0.05, "quiescent") for seed in range(300)]
+    gas, dust = (np.log([pick(one) for one in some]) for pick in (lambda g: g.lines["H alpha"], lambda g: g.ebv_stars))
+    assert np.corrcoef(gas, dust)[0, 1] > 0.15
+    assert np.corrcoef(gas, [one.sodium for one in some])[0, 1] > 0.15
+
+
 def test_dust_follows_calzetti():
     # k(V) = R_V = 4.05 and k(B) - k(V) = 1: what E(B-V) means (equation 4 of the paper, to its own precision)
     k = -2.5 * np.log10(transmission(np.array([5500.0, 4400.0]), 1.0))
