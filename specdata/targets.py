@@ -86,11 +86,12 @@ class Target:
             raise SpecdataError(f"target {self.name!r}: low and high have to be finite, and decimals from -6 to 9")
         elif not self.low < self.high < 1e9 or self.low < -1e9:
             raise SpecdataError(f"target {self.name!r}: low {self.low:g} has to be below high {self.high:g}")
-        elif wrong := [end for end in (self.low, self.high) if round(end, self.decimals) != end]:
-            raise SpecdataError(
-                f"target {self.name!r}: {wrong[0]:g} has more than {self.decimals} decimals; give low and high as "
-                "answers are written"
-            )
+        elif self.high - self.low > self.step:
+            for end in (self.low, self.high):
+                if round(end, self.decimals) != end:
+                    raise SpecdataError(
+                        f"target {self.name!r}: {end:g} is no multiple of {self.step:g}, an answer's step"
+                    )
 
     @property
     def is_number(self) -> bool:

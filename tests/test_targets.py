@@ -123,7 +123,7 @@ def test_redshifts_are_read_below_a_limit():
         ({"labels": ("a", "b\nc")}, "is not one line of plain text"),
         ({"low": 2.0, "high": 1.0}, "low 2 has to be below high 1"),
         ({"low": 0.0, "high": math.inf}, "have to be finite"),
-        ({"low": 0.004, "high": 1.0, "decimals": 2}, "0.004 has more than 2 decimals"),
+        ({"low": 0.004, "high": 1.0, "decimals": 2}, "0.004 is no multiple of 0.01"),
     ],
 )
 def test_targets_that_cannot_be_are_one_sentence(changes, sentence):
