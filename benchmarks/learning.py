@@ -8,8 +8,9 @@
     python benchmarks/learning.py calibration MODEL --data mock-redshifts --config packed-64 --limit 300
 
 The first scores each checkpoint of a run of `trl sft` by its greedy answers. The second teaches nearest neighbours,
-ridge regression and a small convolutional network (`readers.py`) the first 500, 1,000, ... training rows. Both take the
-same first rows of the test split. A line of the CSV is one point; what it holds already is not measured again.
+ridge regression, a small convolutional network (`readers.py`) and a template fit (its templates come from 600 rows at
+most) the first 500, 1,000, ... training rows. Both take the same first rows of the test split. A line of the CSV is one
+point; what it holds already is not measured again.
 `blocks` shows which part of the spectrum misleads a model on other spectra than those it learned from: each eighth of
 their bins takes the values of the nearest training spectrum in turn. `calibration` asks why the intervals of p(z) hold
 more or less than they should: how well each digit is known, given those before it, and whether a temperature or other
@@ -18,6 +19,8 @@ levels, both fitted on validation rows, mend it.
 
 import argparse
 import csv
+import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +47,9 @@ FIELDS = (
 SIZES = (500, 1000, 2000, 4000, 8000, 16000, 40000)
 STYLES = {
     "constant": ("#999999", "-", ""), "nearest neighbours": ("#E69F00", "--", "s"), "ridge": ("#CC79A7", "--", "^"),
-    "CNN": ("#56B4E9", "--", "D"), "from scratch, batches of 8": ("#009E73", ":", "v"),
-    "from scratch": ("#009E73", "-", "o"), "SmolLM2-135M": ("#0072B2", "-", "o"),
+    "CNN": ("#56B4E9", "--", "D"), "template fit": ("#D55E00", "--", "x"),
+    "from scratch, batches of 8": ("#009E73", ":", "v"), "from scratch": ("#009E73", "-", "o"),
+    "SmolLM2-135M": ("#0072B2", "-", "o"),
 }  # fmt: skip
 
 
@@ -119,19 +123,36 @@ def score_checkpoints(args):
         curve.add(np.abs(fill_failures(z_pred, z, Z_RANGE) - z), point)
 
 
+@functools.cache
+def read_by_templates(data, config, rows, limit):
+    """Redshifts of test rows, shape (limit,), by fitting templates made of the first training rows to the text."""
+    from specdata.evaluation.baselines.methods import run_baselines
+    from specdata.evaluation.split import open_split
+
+    split = open_split(data, config, limit=limit)
+    split = dataclasses.replace(split, train=split.train.slice(0, rows))
+    return run_baselines(split, ["template_fit"], progress=False)["template_fit"][0]
+
+
 def score_readers(args):
-    """The constant and the readers of `readers.py`, each taught so many training rows."""
+    """The constant, the readers of `readers.py` and a template fit, each taught so many training rows."""
+    from specdata.evaluation.baselines.methods import TRAINING_ROWS
+
     curve = Curve(args.output)
     asked, z = load_split(args.test or args.data, args.config, "test", args.limit)
     asked_train, z_train = load_split(args.data, args.config, "train")
     x, x_train = (series(texts, args.config.partition("-")[0]) for texts in (asked, asked_train))
     for rows in [n for n in SIZES if n <= len(z_train)]:
-        for name in ("constant", *READERS):
+        # A template fit needs the spectra, which `--test` may lack.
+        for name in ("constant", *READERS, *([] if args.test else ["template fit"])):
             point = {"reader": name, "config": args.config, "test": Path(args.test or args.data).name, "n": len(z)}
             point |= {"rows_seen": rows, "seed": 0}
             if not curve.holds(**point):
-                z_pred = np.full(len(z), np.median(z_train[:rows]))
-                if name != "constant":
+                if name == "constant":
+                    z_pred = np.full(len(z), np.median(z_train[:rows]))
+                elif name == "template fit":
+                    z_pred = read_by_templates(args.data, args.config, min(rows, TRAINING_ROWS), args.limit)
+                else:
                     z_pred = read(name, x_train[:rows], z_train[:rows], np.arange(rows), x)
                 command = f"learning.py readers --config {args.config}"
                 curve.add(np.abs(z_pred - z), point | {"distinct_rows": rows, "parsed": 1.0, "command": command})

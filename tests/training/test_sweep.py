@@ -2,21 +2,29 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from questions import write_questions
 
 from specdata import SpecdataError
+from specdata.cli import app
+from specdata.dataset.build import build
+from specdata.dataset.recipe import DataRecipe
+from specdata.results import load_results, load_retention
 from specdata.training import sweep as module
 from specdata.training.recipe import parse_training
 from specdata.training.sweep import load_grid, sweep
 
+ROOT = Path(__file__).parents[2]
 RECIPE = "llama-3.1-8b/redshift-packed"
-SETTINGS = ["--model_name_or_path", "tiny", "--use_cpu", "true", "--bf16", "false", "--dtype", "float32"]
+CPU = ["--use_cpu", "true", "--bf16", "false", "--dtype", "float32"]
+SETTINGS = ["--model_name_or_path", "tiny", *CPU]
 SETTINGS += ["--torch_compile", "false", "--max_steps", "2", "--save_steps", "1", "--dataloader_num_workers", "0"]
 SETTINGS += ["--per_device_train_batch_size", "2"]
 GRID = """
@@ -241,3 +249,42 @@ def test_the_command_trains_and_evaluates_and_goes_on_from_a_checkpoint(workplac
     assert "going on from checkpoint-1" in start()
     assert (stopped / "training" / "adapter_model.safetensors").read_bytes() == weights
     assert (workplace / "swept" / "table.md").read_text() == table
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_grid_for_an_hour_of_one_gpu_runs_whole_on_a_cpu(tmp_path, tiny_model, monkeypatch):
+    """benchmarks/gpu-mocks.yaml and sweeps/mocks as they are, but for fewer galaxies, steps and other questions.
+
+    In one process, since the start of a training and of its evaluation takes longer than both.
+    """
+    from trl.scripts import sft
+
+    def train(recipe, settings, *, cwd):
+        script, training, model, mixture = sft.make_parser().parse_args_and_config(["--config", str(recipe), *settings])
+        sft.main(script, training, model, mixture)
+
+    monkeypatch.setattr(module, "run_training", train)
+    monkeypatch.setattr(module, "run_command", lambda command: app(command[3:], standalone_mode=False) or 0)
+    monkeypatch.chdir(tmp_path)
+    recipe = yaml.safe_load((ROOT / "benchmarks" / "gpu-mocks.yaml").read_text())
+    recipe["source"]["size"], recipe["sample"] = 40, {"size": 24, "redshift_bins": 1}
+    recipe["splits"] = {"train": 8, "validation": 2}
+    build(DataRecipe.model_validate(recipe), tmp_path / "gpu-mocks", progress=False)
+    grid = (ROOT / "recipes" / "sweeps" / "mocks.yaml").read_text()
+    groups = re.search(r"^retention: (.*)$", grid, re.MULTILINE)[1]
+    questions = f"--limit 2 --questions {write_questions(tmp_path / 'questions')}"
+    Path("grid.yaml").write_text(grid.replace(groups, questions).replace("batch_size: 32", "batch_size: 1"))
+    settings = ["--model_name_or_path", str(tiny_model), "--max_steps", "1", "--per_device_eval_batch_size", "1", *CPU]
+    table = sweep("smollm2-135m/redshift-packed", "swept", grid="grid.yaml", settings=settings, rows=6)
+    for name, run in load_grid("sweeps/mocks").runs.items():
+        adapter = json.loads(Path("swept", name, "training", "adapter_config.json").read_text())
+        found = load_results(Path("swept", name, "evaluation"))
+        assert adapter["r"] == int(run.get("lora_r", 8))
+        everywhere = any("mlp" in module for module in adapter["target_modules"])
+        assert everywhere == (run.get("lora_target_modules") == "all-linear")
+        assert (found["dataset"]["config"], found["dataset"]["n"]) == (run["dataset_config"], 6)
+        assert found["baselines"].keys() >= {"constant", "ridge", "nearest_neighbours"}
+        assert found["posterior"]["metrics"]["coverage_68"]["value"] is not None
+        assert load_retention(Path("swept", name, "retention"))["groups"].keys() == {"science", "general"}
+        assert f"| {name} | gpu-mocks |" in table
