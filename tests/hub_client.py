@@ -1,5 +1,6 @@
 """Clients of the test Hub: this process for a test, or a command with an environment of its own."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -41,3 +42,16 @@ def use_hub(hub, monkeypatch, token, *, xet=False):
         monkeypatch.setenv("HF_TOKEN", token)
     else:
         monkeypatch.delenv("HF_TOKEN", raising=False)
+
+
+def check_full_disk(step, monkeypatch, command, line):
+    """Publish by a command line while the disk is full in one step, by default the commit: one sentence says so."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(f"specdata.publish.publish.{step}" if step else "huggingface_hub.HfApi.create_commit", full)
+        code, _, said = command(*line)
+    assert (code, "Traceback" in said) == (2, False)
+    assert "the disk is full" in said.splitlines()[-1]
