@@ -1,7 +1,10 @@
 """The batch script of a training: what it says, that bash takes it, and that it trains over two nodes and goes on."""
 
+import contextlib
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +14,24 @@ import pytest
 from specdata import SpecdataError
 from specdata.training.slurm import slurm_script, write_slurm
 
-# All nodes are this machine, one task each.
+# All nodes are this machine, one task each; one that fails ends the others.
 SRUN = """#!/usr/bin/env bash
-while [[ $1 == -* ]]; do shift; done
-for ((node = 0; node < SLURM_NNODES; node++)); do SLURM_NODEID=$node "$@" & tasks+=($!); done
-code=0; for task in "${tasks[@]}"; do wait "$task" || code=1; done; exit $code
+[[ $1 == --kill-on-bad-exit=1 ]] || exit 2
+for ((node = 0; node < SLURM_NNODES; node++)); do SLURM_NODEID=$node "${@:2}" & tasks+=($!); done
+code=0; for task in "${tasks[@]}"; do wait -n || { code=1; kill "${tasks[@]}"; }; done 2>/dev/null; exit $code
 """
 TINY = ["--model_name_or_path", "tiny", "--use_cpu", "true", "--bf16", "false", "--dtype", "float32"]
 TINY += ["--dataset_config", "packed", "--per_device_train_batch_size", "2", "--eval_strategy", "no"]
 TINY += ["--load_best_model_at_end", "false", "--save_steps", "1", "--warmup_steps", "0", "--output_dir", "over nodes"]
+
+
+def free_job():
+    """Number of a job whose port, which the batch script derives from it, is not taken."""
+    for job in range(os.getpid(), os.getpid() + 1000):
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", 29500 + job % 1000))
+            return job
+    raise AssertionError("all ports from 29500 to 30499 are taken")
 
 
 @pytest.fixture
@@ -33,12 +45,20 @@ def run(tmp_path):
     def run(script, folder, cores=4):
         environment = os.environ | {
             "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}", "SLURM_NNODES": "2",
-            "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": str(cores),
+            "SLURM_JOB_ID": str(free_job()), "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": str(cores),
         }  # fmt: skip
-        command = ["bash", script]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
+        with (tmp_path / "log").open("w+") as log:
+            options = {"cwd": folder, "env": environment, "stdout": log, "stderr": log, "start_new_session": True}
+            process = subprocess.Popen(["bash", script], **options)
+            try:
+                code = process.wait(timeout=400)
+            finally:  # also what a node has left running
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            log.seek(0)
+            said = log.read()
+        assert code == 0, said[-3000:]
+        return said
 
     return run
 
