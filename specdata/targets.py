@@ -279,12 +279,12 @@ class Target:
 _DEFAULTS = {name: field.default for name, field in Target.__dataclass_fields__.items()}
 
 
-def declared(name, *, column=None, words=None, unit="", instruction=None, **rest) -> Target:
+def declared(name, *, column=None, words=None, symbol=None, instruction=None, **rest) -> Target:
     """A target of one's own; the arguments are attributes of `Target`, and what is left out follows from the name."""
     words = words or name.replace("_", " ").replace("-", " ")
     instruction = instruction or _QUESTION.format(words)
-    column = column or name
-    return Target(name=name, column=column, words=words, symbol=name, instruction=instruction, unit=unit, **rest)
+    column, symbol = column or name, symbol or name
+    return Target(name=name, column=column, words=words, symbol=symbol, instruction=instruction, **rest)
 
 
 # The paper's wording; whether its brackets are part of the text is left open there, so that both forms are read.
@@ -300,72 +300,32 @@ REDSHIFT = Target(
     outlier=0.05,  # far above what reads a line right, far below a line taken for another
     relative=True,
 )
-TARGETS = {
-    target.name: target
-    for target in (
-        REDSHIFT,
-        Target(
-            name="class",
-            column="spectype",
-            words="class",
-            symbol="class",
-            instruction=_QUESTION.format("class, which is GALAXY, QSO or STAR"),
-            labels=("GALAXY", "QSO", "STAR"),
-        ),
-        Target(
-            name="subclass",
-            column="subclass",
-            words="subclass",
-            symbol="subclass",
-            instruction=_QUESTION.format("subclass"),
-            if_empty="none",
-        ),
-        Target(
-            name="vdisp",
-            column="vdisp",
-            words="velocity dispersion",
-            symbol="sigma",
-            instruction=_QUESTION.format("velocity dispersion"),
-            unit="km/s",
-            low=1.0,  # 0 means that it was not measured
-            high=850.0,
-            outlier=100.0,
-        ),
-        Target(
-            name="teff",
-            column="teff",
-            words="effective temperature",
-            symbol="Teff",
-            instruction=_QUESTION.format("effective temperature"),
-            unit="K",
-            low=2000.0,
-            high=60000.0,
-            decimals=-1,
-            outlier=1000.0,
-        ),
-        Target(
-            name="logg",
-            column="logg",
-            words="surface gravity log g",
-            symbol="log g",
-            instruction=_QUESTION.format("surface gravity log g"),
-            unit="dex",
-            low=0.0,
-            high=9.99,
-            decimals=2,
-            outlier=1.0,
-        ),
-        Target(
-            name="feh",
-            column="feh",
-            words="metallicity [Fe/H]",
-            symbol="[Fe/H]",
-            instruction=_QUESTION.format("metallicity [Fe/H]"),
-            unit="dex",
-            low=-5.0,
-            high=1.0,
-            decimals=2,
-            outlier=0.5,
-        ),
-    )
-}
+_DECLARED = (
+    REDSHIFT,
+    declared(
+        "class",
+        column="spectype",
+        labels=("GALAXY", "QSO", "STAR"),
+        instruction=_QUESTION.format("class, which is GALAXY, QSO or STAR"),
+    ),
+    declared("subclass", if_empty="none"),
+    # A dispersion of 0 means that it was not measured.
+    declared("vdisp", words="velocity dispersion", symbol="sigma", unit="km/s", low=1.0, high=850.0, outlier=100.0),
+    declared(
+        "teff",
+        words="effective temperature",
+        symbol="Teff",
+        unit="K",
+        low=2000.0,
+        high=60000.0,
+        decimals=-1,
+        outlier=1000.0,
+    ),
+    declared(
+        "logg", words="surface gravity log g", symbol="log g", unit="dex", low=0.0, high=9.99, decimals=2, outlier=1.0
+    ),
+    declared(
+        "feh", words="metallicity [Fe/H]", symbol="[Fe/H]", unit="dex", low=-5.0, high=1.0, decimals=2, outlier=0.5
+    ),
+)
+TARGETS = {target.name: target for target in _DECLARED}

@@ -14,7 +14,7 @@ from specdata.errors import SpecdataError
 from specdata.evaluation import figures, metrics
 from specdata.evaluation.baselines.methods import TemplateFits, check_names, read_text, run_baselines
 from specdata.evaluation.predictions import predict_rows
-from specdata.evaluation.scores import score_subsets, scores_of
+from specdata.evaluation.scores import score_predictions, scores_of
 from specdata.evaluation.split import Split, open_split
 from specdata.extras import need_model
 from specdata.files import new_folder
@@ -203,9 +203,6 @@ def score_rows(folder, data: Split, rows, z_max, baselines) -> dict:
     scores, name = scores_of(target), target.stored_in
     basis = scores.basis(target, true_train)
 
-    def of(pred):
-        return scores.score(pred, true, *basis, target=target)
-
     def shown(values):
         return pa.array(target.decode(values), pa.float64() if target.is_number else pa.string())
 
@@ -227,7 +224,8 @@ def score_rows(folder, data: Split, rows, z_max, baselines) -> dict:
     table["example"] = pa.array([examples.get(row) for row in range(len(true))], pa.string())
     spectra = [x[row] if row in examples else None for row in range(len(true))]
     table["spectrum"] = pa.array(spectra, pa.list_(pa.float32()))
-    pq.write_table(pa.table(table), folder / PREDICTIONS, compression="zstd")
+    table = pa.table(table)
+    pq.write_table(table, folder / PREDICTIONS, compression="zstd")
 
     mocks, mocks_train = (int(pc.sum(part["is_mock"]).as_py() or 0) for part in (data.rows, data.train))
     results = {
@@ -246,13 +244,7 @@ def score_rows(folder, data: Split, rows, z_max, baselines) -> dict:
         },
         "encoding": data.encoding.to_dict(),
         "estimate": estimate_name(target, posteriors is not None),
-        "metrics": of(pred),
-        "greedy": {"metrics": of(greedy), "distinct_answers": len(set(greedy[~np.isnan(greedy)]))},
-        "baselines": {},
-        "subsets": {
-            name: scores.subsets_by_value(pred, true, *basis, target=target),
-            "snmedian": score_subsets(data.snmedian, pred, true, *basis, target=target),
-        },
+        **score_predictions(table, basis, baselines, target=target, with_posterior=posteriors is not None),
         "settings": {
             "decoding": "greedy",
             "max_new_tokens": most_tokens(target),
@@ -265,14 +257,9 @@ def score_rows(folder, data: Split, rows, z_max, baselines) -> dict:
     }
     if target.is_number:
         results["settings"]["outlier_threshold"] = target.far
-    else:
-        results["confusion"] = scores.confusion(pred, true, target)
     if posteriors is not None:
-        results["posterior"] = scores.score_posteriors(posteriors, true, basis[1], target=target)
         results["posterior"] |= {"z_max": z_max, "step": target.step if target.is_number else None, "tail": TAIL}
-    for method, (simple, facts) in baselines.items():
-        comparison = scores.compare(pred, simple, true, basis[0], target=target)
-        results["baselines"][method] = {**facts, "metrics": of(simple), **comparison}
+    results["baselines"] = {method: facts | results["baselines"][method] for method, (_, facts) in baselines.items()}
     return results
 
 

@@ -185,18 +185,6 @@ def subsets(values) -> list[np.ndarray]:
     return np.array_split(order, count) if count > 1 else []
 
 
-def subsets_by_value(z_pred, z, z_range, z_constant, *, target=REDSHIFT) -> list[dict]:
-    """Metrics of the rows in each of `subsets` by their true value; see `specdata.evaluation.scores.score_subsets`."""
-    return [
-        {
-            "low": float(z[rows[0]]),
-            "high": float(z[rows[-1]]),
-            "metrics": score(z_pred[rows], z[rows], z_range, z_constant, target=target),
-        }
-        for rows in subsets(z)
-    ]
-
-
 def row_scores(posterior, z) -> dict:
     """What is kept of p of one row with the true value `z`; its `quantiles` are at the shares `QUANTILES`."""
     found = posterior.summary()

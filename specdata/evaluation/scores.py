@@ -1,4 +1,6 @@
-"""The scores that apply to a target: of numbers or of labels."""
+"""The scores that apply to a target, of numbers or of labels; and all scores of a table of predictions."""
+
+import numpy as np
 
 from specdata.evaluation import labels, metrics
 from specdata.targets import REDSHIFT
@@ -7,6 +9,63 @@ from specdata.targets import REDSHIFT
 def scores_of(target):
     """The module with the scores of a target, `specdata.evaluation.metrics` or `specdata.evaluation.labels`."""
     return metrics if target.is_number else labels
+
+
+def score_predictions(table, basis, baselines, *, target, with_posterior) -> dict:
+    """All scores that a card shows, from the predictions of a model and of baselines.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        A row for each spectrum, as `specdata.evaluation.evaluate.evaluate` writes it.
+    basis : tuple
+        Of `basis` in the module of the scores.
+    baselines : iterable of str
+    target : specdata.targets.Target
+    with_posterior : bool
+        Whether the table has the probabilities of the answers.
+
+    Returns
+    -------
+    dict
+        Of `specdata.results.Results` the parts `metrics`, `greedy`, `baselines` and `subsets`, of labels `confusion`,
+        and perhaps `posterior`, each with all that follows from the predictions.
+    """
+    scores, name = scores_of(target), target.stored_in
+
+    def codes(column):
+        return target.code(table[column].to_pylist())
+
+    def of(pred):
+        return scores.score(pred, true, *basis, target=target)
+
+    true, pred, greedy = codes(name), codes(f"{name}_pred"), codes(f"{name}_greedy")
+    signal = table["snmedian"].to_numpy(zero_copy_only=False).astype(float)
+    others = {method: codes(f"{name}_{method}") for method in baselines}
+    if target.is_number:
+        by_value = score_subsets(true, pred, true, *basis, target=target)
+    else:
+        by_value = labels.subsets_by_value(pred, true, *basis, target=target)
+    found = {
+        "metrics": of(pred),
+        "greedy": {"metrics": of(greedy), "distinct_answers": len(set(greedy[~np.isnan(greedy)]))},
+        "baselines": {
+            method: {"metrics": of(other)} | scores.compare(pred, other, true, basis[0], target=target)
+            for method, other in others.items()
+        },
+        "subsets": {
+            name: by_value,
+            "snmedian": score_subsets(signal, pred, true, *basis, target=target),
+        },
+    }
+    if not target.is_number:
+        found["confusion"] = scores.confusion(pred, true, target)
+    if with_posterior:
+        prefix = "posterior_"
+        kept = table.select([column for column in table.column_names if column.startswith(prefix)])
+        rows = kept.rename_columns([column.removeprefix(prefix) for column in kept.column_names]).to_pylist()
+        found["posterior"] = scores.score_posteriors(rows, true, basis[1], target=target)
+    return found
 
 
 def score_subsets(values, pred, true, bounds, constant, *, target=REDSHIFT) -> list[dict]:

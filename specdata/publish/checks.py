@@ -11,7 +11,7 @@ from tqdm import tqdm
 from specdata.dataset.manifest import MANIFEST, files_revision, rows_of
 from specdata.dataset.parquet import read_columns, split_files
 from specdata.errors import SpecdataError, one_line
-from specdata.evaluation.scores import score_subsets, scores_of
+from specdata.evaluation.scores import score_predictions, scores_of
 from specdata.files import file_sha256
 from specdata.hub import hub_errors, weights_revision
 from specdata.results import PREDICTIONS, RESULTS, RETENTION, load_retention, target_of
@@ -87,7 +87,10 @@ def check_adapter(folder, results, repo) -> set:
     if column in predictions.column_names and predictions[column].null_count == n:
         raise SpecdataError(f"{folder}: none of its {n} rows has an answer; train and evaluate again")
     try:
-        wrong = _difference(results, _scores(predictions, results), ())
+        target = target_of(results)
+        basis = scores_of(target).stored_basis(results, target)
+        options = {"target": target, "with_posterior": "posterior" in results}
+        wrong = _difference(results, score_predictions(predictions, basis, results["baselines"], **options), ())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SpecdataError(
             f"{folder}/{PREDICTIONS}: lacks what was scored ({one_line(error)}); evaluate again"
@@ -104,43 +107,6 @@ def check_adapter(folder, results, repo) -> set:
             "a --repo with 'mock' in its name"
         )
     return set(predictions["position_id"].to_pylist())
-
-
-def _scores(predictions, results):
-    """Compute all scores that a card shows from the predictions, in the form of `results`."""
-    column, target = predictions.column_names, target_of(results)
-    scores, name = scores_of(target), target.stored_in
-    bounds, constant = scores.stored_basis(results, target)
-
-    def codes(name):
-        return target.code(predictions[name].to_pylist())
-
-    def of(pred):
-        return scores.score(pred, true, bounds, constant, target=target)
-
-    true, pred, greedy = codes(name), codes(f"{name}_pred"), codes(f"{name}_greedy")
-    signal = predictions["snmedian"].to_numpy(zero_copy_only=False).astype(float)
-    found = {
-        "metrics": of(pred),
-        "greedy": {"metrics": of(greedy), "distinct_answers": len(set(greedy[~np.isnan(greedy)]))},
-        "baselines": {
-            method: {"metrics": of(other := codes(f"{name}_{method}"))}
-            | scores.compare(pred, other, true, bounds, target=target)
-            for method in results["baselines"]
-        },
-        "subsets": {
-            name: scores.subsets_by_value(pred, true, bounds, constant, target=target),
-            "snmedian": score_subsets(signal, pred, true, bounds, constant, target=target),
-        },
-    }
-    if not target.is_number:
-        found["confusion"] = scores.confusion(pred, true, target)
-    if "posterior" in results:
-        prefix = "posterior_"
-        kept = predictions.select([name for name in column if name.startswith(prefix)])
-        rows = kept.rename_columns([name.removeprefix(prefix) for name in kept.column_names]).to_pylist()
-        found["posterior"] = scores.score_posteriors(rows, true, constant, target=target)
-    return found
 
 
 def _difference(stated, found, place):

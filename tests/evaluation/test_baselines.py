@@ -6,7 +6,6 @@ import pytest
 from specdata.evaluation.baselines.simple import (
     NEIGHBOURS,
     PENALTIES,
-    constant,
     held_out,
     nearest,
     nearest_neighbours,
@@ -29,12 +28,6 @@ def singles(rows):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-def test_no_constant_is_better_than_the_median_of_the_training_rows(rng):
-    z_train = rng.exponential(0.2, 101)
-    errors = [np.mean(np.abs(z_train - c)) for c in np.linspace(0, 1, 1001)]
-    assert np.mean(np.abs(z_train - constant(z_train))) <= min(errors)
 
 
 @pytest.mark.parametrize("rows", [7, 2500])
@@ -167,5 +160,5 @@ def test_the_network_reads_where_a_line_is(rng):
     z_train, z = rng.uniform(0, 0.5, 300), rng.uniform(0, 0.5, 100)
     x_train, x = lines(z_train), lines(z)
     z_pred, chosen = cnn(x_train, z_train, singles(z_train), x, seed=1)
-    assert np.abs(z_pred - z).mean() < 0.1 * np.abs(constant(z_train) - z).mean()
+    assert np.abs(z_pred - z).mean() < 0.1 * np.abs(np.median(z_train) - z).mean()
     assert (chosen["seed"], chosen["batch"]) == (1, 32)

@@ -83,7 +83,9 @@ def run_baselines(
         bar.set_postfix_str(name)
         begin, reads, note = time.perf_counter(), "text", ""
         if name == "constant":
-            constant, reads = constant_of(target, true), "nothing"
+            # The median of the training rows, or their most frequent label
+            constant = np.median(true) if target.is_number else np.bincount(true.astype(int)).argmax()
+            reads, constant = "nothing", float(constant)
             y, chosen = np.full(len(x), constant), {target.stored_in: target.decode([constant])[0]}
         elif name.startswith("template_fit"):
             y, chosen = template_fits.predict(name, x_train, x)
@@ -97,11 +99,6 @@ def run_baselines(
         facts = {"title": title, "reads": reads, "chosen": chosen, "note": note}
         found[name] = y, facts | {"seconds": time.perf_counter() - begin}
     return found
-
-
-def constant_of(target, true) -> float:
-    """What a constant predicts from true values of training rows: the median, or the most frequent label."""
-    return simple.constant(true) if target.is_number else float(np.bincount(true.astype(int)).argmax())
 
 
 class TemplateFits:

@@ -1,6 +1,6 @@
-"""Baselines without a network: a constant, nearest neighbours, and linear regression.
+"""Baselines without a network: nearest neighbours, and linear regression.
 
-All but the constant get ``(x_train, y_train, objects_train, x)``: spectra of shape (rows, bins), true values and object
+All get ``(x_train, y_train, objects_train, x)``: spectra of shape (rows, bins), true values and object
 names of the training rows, and the spectra to predict. They return the values of `x` and what they chose, a dict. The
 values are numbers of shape (rows,), or, of labels, a column for each with 1 for the true one and 0 for the others, of
 which the largest in the prediction counts. They choose with training rows alone, and predict no training row from a row
@@ -13,11 +13,6 @@ NEIGHBOURS = (1, 2, 3, 5, 8, 13)
 JUDGED = 2000  # training rows that decide on the number of neighbours
 COMPONENTS = (4, 8, 16, 32, 64)
 PENALTIES = 10.0 ** np.arange(-1, 8)
-
-
-def constant(z_train) -> float:
-    """Median redshift of the training split, which no other constant beats there in mean absolute error."""
-    return float(np.median(z_train))
 
 
 def nearest_neighbours(x_train, y_train, objects_train, x) -> tuple[np.ndarray, dict]:
