@@ -8,7 +8,7 @@ COLUMN = 3.35  # inches, a column of most journals
 BLUE, ORANGE, GREEN, VERMILION, SKY, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 _PAPER = {
     "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
-    "legend.frameon": False, "legend.handlelength": 1.2, "axes.spines.top": False, "axes.spines.right": False,
+    "legend.frameon": False, "legend.handlelength": 1.2,
     "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.0,
     "lines.markersize": 3, "savefig.dpi": 300,
 }  # fmt: skip
@@ -22,8 +22,10 @@ def new_figure(width, height, rows=1, heights=None, columns=1, widths=None) -> t
     # Figure and canvas directly, not pyplot: no global state, no display, nothing to close.
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, height_ratios=heights, width_ratios=widths, squeeze=False)
-    return figure, axes.ravel()
+    panels = figure.subplots(rows, columns, height_ratios=heights, width_ratios=widths, squeeze=False).ravel()
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels
 
 
 def save_figure(figure, path) -> None:

@@ -1,6 +1,5 @@
 """Every stage on mocks and a small model, without the Hub or an account: data set, training, evaluation, card."""
 
-import importlib.util
 import json
 import shutil
 import time
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import specdata
 from specdata.errors import SpecdataError
+from specdata.extras import need
 from specdata.files import find_recipe, shipped
 from specdata.results import RESULTS, load_results
 from specdata.text.smollm2 import MODEL, convert_gguf, gguf_folder
@@ -88,9 +88,7 @@ def _check_folder(output):
         return
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise SpecdataError(f"{output}: exists and is not a demo's folder; choose another --output")
-    for module in ("trl", "peft", "gguf"):
-        if importlib.util.find_spec(module) is None:
-            raise SpecdataError(f"{module} is not installed, which the demo needs: pip install 'specdata[demo]'")
+    need("demo", "trl", "peft", "gguf", what="the demo")
     gguf_folder()
     output.mkdir(parents=True, exist_ok=True)
     state.write_text(json.dumps({"specdata": specdata.__version__}) + "\n", encoding="utf-8")

@@ -1,11 +1,13 @@
 """Files from outside, read with limits: no devices or pipes, and nothing that is larger or deeper than it may be."""
 
+import contextlib
 import errno
 import gzip
 import io
 import itertools
 import json
 import stat
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -27,6 +29,21 @@ def check_regular(path) -> None:
     mode = Path(path).stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # to open a folder is an error of its own
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+
+
+@contextlib.contextmanager
+def file_errors():
+    """Turn what opening or decompressing a file raises into a SpecdataError, whose sentence does not name the file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise SpecdataError("there is no such file; check the path") from None
+    except IsADirectoryError:
+        raise SpecdataError("this is a folder, not a file; give the files in it") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise SpecdataError("the gzip data are damaged or cut short; download the file again") from error
+    except OSError as error:
+        raise SpecdataError(f"the file cannot be read ({one_line(error)}); give another file") from error
 
 
 def read_bytes(path, most=MOST_BYTES) -> bytes:
@@ -69,6 +86,19 @@ def read_yaml(path, *, as_text=False):
     except (OSError, UnicodeDecodeError) as error:
         raise SpecdataError(f"{path}: cannot be read ({one_line(error)}); give the path of a YAML file") from None
     return parse_yaml(text, path, as_text=as_text)
+
+
+def read_settings(path, model, *, as_text=False):
+    """Read a YAML file as a pydantic model; as `read_yaml`, and a wrong key or value is an error, too."""
+    import pydantic
+
+    try:
+        return model.model_validate(read_yaml(path, as_text=as_text))
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"])) or "it"
+        allowed = ", ".join(model.model_fields)
+        raise SpecdataError(f"{path}: {key}: {problem['msg']}; the keys of such a file are {allowed}") from None
 
 
 def parse_yaml(text, name, *, as_text=False):

@@ -31,7 +31,6 @@ def value_histograms(path, panels) -> None:
         else:
             axes.hist(list(by_split.values()), bins=bins, stacked=True, label=legend, color=colours)
             axes.set(xlabel=label, ylabel="number per bin", xlim=(bins[0], bins[-1]))
-        axes.spines[["top", "right"]].set_visible(False)
     handles = axes_of[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=len(panels[0][1]), frameon=False)  # no bar hides it there
     save_figure(figure, path)
@@ -58,7 +57,6 @@ def example_spectra(path, examples, *, edges, unit, target, axis) -> None:
         if target.stored_in == "target" and np.isfinite(row["z"]):
             answer += f", z = {row['z']:z.4f}"
         axes.text(0.995, 0.04, f"{label}, {answer}", transform=axes.transAxes, ha="right", fontsize=9)
-        axes.spines[["top", "right"]].set_visible(False)
         if mask.any():
             axes.legend(frameon=False, fontsize=7, loc="lower left")
     panels[-1].set_xlabel(axis.label)
@@ -113,8 +111,6 @@ def decoded_spectrum(path, *, loglam, pixels, edges, binned, decoded, z, spectyp
     below.stairs(decoded - binned, edges, color=VERMILION, baseline=None, lw=0.9)
     below.axhline(0, color="0.7", lw=0.8, zorder=0)
     below.set(xlim=(edges[0], edges[-1]), xlabel=axis.label, ylabel="text - bins\n(same unit)")
-    for panel in (axes, below):
-        panel.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
 
 
@@ -152,7 +148,6 @@ def token_figure(path, costs) -> None:
         axes.set_yticklabels([f"{cost.name}, {cost.bins:,} bins".replace("`", "") for cost in group])
         axes.set_title(tokenizer, loc="left", fontsize=10)
         axes.tick_params(axis="y", length=0)
-        axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[:-1]:
         axes.tick_params(labelbottom=False)
     panels[-1].set_xlabel("tokens of a sample, chat template included")

@@ -138,43 +138,35 @@ def _read_catalogue(path):
 
 
 def folder_paths(folder) -> list[Path]:
-    """List the `spec-*.fits` and `spec-*.fits.gz` files of a folder and of the folders in it.
+    """List the `spec-*.fits` and `spec-*.fits.gz` files of a folder as `file_paths` does."""
+    if not Path(folder).is_dir():
+        raise SpecdataError(f"{folder}: there is no such folder; pass a folder that holds spec-*.fits files")
+    return file_paths(folder, "spec-*.fits", "spec-*.fits.gz")
 
-    Each path begins with `folder`. They are sorted by the path relative to it, so that the order is the same on every
+
+def file_paths(path, *patterns) -> list[Path]:
+    """List a file, or the files of a folder and of those below it that match one of some patterns.
+
+    Each path begins with `path`. They are sorted by the path relative to it, so that the order is the same on every
     machine and file system. A folder that is missing, or holds no such file, is an error.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise SpecdataError(f"{folder}: there is no such folder; pass a folder that holds spec-*.fits files")
-    paths = [path for pattern in ("spec-*.fits", "spec-*.fits.gz") for path in folder.rglob(pattern) if path.is_file()]
-    if not paths:
-        raise SpecdataError(f"{folder}: there are no spec-*.fits files in this folder; check the path or download some")
-    return _sorted(paths, folder)
-
-
-def file_paths(path, pattern) -> list[Path]:
-    """List a file, or the files of a folder and of those below it that match a pattern, sorted as by `folder_paths`."""
     path = Path(path)
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise SpecdataError(f"{path}: there is no such file or folder; check the path")
     try:
-        paths = [one for one in path.rglob(pattern) if one.is_file() and not one.name.startswith(".")]
+        paths = [one for pattern in patterns for one in path.rglob(pattern) if one.is_file() and one.name[0] != "."]
     except (ValueError, NotImplementedError) as error:
-        raise SpecdataError(f"source.pattern = {pattern!r}: {one_line(error)}; give one such as *.csv") from None
+        raise SpecdataError(f"source.pattern = {patterns[0]!r}: {one_line(error)}; give one such as *.csv") from None
     if not paths:
-        raise SpecdataError(f"{path}: there are no files {pattern} in this folder; check the path and the pattern")
-    return _sorted(paths, path)
-
-
-def _sorted(paths, folder):
-    for path in paths:
+        raise SpecdataError(f"{path}: there are no {' or '.join(patterns)} files in this folder; check the path")
+    for found in paths:
         try:
-            str(path).encode()
+            str(found).encode()
         except UnicodeEncodeError:
-            raise SpecdataError(f"{str(path)!a}: is not a name in UTF-8; give the file another") from None
-    return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
+            raise SpecdataError(f"{str(found)!a}: is not a name in UTF-8; give the file another") from None
+    return sorted(paths, key=lambda found: found.relative_to(path).as_posix())
 
 
 def read_folder(paths, *, on_error=None) -> Iterator[Spectrum]:

@@ -323,7 +323,6 @@ def answer_figure(posterior, *, greedy, stated, title="", size=(7, 4)):
     axes.set(title=title)
     if target.is_number or values:
         figure.legend(loc="outside lower center", ncols=3 if size[0] > 6 else 2, frameon=False, fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pydantic
 
 from specdata.errors import SpecdataError, one_line
-from specdata.inputs import read_yaml
+from specdata.inputs import read_settings
 
 QUESTIONS = "retention/questions"  # the shipped file of groups
 GROUPS = ("science", "general")
@@ -51,13 +51,7 @@ class Asked:
 
 def load_questions(path) -> Questions:
     """Read a file of groups; SpecdataError in one sentence if something is wrong with it."""
-    try:
-        return Questions.model_validate(read_yaml(path))
-    except pydantic.ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"])) or "it"
-        allowed = ", ".join(Questions.model_fields)
-        raise SpecdataError(f"{path}: {key}: {problem['msg']}; the keys of such a file are {allowed}") from None
+    return read_settings(path, Questions)
 
 
 def load_tasks(path, questions, groups=GROUPS, small=False) -> list[Asked]:

@@ -5,7 +5,6 @@ in both states, so that the two are compared question by question.
 """
 
 import hashlib
-import importlib.util
 import json
 import logging
 import shlex
@@ -23,6 +22,7 @@ from specdata.errors import SpecdataError
 from specdata.evaluation import metrics
 from specdata.evaluation.questions import GROUPS, QUESTIONS, check_groups, load_questions, load_tasks
 from specdata.evaluation.training_figures import retention_bars
+from specdata.extras import need
 from specdata.files import find_recipe, new_file, new_folder
 from specdata.hub import local_folder, public_name, weights_revision
 from specdata.results import RETENTION, RETENTION_FIGURE, RETENTION_FORMAT, SAMPLES, save_retention
@@ -78,8 +78,7 @@ def measure_retention(
     SpecdataError
         If lm-evaluation-harness, the model, the adapter, a task or its data is not there.
     """
-    if importlib.util.find_spec("lm_eval") is None:
-        raise SpecdataError("lm-eval is not installed, which asks the questions: pip install 'specdata[retention]'")
+    need("retention", "lm_eval", what="the retention")
     path = find_recipe(questions)
     listed = load_questions(path)
     check_groups(path, listed, groups)  # before a large model is loaded

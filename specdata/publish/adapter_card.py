@@ -44,6 +44,7 @@ from specdata.results import (
 )
 from specdata.targets import REDSHIFT
 from specdata.text.encoding import Encoding
+from specdata.training.recipe import checkpoints
 
 EXAMPLE = REDSHIFT.format(0.1234)
 CONTENTS = (*OWNED["model"], ".gitattributes", ".cache")
@@ -228,7 +229,7 @@ def _licence(training, base, name):
 
 def _states(training):
     """What the trainer wrote at its checkpoints, the last one at the end."""
-    return sorted(training.glob("checkpoint-*/trainer_state.json"), key=lambda path: int(path.parent.name[11:]))
+    return [folder / "trainer_state.json" for folder in checkpoints(training)]
 
 
 def _cost(training) -> dict:

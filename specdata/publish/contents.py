@@ -1,7 +1,6 @@
 """What goes up: the named files of a data set or an adapter and no others, with the names of the Hub in them."""
 
 import json
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -94,12 +93,8 @@ def load_card_data(folder) -> dict:
 def dataset_files(folder, manifest) -> dict:
     """Files of a data set beside its card: paths by name in the repository.
 
-    One that is missing, is a link, or has a name that `specdata build` does not give is an error.
+    One that is missing or is a link is an error. `read_manifest` has refused names that `specdata build` does not give.
     """
-    shard, figure = r"[\w.-]+/(train|validation|test)-\d{5}-of-\d{5}\.parquet", r"figures/\w+\.png"
-    for name in (*manifest["files"], *manifest["figures"]):
-        if not re.fullmatch(f"{shard}|{figure}", name):
-            raise SpecdataError(f"{folder}: its manifest names {name!r}, no file of a data set; build it again")
     names = (MANIFEST, "rejected.csv", *manifest["figures"], *manifest["files"])
     return {name: regular_file(folder, name) for name in names}
 

@@ -1,5 +1,6 @@
 """An MCP server: an agent measures redshifts, or what else an adapter was trained for, and asks about a spectrum."""
 
+import contextlib
 import threading
 from typing import Annotated
 
@@ -92,46 +93,45 @@ def make_server(reader):
         version=specdata.__version__,
         instructions=f"Measures the {target.words} of spectra, with its uncertainty. Read its warnings and doubts.",
     )
-    one_at_a_time = threading.Lock()  # the tools run in threads, and share a model
+    lock = threading.Lock()  # the tools run in threads, and share a model
+
+    @contextlib.contextmanager
+    def one_at_a_time():
+        try:
+            with lock:
+                yield
+        except SpecdataError as error:
+            raise ToolError(str(error)) from None
 
     @server.tool(
         name=f"measure_{target.name.replace('-', '_')}",
         description=f"Measure the {target.words} of each spectrum of a file, or of one spectrum given as arrays.",
     )
     def measure(path: Path = None, wavelength: Wavelength = None, flux: Flux = None, ivar: Ivar = None) -> Measurements:
-        try:
-            with one_at_a_time:
-                spectra = _spectra(reader, path, wavelength, flux, ivar)
-                asked = [reader.ask(spectrum) for spectrum in spectra]
-                found = [_measurement(said, target) for said in reader.predict(asked)]
-                return Measurements(spectra=found, doubts=reader.warnings)
-        except SpecdataError as error:
-            raise ToolError(str(error)) from None
+        with one_at_a_time():
+            spectra = _spectra(reader, path, wavelength, flux, ivar)
+            asked = [reader.ask(spectrum) for spectrum in spectra]
+            found = [_measurement(said, target) for said in reader.predict(asked)]
+            return Measurements(spectra=found, doubts=reader.warnings)
 
     @server.tool()
     def describe_adapter() -> Description:
         """Describe the adapter: what it reads, what it was trained on, and how well it did."""
-        try:
-            with one_at_a_time:
-                return _description(reader)
-        except SpecdataError as error:
-            raise ToolError(str(error)) from None
+        with one_at_a_time():
+            return _description(reader)
 
     @server.tool()
     def ask_about_spectrum(
         question: str, path: Path = None, wavelength: Wavelength = None, flux: Flux = None, ivar: Ivar = None
     ) -> Reply:
         """Ask the model a question about one spectrum, after it has measured that."""
-        try:
-            with one_at_a_time:
-                spectra = _spectra(reader, path, wavelength, flux, ivar)
-                if len(spectra) > 1:
-                    raise SpecdataError(f"{path}: holds more than one spectrum; name one, as in {path}[0]")
-                session = Session(reader, spectra[0])
-                answer = session.ask(question, on_text=lambda _: None)
-                return Reply(measured=describe(session.prediction), answer=answer)
-        except SpecdataError as error:
-            raise ToolError(str(error)) from None
+        with one_at_a_time():
+            spectra = _spectra(reader, path, wavelength, flux, ivar)
+            if len(spectra) > 1:
+                raise SpecdataError(f"{path}: holds more than one spectrum; name one, as in {path}[0]")
+            session = Session(reader, spectra[0])
+            answer = session.ask(question, on_text=lambda _: None)
+            return Reply(measured=describe(session.prediction), answer=answer)
 
     return server
 

@@ -12,7 +12,6 @@ import io
 import math
 import re
 import warnings
-import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ import numpy as np
 from astropy.io import fits
 
 from specdata.errors import SpecdataError, one_line
-from specdata.inputs import read_bytes
+from specdata.inputs import file_errors, read_bytes
 from specdata.spectra.spectrum import Spectrum
 
 # BOSS_TARGET1 bits of the galaxy samples: GAL_LOZ, GAL_CMASS, GAL_CMASS_COMM, GAL_CMASS_SPARSE, SDSS_KNOWN,
@@ -106,19 +105,11 @@ def check_whole(path) -> None:
 
 
 def _read_bytes(path):
-    try:
+    with file_errors():
         raw = read_bytes(path, _LARGEST)
         if raw.startswith(b"\x1f\x8b"):
             with gzip.open(io.BytesIO(raw)) as stream:
                 raw = stream.read(_LARGEST + 1)
-    except FileNotFoundError:
-        raise SpecdataError("there is no such file; check the path") from None
-    except IsADirectoryError:
-        raise SpecdataError("this is a folder, not a file; pass one spec-*.fits file of it") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SpecdataError(f"the gzip data are damaged or cut short; {_AGAIN}") from error
-    except OSError as error:
-        raise SpecdataError(f"the file cannot be read ({one_line(error)}); check its permissions") from error
     if len(raw) > _LARGEST:
         raise SpecdataError(f"the file has more than {_LARGEST:,} bytes when it is decompressed; {_AGAIN}")
     if not raw.startswith(b"SIMPLE  ="):

@@ -4,16 +4,16 @@ import hashlib
 import json
 import shlex
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, StringConstraints
 
 from specdata.errors import SpecdataError
+from specdata.extras import need
 from specdata.files import find_recipe, new_file
-from specdata.inputs import read_yaml
+from specdata.inputs import read_settings
 from specdata.results import RESULTS, RETENTION, format_score, load_results, load_retention, target_of
 from specdata.training.launch import run_command, run_training
 from specdata.training.recipe import checkpoints, parse_training
@@ -47,15 +47,8 @@ class Grid(BaseModel, extra="forbid"):
 
 def load_grid(path) -> Grid:
     """Read a grid; SpecdataError in one sentence if something is wrong with it."""
-    path = find_recipe(path)
-    try:
-        # Scalars stay the text that they are: YAML would make False of `no`, which trl refuses.
-        return Grid.model_validate(read_yaml(path, as_text=True))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"])) or "it"
-        allowed = ", ".join(Grid.model_fields)
-        raise SpecdataError(f"{path}: {key}: {problem['msg']}; the keys of a grid are {allowed}") from None
+    # Scalars stay the text that they are: YAML would make False of `no`, which trl refuses.
+    return read_settings(find_recipe(path), Grid, as_text=True)
 
 
 def sweep(recipe, output, *, grid="sweeps/paper", settings=(), rows=None) -> str:
@@ -93,8 +86,8 @@ def sweep(recipe, output, *, grid="sweeps/paper", settings=(), rows=None) -> str
         if word.startswith("--") and word[2:].split("=")[0].replace("-", "_") in varied:
             raise SpecdataError(f"{word}: is set by the sweep for each run; change the grid instead")
     runs = {name: parse_training(recipe, grid.settings(name) + settings) for name in grid.runs}
-    if grid.retention and find_spec("lm_eval") is None:
-        raise SpecdataError("lm-eval is not installed, for the grid's retention: pip install 'specdata[retention]'")
+    if grid.retention:
+        need("retention", "lm_eval", what="the grid's retention")
     if grid.retention and not all(run.model.use_peft for run in runs.values()):
         raise SpecdataError(
             f"{recipe}: trains a whole model, which has no adapter to switch off for the grid's retention"

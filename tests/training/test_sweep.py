@@ -77,7 +77,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "run_training", train)
     monkeypatch.setattr(module, "_evaluate", evaluate)
     monkeypatch.setattr(module, "_retain", retain)
-    monkeypatch.setattr(module, "find_spec", lambda name: name)
+    monkeypatch.setattr(module, "need", lambda *_, **__: None)
     monkeypatch.setattr(module, "load_retention", lambda folder: json.loads((folder / "retention.json").read_text()))
     monkeypatch.setattr(module, "load_results", lambda folder: json.loads((folder / "results.json").read_text()))
     monkeypatch.chdir(tmp_path)
@@ -166,7 +166,7 @@ def test_a_model_that_is_trained_as_a_whole_is_scored_without_an_adapter(place, 
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("run: {}", "run: Extra inputs are not permitted; the keys of a grid are base, runs, choose_by"),
+        ("run: {}", "run: Extra inputs are not permitted; the keys of such a file are base, runs, choose_by"),
         ("runs: {../x: {}}", "String should match pattern"),
         ("choose_by: 0\nruns: {reference: {}}", "choose_by: Input should be greater than or equal to 1"),
         ("runs: [", "not valid YAML"),

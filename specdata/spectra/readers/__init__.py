@@ -12,12 +12,11 @@ import gzip
 import math
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
-from specdata.inputs import check_regular, check_unpacked
+from specdata.inputs import check_regular, check_unpacked, file_errors
 from specdata.spectra import specfile
 from specdata.spectra.axis import SKY
 from specdata.spectra.readers import desi, images, others, rows, tables
@@ -122,7 +121,7 @@ def split_name(path) -> tuple[Path, str | None]:
 
 def _head(path):
     """First bytes of a file, decompressed."""
-    try:
+    with file_errors():
         check_regular(path)
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
@@ -130,14 +129,6 @@ def _head(path):
             check_unpacked(path)
             with gzip.open(path) as stream:
                 head = stream.read(_HEAD)
-    except FileNotFoundError:
-        raise SpecdataError("there is no such file; check the path") from None
-    except IsADirectoryError:
-        raise SpecdataError("this is a folder, not a file; give the files in it") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SpecdataError("the gzip data are damaged or cut short; download the file again") from error
-    except OSError as error:
-        raise SpecdataError(f"the file cannot be read ({one_line(error)}); give another") from error
     if not head:
         raise SpecdataError("the file is empty; download it again")
     return head
