@@ -37,41 +37,6 @@ def test_build_prints_the_counts_and_the_line_that_loads_it(command, tmp_path):
     assert f"splits     train 16, validation 8, test {counts['splits']['test']}" in printed
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ("build nothing.yaml --output out", "nothing.yaml: there is no such recipe; give the path"),
-        ("build bad.yaml --output out", "unknown key 'colour'; the keys there are name, title"),
-        ("build recipe.yaml", "--output is missing"),
-        ("build recipe.yaml --dry-run", "--dry-run shows the queries to the SDSS archive, and recipe.yaml makes none"),
-        ("build recipe.yaml --output taken", "exists already; choose another output, or add --overwrite"),
-        ("build recipe.yaml --output taken --overwrite", "holds no manifest.json and so is not"),
-        ("build recipe.yaml --source . --output out", "--source replaces the path of a source of kind folder or files"),
-        ("build recipes/data/sdss-folder.yaml --source fits --output .", "holds the source"),
-        ("evaluate --model m --dataset d --split train --output out", "rows it learned from"),
-        ("evaluate --model m --dataset taken --output out", "has no readable manifest.json"),
-        ("card --training t --evaluation e --recipe recipe.yaml --output out", "is missing or not JSON; train or"),
-        ("card --training t --evaluation e --recipe r --output out --override x", "--override x: write KEY=VALUE"),
-        ("demo --output taken", "exists and is not a demo's folder"),
-        ("recipes llama-4", "there is no such recipe; give the path of a YAML file, or one of recipes/"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_one_sentence_and_exit_code_2(arguments, sentence, command, tmp_path):
-    if arguments.startswith("evaluate"):
-        pytest.importorskip("torch")  # which is asked for first
-    (tmp_path / "bad.yaml").write_text(RECIPE + "colour: blue\n")
-    (tmp_path / "fits").mkdir()
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "thesis.tex").write_text("years of work")
-    before = sorted(tmp_path.rglob("*"))
-    code, _, said = command(*arguments.split())
-    assert code == 2
-    assert sentence in said
-    assert said.startswith("specdata: ")
-    assert said.count("\n") == 1
-    assert sorted(tmp_path.rglob("*")) == before
-
-
 def test_recipes_lists_what_ships_with_a_description_each(command):
     lines = command("recipes")[1].splitlines()
     assert "recipes/data/sdss-folder.yaml " in "\n".join(lines)

@@ -132,22 +132,6 @@ def test_an_empty_score_is_a_score():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (None, "has no results.json of specdata; evaluate it"),
-        ("[]", "has no results.json of specdata; evaluate it"),
-        ("{", "has no results.json of specdata; evaluate it"),
-        ('{"format": 1}', "is of format 1, and this specdata reads 3; evaluate it"),
-    ],
-)
-def test_a_folder_without_results_of_this_version(text, said, tmp_path):
-    if text is not None:
-        (tmp_path / "results.json").write_text(text)
-    with pytest.raises(SpecdataError, match=said):
-        load_results(tmp_path, "evaluate it")
-
-
-@pytest.mark.parametrize(
     ("value", "said"),
     [(0.04301, "0.0430 [0.0301, 0.0602]"), (1.43e-5, "0.000014 [0.000010, 0.000020]"), (0, "0.0000 [0.0000, 0.0000]")],
 )

@@ -119,6 +119,8 @@ ROWS = [
         ("--dataset data", "say by --config"), ("--dataset data --config x", "config 'x': data has the text configs"),
         ("--dataset data --config ''", "say by --config"),
         ("--dataset data --config paper --split train", "rows it learned from"),
+        ("--dataset data --config spectra", "config 'spectra': data has the text configs paper, packed, chat"),
+        ("--dataset data --config paper --templates none", "none: holds no templates in redrock's format"),
         ("--dataset data --config paper --split x", "data has the splits validation, test to score on"),
         ("--dataset data --config paper --limit 0", "limit 0: give at least 1 row"),
         ("--dataset data --config paper --limit x", "Invalid value for '--limit'"),
@@ -128,7 +130,7 @@ ROWS = [
         ("--dataset data --config paper --recipe nothing", "nothing: there is no such recipe"),
         ("--dataset data --config paper --recipe sft.yaml", "sft.yaml: names no text config"),
         ("--dataset data --config paper --recipe aliases.yaml", "it holds more than 50,000 values"),
-        ("--dataset data --config paper --baselines magic", "magic"),
+        ("--dataset data --config paper --baselines magic", "baseline 'magic': give some of constant, nearest_"),
         ("--dataset data --config paper --adapter nowhere", "nowhere: no such folder, and not a name of the Hub"),
         ("--dataset data --config paper --adapter mis/typed", "mis/typed: no such folder"),
     )),
@@ -155,10 +157,14 @@ ROWS = [
     ("chat --adapter no-config --spectrum {spectrum} --max-new-tokens 0", "Invalid value for '--max-new-tokens'"),
     ("chat --adapter no-config --spectrum {spectrum} --save notes.txt/x.md", "cannot be written"),
     # Rows of a data set
-    *((f"preview data {row}", "row ") for row in (
-        "test", "test:", "test:-1", "test:x", "test:9999", f"test:{'9' * 5000}", "night:0", "1-2-3", "1-2", "x-y-z",
-        f"{'9' * 5000}-1-1", "'test:0 '", "''", "'te\nst:0'",
+    *((f"preview data {row}", "write SPLIT:NUMBER with one of train, validation, test") for row in (
+        "test:", "test:-1", "test:x", f"test:{'9' * 5000}", "night:0", "'test:0 '", "'te\nst:0'",
     )),
+    *((f"preview data {row}", "is not in the data set; write SPLIT:NUMBER, PLATE-MJD-FIBERID or a") for row in (
+        "test", "1-2-3", "1-2", "x-y-z", f"{'9' * 5000}-1-1", "''",
+    )),
+    ("preview data test:9999", "row 'test:9999': test has 24 rows, 0 to 23"),
+    ("preview data test:0 --config csv", "config 'csv': data has the text configs paper, packed, chat"),
     # The card
     ("card --training nowhere --evaluation taken --recipe sft.yaml --output out", "nowhere"),
     ("card --training model --evaluation taken --recipe sft.yaml --output out", "model"),

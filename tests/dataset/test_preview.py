@@ -70,30 +70,6 @@ def test_twice_the_same_bytes_in_every_format(data, tmp_path, suffix):
     assert sorted(tmp_path.iterdir()) == paths
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("test:60", r"row 'test:60': test has \d\d rows, 0 to \d\d$"),
-        ("nowhere:1", "row 'nowhere:1': write SPLIT:NUMBER with one of train, validation, test"),
-        ("test:-1", "row 'test:-1': write SPLIT:NUMBER"),
-        ("test:", "row 'test:': write SPLIT:NUMBER"),
-        ("1-2-3", "row '1-2-3': is not in the data set"),
-        ("4", "row '4': is not in the data set"),
-    ],
-)
-def test_rows_that_are_not_there(data, tmp_path, row, message):
-    with pytest.raises(SpecdataError, match=message):
-        preview(data, row, tmp_path / "row.png")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_config_or_data_set_that_is_not_there(data, tmp_path):
-    with pytest.raises(SpecdataError, match=r"config 'csv': .* has the text configs paper, fine"):
-        preview(data, "test:0", config="csv")
-    with pytest.raises(SpecdataError, match=r"has no readable manifest\.json"):
-        preview(tmp_path, "test:0", tmp_path / "row.png")
-
-
 def test_text_that_is_not_that_of_the_flux_is_found_out(data, tmp_path):
     shutil.copytree(data, tmp_path / "data")
     path = tmp_path / "data" / "manifest.json"
@@ -110,9 +86,6 @@ def test_the_command(data, tmp_path, command):
     (figure,) = tmp_path.glob("preview-*-fine.png")
     assert f"figure     {figure.name}" in printed
     assert "error      at most 0.00" in printed
-    code, _, said = command("preview", data, "test:999")
-    assert (code, said.count("\n")) == (2, 1)
-    assert said.startswith("specdata: row 'test:999': ")
 
 
 def test_the_token_command_prints_the_table_and_draws_the_figure(data, tmp_path, command):

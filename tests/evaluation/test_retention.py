@@ -208,12 +208,6 @@ def test_a_wrong_file_of_groups_is_one_sentence(change, sentence, questions, tmp
     assert "\n" not in str(error.value)
 
 
-def test_without_the_harness_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SpecdataError, match=r"lm-eval is not installed.*pip install 'specdata\[retention\]'"):
-        measure_retention("base", "adapter", "output")
-
-
 @needs_harness
 def test_the_shipped_groups_name_tasks_that_the_harness_has():
     import lm_eval.tasks

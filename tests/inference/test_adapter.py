@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from specdata import SpecdataError
 from specdata.hub import weights_revision
-from specdata.inference.adapter import CONFIG, WEIGHTS, read_config, tensor_shapes
+from specdata.inference.adapter import CONFIG, WEIGHTS, tensor_shapes
 from specdata.inference.local import Generator
 
 FIRST = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
@@ -36,10 +36,6 @@ def config(**keys):
     return lambda a: (a / CONFIG).write_text(json.dumps(json.loads((a / CONFIG).read_text()) | keys))
 
 
-def text(content):
-    return lambda a: (a / CONFIG).write_text(content)
-
-
 def tensors(change):
     def spoil(folder):
         found = load_file(folder / WEIGHTS)
@@ -52,10 +48,6 @@ def tensors(change):
 def as_pickle(folder):
     (folder / WEIGHTS).unlink()
     (folder / "adapter_model.bin").write_bytes(b"\x80\x04.")
-
-
-def weights(content):
-    return lambda a: (a / WEIGHTS).write_bytes(content)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +63,7 @@ def weights(content):
         (config(peft_type="NONE"), "does not load on"),
         (config(lora_alpha="many"), "is not that of a LoRA adapter .lora_alpha is many"),
         (config(target_modules=["q_proj", 3]), "target_modules is .'q_proj', 3"),
-        (weights(b"junk"), "is missing or not a safetensors file"),
-        (weights((2**60).to_bytes(8, "little") + b"{}"), "is missing or not a safetensors file"),
-        (weights((4).to_bytes(8, "little") + b"[[]]"), "is missing or not a safetensors file"),
-        (weights((2).to_bytes(8, "little") + b"{}"), "has a place that is not filled"),
+        (lambda a: (a / WEIGHTS).write_bytes((2).to_bytes(8, "little") + b"{}"), "has a place that is not filled"),
         (as_pickle, "holds its weights as adapter_model.bin, a pickle, which may run any code; save them as safetens"),
     ],
 )  # fmt: skip
@@ -85,28 +74,13 @@ def test_what_does_not_fit_is_not_left_out_in_silence(adapter, tiny_model, spoil
     assert "\n" not in str(found.value)
 
 
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        ("[]", "no r"), ("[1, 2]", "no r"), ('"x"', "no r"), ("3", "not iterable"), ("{", "Expecting"), ("{}", "no r"),
-        ("[" * 100_000, "nested too deeply"),
-        ('{"r": "8", "lora_alpha": 1, "target_modules": "q", "base_model_name_or_path": ""}', "r is 8"),
-        ('{"r": 8, "lora_alpha": 1, "target_modules": 1, "base_model_name_or_path": [1]}', "no names and values"),
-    ],
-)  # fmt: skip
-def test_a_config_of_another_kind_is_one_sentence(adapter, content, sentence):
-    (adapter / CONFIG).write_text(content)
-    with pytest.raises(SpecdataError, match=rf"its adapter_config.json is not that of a LoRA adapter \(.*{sentence}"):
-        read_config(adapter)
-
-
 def test_the_revision_of_an_adapter_covers_its_config_but_for_the_base_model(adapter):
     before = weights_revision(adapter)
     config(base_model_name_or_path="org/elsewhere")(adapter)
     assert weights_revision(adapter) == before
     config(lora_alpha=800)(adapter)
     assert weights_revision(adapter) != before
-    text("[" * 100_000)(adapter)
+    (adapter / CONFIG).write_text("[" * 100_000)
     with pytest.raises(SpecdataError, match=r"its adapter_config.json is not that of an adapter"):
         weights_revision(adapter)
 

@@ -189,11 +189,9 @@ DATASET = [*FILE, *ADAPTER, "--dataset", "{data}"]
     ("arguments", "sentence"),
     [
         (["--spectrum", "no.fits", *FINISHED], "no.fits: not a spectrum that can be read: "),
-        (["--spectrum", "gone.fits", *FINISHED], "gone.fits: "),
         ([*FILE, *ADAPTER], "has no results.json of specdata; give --dataset and --config"),
         (DATASET, "has the text configs paper, packed, chat; say by --config, or by the --recipe of the training"),
         ([*DATASET, "--config", "x"], "config 'x': {data} has the text configs paper, packed"),
-        ([*FILE, *ADAPTER, "--config", "paper"], "has no results.json of specdata; give --dataset and --config of its"),
         (
             [*FILE, *FINISHED, "--config", "packed"],
             "config 'packed': the adapter was trained on 'paper', says",
@@ -202,10 +200,8 @@ DATASET = [*FILE, *ADAPTER, "--dataset", "{data}"]
             [*FILE, *FINISHED, "--dataset", "{data}", "--config", "packed"],
             "'packed': the adapter was trained on 'paper'",
         ),
-        ([*FILE, "--adapter", "{data}"], "has no adapter_config.json; give the folder of a LoRA adapter"),
         ([*FILE, *FINISHED, "--model", "{wide}"], "does not load on"),
         (["--spectrum", "{short}", *FINISHED], " A, but the bins 3840 to 9160 A; give one that covers"),
-        ([*FILE, *FINISHED, "--save", "x.txt"], "x.txt: give a name that ends in .json, .md"),
         ([*FILE, *FINISHED, "--question", "x", "--max-new-tokens", "9999"], "which leaves no room for 9999 more"),
     ],
 )
