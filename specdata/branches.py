@@ -12,7 +12,7 @@ COLUMNS = 256  # most branches of a prompt in one pass
 TOGETHER = 8  # prompts that share the passes of the last level
 
 
-def read_batch(walk, answers, tail, is_number, most=math.inf):
+def read_batch(walk, answers, tail, is_number, most=math.inf) -> list[tuple]:
     """Follow the tree after some prompts with a `Walk`; where more than `most` branches are probable, no further.
 
     A list with p, answered, beyond, begun and unresolved of each prompt, see `specdata.posterior.Posterior`.
@@ -99,7 +99,7 @@ class Walk:
         places = last[:, None] + torch.arange(-forced, 1, device=self._device)
         self._logits = output.logits[torch.arange(len(ids), device=self._device)[:, None], places].float()
 
-    def begin(self, answers):
+    def begin(self, answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log-probabilities of the tokens that all answers begin with, of the first level, and of a larger number.
 
         All are of shape (prompts, tokens).
@@ -108,7 +108,7 @@ class Walk:
         first, beyond = log_p[:, len(start), answers.levels[0].token], log_p[:, answers.fork, answers.beyond]
         return log_p[:, np.arange(len(start)), start], first, beyond
 
-    def step(self, level, below, follow, log_mass):
+    def step(self, level, below, follow, log_mass) -> np.ndarray:
         """Log-probabilities of the nodes `below` a level from those of its own, where the array of bool says `follow`.
 
         All are of shape (prompts, nodes); what was not followed is -inf.

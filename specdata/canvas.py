@@ -1,6 +1,7 @@
 """Figures without global state, written to the same bytes from the same values; and how those for a paper look."""
 
 import contextlib
+from collections.abc import Iterator
 
 FORMATS = (".png", ".pdf", ".svg")
 COLUMN = 3.35  # inches, a column of most journals
@@ -41,7 +42,7 @@ def save_figure(figure, path) -> None:
 
 
 @contextlib.contextmanager
-def paper_figure(stem, height, **options):
+def paper_figure(stem, height, **options) -> Iterator[tuple]:
     """Draw a figure that is one column wide, and write it as PNG and as PDF.
 
     Parameters
@@ -67,6 +68,6 @@ def paper_figure(stem, height, **options):
             save_figure(figure, stem.with_name(stem.name + suffix))
 
 
-def legend_above(axes, columns=4):
+def legend_above(axes, columns=4) -> None:
     """A legend above the axes, where it hides nothing."""
     axes.legend(ncols=columns, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2, columnspacing=1.0)

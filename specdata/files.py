@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
@@ -99,7 +100,7 @@ def _check_free(path, marker, contents, overwrite):
 
 
 @contextlib.contextmanager
-def new_folder(path, *, marker=None, contents=("*",), overwrite=False):
+def new_folder(path, *, marker=None, contents=("*",), overwrite=False) -> Iterator[Path]:
     """Fill a folder under a temporary name and give it its own name only when all is well.
 
     Parameters
@@ -158,14 +159,14 @@ def _replace(path, partial):
         shutil.rmtree(replaced)
 
 
-def remove_folder(folder):
+def remove_folder(folder) -> None:
     """Remove a folder so that, whenever the process is killed, there is all of it under its name or nothing."""
     removed = _temporary(folder)
     folder.rename(removed)  # onto the empty folder
     shutil.rmtree(removed, ignore_errors=True)  # another process may sweep it at the same time
 
 
-def sweep(path):
+def sweep(path) -> None:
     """Remove what `new_folder` and `remove_folder` had to leave beside a folder when their process was killed.
 
     A temporary folder in which a process still works is left alone. An earlier result whose successor did not come gets
@@ -207,7 +208,7 @@ def _claimed(path):
 
 
 @contextlib.contextmanager
-def new_file(path, *, suffixes=None):
+def new_file(path, *, suffixes=None) -> Iterator[Path]:
     """Write a file under a temporary name and give it its own name, in place of what stood there, when all is well.
 
     Parameters
@@ -250,7 +251,7 @@ def new_file(path, *, suffixes=None):
             partial.unlink()
 
 
-def remove_leftovers(folder):
+def remove_leftovers(folder) -> None:
     """Remove the temporary files that `new_file` had to leave in a folder when its process was killed.
 
     On a network disk without locks, where one may belong to a process of another machine, those that are a day old.

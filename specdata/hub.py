@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -64,7 +65,7 @@ def limit_waits() -> None:
 
 
 @contextlib.contextmanager
-def hub_errors(what):
+def hub_errors(what) -> Iterator[None]:
     """Turn an error of the Hub's client into one sentence that begins with `what`."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -218,7 +219,7 @@ def preflight(names, *, repo=None, repo_type="model") -> list:
 
 
 def _needs(item):
-    """Kind and name of everything that a recipe needs of the Hub; for what is no recipe, the model of that name."""
+    """Kind and name of everything that a recipe needs of the Hub; any other name is taken for that of a model."""
     try:
         path = find_recipe(item)
     except SpecdataError:

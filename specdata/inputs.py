@@ -9,7 +9,9 @@ import json
 import stat
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -32,7 +34,7 @@ def check_regular(path) -> None:
 
 
 @contextlib.contextmanager
-def file_errors():
+def file_errors() -> Iterator[None]:
     """Turn what opening or decompressing a file raises into a SpecdataError, whose sentence does not name the file."""
     try:
         yield
@@ -65,7 +67,7 @@ def check_unpacked(path) -> None:
                 raise OSError(errno.EFBIG, f"it decompresses to more than {most:,} bytes", str(path))
 
 
-def read_json(path):
+def read_json(path) -> Any:
     """Read a JSON file; an OSError as from `read_bytes`, or a ValueError if its content is not JSON in UTF-8."""
     try:
         return json.loads(read_bytes(path).decode("utf-8"))
@@ -73,7 +75,7 @@ def read_json(path):
         raise ValueError("it is nested too deeply") from None
 
 
-def read_yaml(path, *, as_text=False):
+def read_yaml(path, *, as_text=False) -> Any:
     """Read a YAML file; with `as_text`, numbers, dates and the like stay the text that they are.
 
     Raises
@@ -88,7 +90,7 @@ def read_yaml(path, *, as_text=False):
     return parse_yaml(text, path, as_text=as_text)
 
 
-def read_settings(path, model, *, as_text=False):
+def read_settings(path, model, *, as_text=False) -> Any:
     """Read a YAML file as a pydantic model; as `read_yaml`, and a wrong key or value is an error, too."""
     import pydantic
 
@@ -101,7 +103,7 @@ def read_settings(path, model, *, as_text=False):
         raise SpecdataError(f"{path}: {key}: {problem['msg']}; the keys of such a file are {allowed}") from None
 
 
-def parse_yaml(text, name, *, as_text=False):
+def parse_yaml(text, name, *, as_text=False) -> Any:
     """Read YAML from a text as `read_yaml` does from a file; its sentences begin with `name`."""
     try:
         return yaml.load(text, Loader=_TextLoader if as_text else _Loader)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specdata.answers import answer_tree
+from specdata.answers import Answers, answer_tree
 from specdata.branches import COLUMNS, LOGITS, Walk, read_batch
 from specdata.errors import SpecdataError
 from specdata.prompts import chat_text, text_ids
@@ -291,7 +291,7 @@ def answer_posteriors(
         waiting = waiting[len(rows) :]
 
 
-def prompt_ids(tokenizer, prompt, target, top):
+def prompt_ids(tokenizer, prompt, target, top) -> tuple[list[int], Answers]:
     """Tokens of a prompt with all that precedes the answer, and the `Answers` that may follow it."""
     text = chat_text(tokenizer, prompt)
     words = prompt[-1]["content"].strip()

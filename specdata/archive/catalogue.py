@@ -1,7 +1,7 @@
 """Catalogues: which spectra there are to fetch, as a Parquet or CSV file that a person can edit.
 
-Neither the order of the rows nor the number of a row means anything: whoever deletes rows, adds some or sorts them
-changes only which objects there are to choose from. The choice goes by `shuffle`, in SQL and here alike.
+The order of the rows has no meaning: whoever deletes rows, adds some or sorts them changes only which objects there are
+to choose from. `shuffle` puts them in the order of the choice, in SQL and here alike.
 """
 
 import dataclasses

@@ -166,7 +166,7 @@ def finish(folder) -> dict:
     return manifest
 
 
-def finish_job(folder, rank, world_size):
+def finish_job(folder, rank, world_size) -> None:
     """`finish` as a job of a cluster, to whose logs it still writes: they stay."""
     with locked(folder):
         finish(folder)

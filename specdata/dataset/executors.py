@@ -39,7 +39,7 @@ def check(executor, slurm_options=None) -> None:
         raise SpecdataError("--executor slurm: needs --slurm-option partition=NAME; sinfo lists the partitions")
 
 
-def run_local(folder, stage, count, *, workers=1, total, title, progress):
+def run_local(folder, stage, count, *, workers=1, total, title, progress) -> None:
     """Make the parts of a stage, in this process or in several.
 
     Calls ``stage(folder, rank, count, advance=...)`` for each of `count` parts, which hold `total` spectra together. At
@@ -81,7 +81,7 @@ def _end_with_parent():
     threading.Thread(target=wait, daemon=True).start()
 
 
-def run_ray(folder, stage, count, *, workers=None):
+def run_ray(folder, stage, count, *, workers=None) -> None:
     """Make the parts of a stage that are missing on a Ray cluster, and wait for them; arguments as for `run_local`."""
     from datatrove.executor.ray import RayPipelineExecutor
 
@@ -94,7 +94,7 @@ def run_ray(folder, stage, count, *, workers=None):
         )
 
 
-def submit_slurm(folder, stages, *, workers=None, options):
+def submit_slurm(folder, stages, *, workers=None, options) -> None:
     """Hand all stages to Slurm, as jobs of which each waits for the one before it.
 
     All nodes have to see the work folder. `stages` gives the number of tasks of each, of which at most `workers` run at

@@ -76,7 +76,7 @@ _Rows = Annotated[int, Field(ge=0, le=2**31)]
 
 
 class _Loose(pydantic.BaseModel, extra="allow", strict=True):
-    """A part of a manifest; what is not listed may be there."""
+    """A part of a manifest, which may have other keys, too."""
 
 
 def _check_files(files):

@@ -1,6 +1,7 @@
 """The Parquet files of a data set."""
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ BATCH = 250  # rows of a row group: little memory while it is made, and small en
 
 
 def split_into_files(sizes, realisations=1) -> list[dict]:
-    """Divide splits into files of nearly equal size, and those of the training split so often over.
+    """Divide each split into files of nearly equal size; the training split has them once for each realisation.
 
     Returns
     -------
@@ -139,7 +140,7 @@ def read_columns(folder, names, columns) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def read_rows(files, start, stop, columns=None):
+def read_rows(files, start, stop, columns=None) -> Iterator[pa.Table]:
     """Yield tables with the rows from `start` to before `stop`, counted through all files, a row group at a time."""
     first = 0
     for file in files:

@@ -19,7 +19,7 @@ from specdata.files import new_folder
 from specdata.text.encoding import Encoding
 
 
-def make_plan(folder, rank=0, world_size=1, *, progress=False):
+def make_plan(folder, rank=0, world_size=1, *, progress=False) -> None:
     """Decide from the metadata of all shards which spectra go where, as one pass over the source would.
 
     `folder` is the work folder; there is one plan, whatever `rank` and `world_size` say. It is an error if too few

@@ -1,6 +1,7 @@
 """The columns of each config of a data set: names, types, units, and how a row is filled."""
 
 import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -179,7 +180,7 @@ class Pixels(NamedTuple):
     good: np.ndarray
 
 
-def stored_pixels(table):
+def stored_pixels(table) -> Iterator[Pixels]:
     """Yield the `Pixels` of each row of a table of the `spectra` config."""
     names = ("loglam", "flux", "ivar", "and_mask")
     for loglam, flux, ivar, and_mask in zip(

@@ -56,7 +56,7 @@ def list_source(recipe, accept, progress) -> tuple[pa.Table, dict]:
     return pa.table(dict(zip(_COLUMNS.names, columns, strict=True)), schema=_COLUMNS), selection
 
 
-def open_source(recipe, listing, on_error):
+def open_source(recipe, listing, on_error) -> Iterator[Spectrum]:
     """Read the spectra of rows of a listing that follow on each other; `on_error` as for `read_folder`."""
     source, items = recipe.source, listing["item"].to_pylist()
     if source.kind == "mock":

@@ -57,7 +57,7 @@ def judge(recipe, spectrum, asked) -> tuple[tuple[str, str] | None, dict]:
     return None, row
 
 
-def read_shard(folder, rank, world_size=None, *, advance=lambda count: None):
+def read_shard(folder, rank, world_size=None, *, advance=lambda count: None) -> None:
     """Read a shard of the source, cut, and store the spectra that pass, so that memory does not grow with pixels.
 
     `rank` is the number of the shard; the job knows how many there are (`world_size`). `advance` is called with the
@@ -133,7 +133,7 @@ class StoredSpectra:
         return table
 
 
-def write_files(folder, rank, world_size, *, advance=lambda count: None):
+def write_files(folder, rank, world_size, *, advance=lambda count: None) -> None:
     """Write every `world_size`-th Parquet file of the plan, in all configs.
 
     That is those whose number leaves `rank` when divided by `world_size`. `advance` is called with the number of rows

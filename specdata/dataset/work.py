@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Job:
 
 
 @contextlib.contextmanager
-def locked(folder):
+def locked(folder) -> Iterator[None]:
     """Keep other builds out of a work folder, which is made where it is missing, for as long as the body runs."""
     import filelock
 
@@ -134,7 +135,7 @@ def read_plan(folder) -> dict:
     return plan
 
 
-def clear(folder):
+def clear(folder) -> None:
     """Remove what a locked work folder holds."""
     (folder / _STATE).unlink(missing_ok=True)
     _remove_all_but(folder, _LOCK)
@@ -153,7 +154,7 @@ def finished_key(folder, output) -> str | None:
     return made["key"] if made and made["manifest"] == file_sha256(output / MANIFEST) else None
 
 
-def remove(folder, keep=None):
+def remove(folder, keep=None) -> None:
     """Remove the locked work folder of a job whose result has its name; with `keep`, all but that entry and the lock.
 
     The note of `mark_finished` goes last: until then the same command finds that there is nothing more to do.
@@ -172,7 +173,7 @@ def _remove_all_but(folder, *names):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def write_table(path, table):
+def write_table(path, table) -> None:
     """Write a table as an Arrow file."""
     with pa.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table)

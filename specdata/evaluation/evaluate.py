@@ -98,7 +98,7 @@ def evaluate(
     if endpoint is None:
         need_model("the evaluation")
     elif adapter is None:
-        raise SpecdataError("endpoint: give the adapter, too, whose folder says how the server is spoken to")
+        raise SpecdataError("endpoint: give --adapter as well, whose folder says how to ask the server")
     adapter_folder = local_folder(adapter, "model") if adapter else None
     data = open_split(dataset, config, split, limit=limit, trained=find_trained(adapter_folder, recipe))
     server = None

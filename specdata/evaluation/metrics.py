@@ -267,7 +267,7 @@ def interval(statistic, *data, seed=0) -> dict:
 
 
 def rate(flags) -> dict:
-    """Share of rows that something is true of, with its exact interval; as `specdata.results.Score` says."""
+    """Share of rows whose flag is true, with its exact interval; as `specdata.results.Score` says."""
     from scipy.stats import binomtest
 
     exact = binomtest(int(np.sum(flags)), len(flags)).proportion_ci(CONFIDENCE, method="exact")
@@ -277,7 +277,7 @@ def rate(flags) -> dict:
     }  # fmt: skip
 
 
-def ratio(ours, others, axis=-1):
+def ratio(ours, others, axis=-1) -> np.ndarray:
     """Mean of one array as a share of that of another, infinite where the latter is not above zero."""
     return _share(np.mean(ours, axis=axis), np.mean(others, axis=axis))
 

@@ -1,12 +1,14 @@
 """The scores that apply to a target, of numbers or of labels; and all scores of a table of predictions."""
 
+from types import ModuleType
+
 import numpy as np
 
 from specdata.evaluation import labels, metrics
 from specdata.targets import REDSHIFT
 
 
-def scores_of(target):
+def scores_of(target) -> ModuleType:
     """The module with the scores of a target, `specdata.evaluation.metrics` or `specdata.evaluation.labels`."""
     return metrics if target.is_number else labels
 

@@ -47,7 +47,7 @@ _WAYS = ((lambda ids: {"logprobs": 1, "logprob_token_ids": ids}, _BLOCK),
 
 
 def connect(url, adapter, model, *, served=None, target=REDSHIFT) -> "Endpoint":
-    """Connect to a server of an adapter, whose folder says how it is spoken to; of the weights nothing is read.
+    """Connect to a server of an adapter. The folder of the adapter says how to ask it; its weights are not read.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ MAX_NEW_TOKENS = 24  # "Redshift: [0.1234]" and the end of the turn take 12 to 1
 
 
 def most_tokens(target) -> int:
-    """Tokens that are asked for at most in an answer."""
+    """The most tokens that an answer may have."""
     return max(MAX_NEW_TOKENS, target.longest + 4)
 
 

@@ -44,7 +44,7 @@ def most_bins(count, rows, limit, high) -> Budget:
     while True:
         fits = 0
         while fails - fits > 1:
-            bins = min((fits + fails) // 2, 2 * fits + 16)  # no row far too long is ever made
+            bins = min((fits + fails) // 2, 2 * fits + 16)  # so that no row that is made is far too long
             longest = int(count(few, bins).max())
             if longest <= limit:
                 fits = bins

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,12 +42,12 @@ class Report:
         """Sentences of what would make the launch fail, or train on something else than was meant."""
         return [sentence for level, sentence in self.findings if level == "fail"]
 
-    def add(self, *findings):
+    def add(self, *findings) -> None:
         """Add those that hold of triples of a level, whether it holds, and a sentence."""
         self.findings += [(level, sentence) for level, holds, sentence in findings if holds]
 
     @contextlib.contextmanager
-    def failures(self):
+    def failures(self) -> Iterator[None]:
         """Make a failure of a SpecdataError of the body."""
         try:
             yield

@@ -5,6 +5,7 @@ coadd-SURVEY-PROGRAM-PIXNUM.html
 """
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def is_desi(hdus) -> bool:
     )
 
 
-def read(path):
+def read(path) -> Iterator:
     """Yield the spectra of the targets of a file, which stays open meanwhile.
 
     Wavelengths are in vacuum. Fibres on empty sky are left out. Redshift and class come from the file of redrock, which

@@ -17,7 +17,7 @@ _ERRORS = {
 }
 
 
-def read(hdus, path, medium):
+def read(hdus, path, medium) -> list | None:
     """The spectrum of the first image with one axis and a wavelength solution, or None."""
     for hdu in hdus:
         if not hdu.is_image or not hdu.header.get("NAXIS") or hdu.size > MOST_HDU or hdu.data is None:

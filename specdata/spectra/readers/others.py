@@ -8,7 +8,7 @@ import numpy as np
 from specdata.spectra.readers.metadata import make, metadata
 
 
-def read(path):
+def read(path) -> list | None:
     """Spectra of a file, or None where specutils is not installed or does not read it."""
     if importlib.util.find_spec("specutils") is None:
         return None

@@ -8,6 +8,8 @@ bool ZWARN is true where there is NO warning: the builder, scripts/desi/desi.py,
 SDSS on the Hub have a ZWARNING that is false where the redshift is good.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from specdata.errors import SpecdataError, one_line
@@ -20,7 +22,7 @@ _LISTS = ("flux", "ivar", "lambda", "lsf_sigma", "mask")
 _OURS = ("loglam", "flux", "ivar", "and_mask", "or_mask", "wdisp")
 
 
-def read(path, axis):
+def read(path, axis) -> Iterator | None:
     """Spectra of a Parquet file, a row group at a time, or None where it has no lists of flux and wavelength."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -70,7 +72,7 @@ def _read_groups(file, name):
         first += len(table)
 
 
-def spectra_of(table, name, first=0, **known):
+def spectra_of(table, name, first=0, **known) -> Iterator:
     """Spectra of the rows of an Arrow table; `name` of the file and number of the row, from `first` on, are the source.
 
     `known` holds attributes for what the columns do not say.

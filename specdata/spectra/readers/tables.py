@@ -43,7 +43,7 @@ _WRITTEN = {
 }
 
 
-def read_text(path, head, medium, axis):
+def read_text(path, head, medium, axis) -> list | None:
     """Spectra of a table in a text file, or None where it is none."""
     try:
         text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
@@ -80,7 +80,7 @@ def _parse(text, kind):
         raise SpecdataError(f"the table is damaged ({one_line(error)})") from error
 
 
-def read_fits(hdus, path, medium, axis):
+def read_fits(hdus, path, medium, axis) -> list | None:
     """Spectra of the first table of a FITS file that has columns of wavelength and flux, or None."""
     from astropy.table import Table
 
@@ -134,7 +134,7 @@ def _split_unit(key):
     return match["name"].strip("_ "), unit
 
 
-def read_table(table, source, medium, axis):
+def read_table(table, source, medium, axis) -> list | None:
     """Spectra of an astropy Table, or None where it has no columns of wavelength and flux."""
     columns = _spectrum_columns(table, axis)
     if columns is None:
