@@ -1,6 +1,7 @@
 """What tests share: spectra, a data set, a Hub, small models, and which tests run where something is missing."""
 
 import importlib.util
+import io
 import os
 import re
 import shlex
@@ -54,13 +55,28 @@ def command(tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments):
+    def run(*arguments, stdin=""):
         monkeypatch.setattr("sys.argv", ["specdata", *map(str, arguments)])
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
         with pytest.raises(SystemExit) as end:
             cli.main()
         return end.value.code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def script():
+    """Import a script of `benchmarks/` by its name, anew each time."""
+
+    def load(name):
+        path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

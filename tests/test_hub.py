@@ -10,7 +10,6 @@ import yaml
 from hub_client import use_hub
 
 from specdata import SpecdataError
-from specdata.cli import main
 from specdata.files import find_recipe
 from specdata.hub import check_access, check_there, check_write, local_folder, preflight
 from specdata.text.tokenizer import load_tokenizer
@@ -98,23 +97,19 @@ def test_a_hub_that_is_not_there_is_told(hub, monkeypatch):
         ("alice", ("preflight", LLAMA, "--repo", "org/galaxies", "--dataset"), None),
         ("bob", ("preflight", LLAMA), "is gated, and the token has no access"),
         ("reader", ("preflight", "--repo", "org/x"), "may only read"),
-        (None, ("publish", "dataset", ".", "--repo", "org/mock-x"), "there is no token"),
         ("alice", ("publish", "adapter", ".", "--repo", "org/x"), "has no results.json"),
     ],
 )
-def test_a_command_ends_with_code_2_and_one_sentence(gated, monkeypatch, capsys, user, arguments, printed):
+def test_a_command_ends_with_code_2_and_one_sentence(gated, monkeypatch, command, user, arguments, printed):
     use_hub(gated, monkeypatch, gated.tokens.get(user))
-    monkeypatch.setattr(sys, "argv", ["specdata", *arguments])
-    with pytest.raises(SystemExit) as end:
-        main()
-    out, err = capsys.readouterr()
+    code, out, err = command(*arguments)
     if printed is None:
-        assert end.value.code == 0
+        assert code == 0
         assert out.splitlines() == [
             "token      of alice", f"model      {LLAMA}: access", "repository org/galaxies: may be written to",
         ]  # fmt: skip
     else:
-        assert (end.value.code, err.count("\n")) == (2, 1)
+        assert (code, err.count("\n")) == (2, 1)
         assert err.startswith("specdata: ")
         assert printed in err
 

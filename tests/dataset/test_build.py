@@ -1,7 +1,6 @@
 """The build, from files on disk to what `load_dataset` gives, with the real readers at both ends."""
 
 import csv
-import hashlib
 import json
 import re
 import shutil
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 from huggingface_hub import DatasetCard
-from small_recipe import GRID, small_recipe
+from small_recipe import GRID, hashes, small_recipe
 from spec_lite import write_spec_lite
 
 from specdata import SpecdataError, prompts, read_spectrum, serialize
@@ -43,11 +42,6 @@ def mock_folder(tmp_path):
     for spectrum in mock_spectra(40, seed=5):
         write_spec_lite(spectrum, folder / f"spec-{spectrum.name}.fits")
     return folder
-
-
-def hashes(folder):
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def manifest_of(folder):

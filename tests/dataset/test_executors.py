@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import hashlib
 import importlib.util
 import json
 import multiprocessing
@@ -19,6 +18,7 @@ import filelock
 import numpy as np
 import pytest
 import yaml
+from small_recipe import hashes
 from spec_lite import write_spec_lite
 
 from specdata import SpecdataError
@@ -51,11 +51,6 @@ def recipe_of(source):
 
 
 MOCKS = recipe_of({"kind": "mock", "size": 60, "seed": 2})
-
-
-def hashes(folder):
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,5 @@
 """A build or a fetch is killed and given again: `benchmarks/kills.py` at few of its places, and under slow at all."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 from archive_server import Archive, MockFiles, make_sky
 
@@ -10,13 +7,9 @@ from specdata.dataset import card
 
 
 @pytest.fixture
-def kills(monkeypatch):
-    path = Path(__file__).parents[2] / "benchmarks" / "kills.py"
-    spec = importlib.util.spec_from_file_location("kills", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def kills(script, monkeypatch):
     monkeypatch.setattr(card, "draw_figures", card.draw_figures)  # which the script changes
-    return module
+    return script("kills")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,9 @@
 """An evaluation is killed, interrupted, or finds the disk full, and is given again: nothing is lost or left over."""
 
 import errno
-import importlib.util
 import json
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +11,12 @@ pytest.importorskip("torch")
 
 
 @pytest.fixture
-def kills(monkeypatch):
+def kills(script, monkeypatch):
     """The script with a stand-in for the model, which it puts into the modules."""
-    spec = importlib.util.spec_from_file_location("kills", Path(__file__).parents[2] / "benchmarks" / "kills.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     for name in ("evaluation.predictions.Generator", "evaluation.figures.draw_figures"):
         monkeypatch.setattr(f"specdata.{name}", None)
     monkeypatch.setattr("time.perf_counter", None)
-    return module
+    return script("kills")
 
 
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 5], ids=["all", "few"])

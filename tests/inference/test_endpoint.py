@@ -25,7 +25,6 @@ from specdata.inference.endpoint import KEY, Endpoint
 from specdata.inference.local import Generator
 from specdata.inference.reader import Reader
 from specdata.prompts import chat_text, text_ids
-from specdata.spectra.mock.spectrum import mock_spectra
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +36,6 @@ def adapter(scored_adapter, tokenizer, tmp_path_factory):
     save_file(strong, folder / "adapter_model.safetensors")
     write_decision(folder, tokenizer, 1.5)
     return folder
-
-
-@pytest.fixture(scope="module")
-def spectra():
-    return list(mock_spectra(2, seed=4))
 
 
 @pytest.fixture(scope="module")
@@ -155,18 +149,27 @@ class LlamaCpp(Vllm):
         return {"content": [{"id": told[0]["id"], "top_logprobs": told}]}
 
 
+@contextlib.contextmanager
+def serving(handler):
+    """Address of a server that a class of `BaseHTTPRequestHandler` answers for."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 @pytest.fixture
 def vllm(reader, monkeypatch, request):
     """Address of the double, whose model is that of `reader`."""
     for name, value in {"generator": reader.generator, "asked": [], "busy": 0, "tells": True}.items():
         monkeypatch.setattr(Vllm, name, value)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), getattr(request, "param", Vllm))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(getattr(request, "param", Vllm)) as url:
+        yield url
 
 
 def first_digit(generator, prompt):
@@ -291,19 +294,11 @@ def test_what_is_no_server_of_models_is_told(vllm, tokenizer, monkeypatch, odd, 
     found = Endpoint(vllm, tokenizer, name="base")
     monkeypatch.setattr(module, "MOST_BYTES", 1_000_000)
     monkeypatch.setattr(module.time, "sleep", lambda _: None)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("AsSaid", (Odd,), odd))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    found.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serving(type("AsSaid", (Odd,), odd)) as found.url:
         with pytest.raises(SpecdataError, match=sentence):
             found._request("POST", "/v1/completions", {})
         with pytest.raises(SpecdataError, match=r"answers 302|answers without a text|answers more|broke off"):
             found.reply([{"role": "user", "content": "0"}], max_new_tokens=1, on_text=lambda text: None)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_a_key_or_a_temperature_that_cannot_be_is_refused(

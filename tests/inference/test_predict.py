@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
-from spec_lite import write_spec_lite
 from test_results import example_results
 
 import specdata
@@ -19,21 +18,7 @@ from specdata.inference import predict as module
 from specdata.inference.reader import Reader
 from specdata.inference.trained import doubts, only_target
 from specdata.results import save_results
-from specdata.spectra.mock.spectrum import mock_spectra
 from specdata.targets import TARGETS
-
-
-@pytest.fixture(scope="module")
-def spectra():
-    return list(mock_spectra(3, seed=4))
-
-
-@pytest.fixture(scope="module")
-def files(spectra, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    for spectrum in spectra:
-        write_spec_lite(spectrum, folder / f"spec-{spectrum.name}.fits")
-    return sorted(folder.iterdir())
 
 
 @pytest.fixture(scope="module")

@@ -244,18 +244,6 @@ def test_the_rows_of_a_mixture_are_more_than_those_of_its_spectra(tmp_path):
         _check_settings(recipe | {"max_length": 500}, path, config, tmp_path, 3000)
 
 
-def test_an_adapter_of_another_model_is_refused(evaluated, mock_data, tmp_path):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    shape = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=49152, **shape)).save_pretrained(tmp_path / "wide")
-    with pytest.raises(SpecdataError, match="does not load on"):
-        evaluate(
-            str(tmp_path / "wide"), str(mock_data), tmp_path / "out", adapter=str(evaluated[0]), config="paper",
-            progress=False,
-        )  # fmt: skip
-
-
 def test_the_licence_of_a_base_beside_the_training_is_read_without_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr("specdata.cards.check_access", lambda name: Path(name).is_dir() or pytest.fail("asks the Hub"))
     (tmp_path / "base").mkdir()

@@ -1,6 +1,5 @@
 """Publishing over a bad line, twice at once, and killed in the middle: all of it is there in the end, or none."""
 
-import importlib.util
 import shutil
 import signal
 import subprocess
@@ -241,12 +240,9 @@ def test_two_processes_that_publish_different_things(hub, mock_data, tmp_path):
 
 
 @pytest.mark.parametrize("every", [pytest.param(4, marks=pytest.mark.slow), 9], ids=["some", "few"])
-def test_killed_before_any_request_it_goes_on(alice, tmp_path, every):
-    spec = importlib.util.spec_from_file_location("kills", Path(__file__).parents[2] / "benchmarks" / "kills.py")
-    kills = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(kills)
+def test_killed_before_any_request_it_goes_on(script, alice, tmp_path, every):
     build(DataRecipe.model_validate(TWELVE), tmp_path / "data", progress=False)
-    assert kills.try_requests(tmp_path / "data", alice, every=every) > 12 / every
+    assert script("kills").try_requests(tmp_path / "data", alice, every=every) > 12 / every
 
 
 def test_a_full_disk_is_told_and_nothing_of_it_is_visible(alice, mock_data, monkeypatch, command):

@@ -1,7 +1,6 @@
 """The training benchmark on a CPU with a tiny model: both ways train the same rows to the same losses."""
 
 import argparse
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,8 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "train.py"
 
 
 @pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("train_benchmark", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(script):
+    return script("train")
 
 
 def test_our_way_is_the_shipped_recipe_and_the_plain_one_has_trl_s_defaults(benchmark):
