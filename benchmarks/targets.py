@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from specdata.dataset.manifest import read_manifest
 from specdata.evaluation.baselines.methods import run_baselines
-from specdata.evaluation.scores import scores_of
+from specdata.evaluation.scores import compare, scores_of
 from specdata.evaluation.split import open_split
 from specdata.results import load_results
 from specdata.text.encoding import Encoding
@@ -99,7 +99,7 @@ def score_real(mocks, real, results) -> None:
     lines = [head, ["---"] * len(head)]
     for title, found in methods.items():
         made = scores.score(found, true, *basis, target=target)
-        difference = scores.compare(methods["the transformer"], found, true, basis[0], target=target)["difference"]
+        difference = compare(methods["the transformer"], found, true, basis[0], target=target)["difference"]
         codes = [true == code for code in range(len(target.labels))]
         right = [f"{np.sum(found[rows] == code)} of {np.sum(rows)}" for code, rows in enumerate(codes)]
         lines.append([title, len(true), *(interval(made[key]) for key in kept), interval(difference), *right])

@@ -2,13 +2,12 @@
 
 import contextlib
 import math
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from specdata.cli.options import Overwrite, SlurmOption, key_values
+from specdata.cli.options import Overwrite, SlurmOption, key_values, warn
 from specdata.errors import SpecdataError
 
 app = typer.Typer()
@@ -147,8 +146,7 @@ def preview(
     clipped = f", {shown['clipped']} values clipped" if shown["clipped"] else ""
     at = f"{shown['split']}:{shown['number']}, {shown['name']}" if shown["split"] else row
     print(f"row        {at}" + (f", z = {shown['z']:z.4f}" if math.isfinite(shown["z"]) else ""))
-    for warning in shown["warnings"]:
-        print(f"specdata: warning: {warning}", file=sys.stderr)
+    warn(*shown["warnings"])
     print(f"text       {shown['config']}, {shown['bins']} values: {text}")
     print(f"error      at most {shown['error']:.4f} of the normalised flux{clipped}")
     print(f"figure     {shown['path']}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from specdata.cli.options import Device, Endpoint, Output, Overwrite, ServedModel
+from specdata.cli.options import Device, Endpoint, Output, Overwrite, ServedModel, warn
 from specdata.errors import SpecdataError
 
 app = typer.Typer()
@@ -91,11 +91,9 @@ def _introduce(reader, session) -> None:
         hidden.append(f"{target.symbol} = {target.show(session.stated)} {target.unit}".rstrip())
     hidden.append(f"S/N {spectrum.snmedian:.1f}")
     print(f"not told   {', '.join(filter(None, hidden))} (in the file, hidden from the model)")
-    for warning in [*reader.warnings, *found.warnings]:
-        print(f"specdata: warning: {warning}", file=sys.stderr)
+    warn(*reader.warnings, *found.warnings)
     if reader.only_target:
-        said = f"the adapter was trained without conversations and only knows the {target.words}"
-        print(f"specdata: warning: {said}", file=sys.stderr)
+        warn(f"the adapter was trained without conversations and only knows the {target.words}")
     print(f"\nuser       {series if len(series) < 110 else f'{series[:84]} … {series[-20:]}'}")
     print(f"assistant  {found.answer}\n           {describe(found)}", flush=True)
 
@@ -153,8 +151,7 @@ def predict(
         else:
             rows = (to_row(found, reader.encoding.target) for found in reader.predict(asked, **options))
         table = to_table(reader, rows)
-        for warning in reader.warnings:
-            print(f"specdata: warning: {warning}", file=sys.stderr)
+        warn(*reader.warnings)
         _print_table(table, _MOST_PRINTED if output else len(table), reader.encoding.target)
         if output:
             write_table(table, partial)

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,12 @@ Endpoint = Annotated[
     str | None, typer.Option(help="Ask a server, such as http://127.0.0.1:8000; its key is SPECDATA_API_KEY.")
 ]
 ServedModel = Annotated[str | None, typer.Option(help="Name of the adapter on that server, if it has several.")]
+
+
+def warn(*sentences: str) -> None:
+    """Print warnings on standard error, a line each."""
+    for sentence in sentences:
+        print(f"specdata: warning: {sentence}", file=sys.stderr)
 
 
 def check_words(words: list[str]) -> None:

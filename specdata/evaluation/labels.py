@@ -6,7 +6,7 @@ those of `specdata.evaluation.metrics`, which has the scores of numbers.
 
 import numpy as np
 
-from specdata.evaluation.metrics import interval, rate, ratio, verdict
+from specdata.evaluation.metrics import interval, rate, ratio
 
 LEAST = 1e-6  # probability that a label is given at least in the logarithm, or one sure error would outweigh all rows
 COLUMNS = {  # of the card's tables
@@ -72,11 +72,6 @@ def score(pred, true, bounds, shares, *, target, seed=0) -> dict[str, dict]:
         "balanced_accuracy": interval(_balanced, 1 - wrong, true, seed=seed),
         "parse_rate": rate(~np.isnan(pred)),
     }
-
-
-def compare(pred, other, true, bounds=None, *, target=None, seed=0) -> dict:
-    """Whether one set of labels is better than another on the same rows; as for numbers, by the error rates."""
-    return verdict(losses(pred, true) - losses(other, true), seed=seed)
 
 
 def subsets_by_value(pred, true, bounds, shares, *, target) -> list[dict]:

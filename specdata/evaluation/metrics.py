@@ -158,26 +158,6 @@ def score(z_pred, z, z_range, z_constant=None, *, target=REDSHIFT, seed=0) -> di
     return found | {"outlier_fraction": rate(~parsed | (np.abs(dz) > target.far)), "parse_rate": rate(parsed)}
 
 
-def compare(z_pred, z_other, z, z_range, *, target=REDSHIFT, seed=0) -> dict:
-    """Whether one set of predictions is better than another on the same rows.
-
-    Returns
-    -------
-    dict
-        `difference`, the first's mean absolute error minus the other's with its paired interval, and `verdict`:
-        ``better`` or ``worse`` where the interval leaves out zero, ``undecided`` elsewhere.
-    """
-    ours, others = (losses(np.asarray(one, dtype=float), z, z_range) for one in (z_pred, z_other))
-    return verdict(ours - others, seed=seed)
-
-
-def verdict(difference, *, seed=0) -> dict:
-    """What `compare` returns, from the difference of the two losses of each row, shape (n,)."""
-    found = interval(np.mean, difference, seed=seed)
-    decided = found["interval"] != "none" and not found["low"] <= 0 <= found["high"]
-    return {"difference": found, "verdict": ("better" if found["value"] < 0 else "worse") if decided else "undecided"}
-
-
 def subsets(values) -> list[np.ndarray]:
     """Indices of the rows in a few equally large parts, in order of `values`; none where a part has under 10 rows."""
     order = np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())]  # NaN comes last

@@ -52,7 +52,7 @@ def score_predictions(table, basis, baselines, *, target, with_posterior) -> dic
         "metrics": of(pred),
         "greedy": {"metrics": of(greedy), "distinct_answers": len(set(greedy[~np.isnan(greedy)]))},
         "baselines": {
-            method: {"metrics": of(other)} | scores.compare(pred, other, true, basis[0], target=target)
+            method: {"metrics": of(other)} | compare(pred, other, true, basis[0], target=target)
             for method, other in others.items()
         },
         "subsets": {
@@ -68,6 +68,21 @@ def score_predictions(table, basis, baselines, *, target, with_posterior) -> dic
         rows = kept.rename_columns([column.removeprefix(prefix) for column in kept.column_names]).to_pylist()
         found["posterior"] = scores.score_posteriors(rows, true, basis[1], target=target)
     return found
+
+
+def compare(pred, other, true, bounds=None, *, target=REDSHIFT, seed=0) -> dict:
+    """Whether one set of predictions is better than another on the same rows.
+
+    Returns
+    -------
+    dict
+        `difference`, the mean loss of the first minus that of the other with its paired interval, and `verdict`:
+        ``better`` or ``worse`` where the interval leaves out zero, ``undecided`` elsewhere.
+    """
+    ours, others = (scores_of(target).losses(np.asarray(one, dtype=float), true, bounds) for one in (pred, other))
+    found = metrics.interval(np.mean, ours - others, seed=seed)
+    decided = found["interval"] != "none" and not found["low"] <= 0 <= found["high"]
+    return {"difference": found, "verdict": ("better" if found["value"] < 0 else "worse") if decided else "undecided"}
 
 
 def score_subsets(values, pred, true, bounds, constant, *, target=REDSHIFT) -> list[dict]:

@@ -16,6 +16,7 @@ import numpy as np
 from specdata import prompts
 from specdata.answers import answer_tree
 from specdata.errors import SpecdataError
+from specdata.posterior import prompt_ids
 from specdata.targets import REDSHIFT
 
 CONFIG, TEMPLATE = "decision.json", "decision_template.jinja"  # as transformers names them
@@ -119,13 +120,11 @@ def fit_temperature(model, tokenizer, asked, values, target=REDSHIFT) -> float:
 
     labels, rows, top = set(find_decision(tokenizer, target).labels), [], 1 if target.is_wide else None
     for prompt, true in zip(asked, values, strict=True):
-        text = prompts.chat_text(tokenizer, prompt)
-        words = prompt[-1]["content"].strip()
-        answers = answer_tree(tokenizer, text[text.rfind(words) + len(words) :], target, top)
+        asked_ids, answers = prompt_ids(tokenizer, prompt, target, top)
         at = round((true - target.low) / target.step) if target.is_number else target.labels.index(true)
         passed = [int(level.through[at]) for level in answers.levels if level.through[at] >= 0]
         path = [int(level.token[node]) for level, node in zip(answers.levels, passed, strict=False)]
-        ids = torch.tensor([prompts.text_ids(tokenizer, text) + answers.start + path[:-1]], device=model.device)
+        ids = torch.tensor([asked_ids + answers.start + path[:-1]], device=model.device)
         with torch.inference_mode():
             logits = model(input_ids=ids, logits_to_keep=len(path)).logits[0].double().cpu().numpy()
         for level, node, found in zip(answers.levels, passed, logits, strict=False):

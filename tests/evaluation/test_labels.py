@@ -10,6 +10,7 @@ from small_recipe import GRID, small_recipe
 from specdata import SpecdataError
 from specdata.evaluation import labels
 from specdata.evaluation.baselines import network, simple
+from specdata.evaluation.scores import compare
 from specdata.posterior import LabelPosterior
 from specdata.targets import declared
 
@@ -39,8 +40,8 @@ def test_scores_by_hand():
     assert labels.confusion(pred, TRUE, KIND)["rows"] == [[54, 6, 0, 0], [0, 15, 0, 15], [1, 0, 9, 0]]
     of_b = labels.subsets_by_value(pred, TRUE, None, SHARES, target=KIND)[1]
     assert (of_b["label"], of_b["metrics"]["accuracy"]["value"]) == ("B", 0.5)
-    assert labels.compare(pred, np.zeros(100), TRUE)["verdict"] == "better"
-    assert labels.compare(pred, pred, TRUE)["verdict"] == "undecided"
+    assert compare(pred, np.zeros(100), TRUE, target=KIND)["verdict"] == "better"
+    assert compare(pred, pred, TRUE, target=KIND)["verdict"] == "undecided"
 
 
 def test_what_the_training_shares_say_has_a_log_loss_share_of_one_and_is_calibrated():

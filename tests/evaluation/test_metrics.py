@@ -10,14 +10,13 @@ from specdata.evaluation import metrics
 from specdata.evaluation.metrics import (
     NAMES,
     POSTERIOR_NAMES,
-    compare,
     interval,
     rate,
     row_scores,
     score,
     score_posteriors,
 )
-from specdata.evaluation.scores import score_subsets
+from specdata.evaluation.scores import compare, score_subsets
 from specdata.posterior import STEP, RedshiftPosterior
 from specdata.results import Score
 from specdata.targets import REDSHIFT

@@ -24,13 +24,11 @@ def nearest_neighbours(x_train, y_train, objects_train, x) -> tuple[np.ndarray, 
 def pca_neighbours(x_train, y_train, objects_train, x) -> tuple[np.ndarray, dict]:
     """Nearest neighbours in the first principal components; chooses the number of `components` and `k`."""
     mean = x_train.mean(axis=0)
-    most = min(x_train.shape)
-    axes = principal_axes(x_train - mean, min(max(COMPONENTS), most))
-    inside, outside = (x_train - mean) @ axes.T, (x - mean) @ axes.T
-    judged = {
-        count: _choose_k(inside[:, :count], y_train, objects_train)
-        for count in ([count for count in COMPONENTS if count < most] or [1])
-    }
+    centred = x_train - mean
+    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]  # of the largest spread first
+    inside, outside = centred @ axes, (x - mean) @ axes
+    counts = [count for count in COMPONENTS if count < min(x_train.shape)] or [1]
+    judged = {count: _choose_k(inside[:, :count], y_train, objects_train) for count in counts}
     count = min(judged, key=lambda count: judged[count][1])
     k = judged[count][0]
     return y_train[nearest(inside[:, :count], outside[:, :count], k)].mean(axis=1), {"components": count, "k": k}
@@ -62,17 +60,6 @@ def ridge_fits(x_train, y_train, x, penalties=PENALTIES) -> np.ndarray:
 def error(y, true) -> float:
     """Mean absolute error of numbers, or of labels the share of those that are wrong."""
     return float(np.mean(np.abs(y - true) if true.ndim == 1 else y.argmax(axis=1) != true.argmax(axis=1)))
-
-
-def principal_axes(x, count) -> np.ndarray:
-    """Directions of the largest spread of centred rows, the largest first; ndarray of shape (count, columns)."""
-    from scipy.linalg import eigh
-
-    wide = x.shape[1] > x.shape[0]
-    size = min(x.shape)
-    values, vectors = eigh(x @ x.T if wide else x.T @ x, subset_by_index=[size - count, size - 1])
-    axes = x.T @ (vectors / np.sqrt(np.maximum(values, 1e-12 * values[-1] + 1e-300))) if wide else vectors
-    return axes.T[::-1]
 
 
 def held_out(objects) -> np.ndarray:
