@@ -218,7 +218,10 @@ def score_rows(folder, data: Split, rows, z_max, baselines) -> dict:
     table |= {f"posterior_{key}": [row[key] for row in posteriors] for key in (posteriors[0] if posteriors else ())}
     # The spectra of a few rows as the model read them, for a figure.
     x = read_text(data.rows, data.encoding)
-    loss = scores.losses(pred, true, basis[0]) if posteriors is None or target.is_number else surprise(posteriors)
+    if posteriors is None or target.is_number:
+        loss = scores.losses(pred, true, basis[0])
+    else:  # most rows with labels are either right or wrong, so their logarithmic loss puts them in order
+        loss = [row["log_loss"] for row in posteriors]
     order = np.argsort(loss, kind="stable")
     examples = {order[-1]: "worst", order[len(order) // 2]: "median", order[0]: "best"}
     table["example"] = pa.array([examples.get(row) for row in range(len(true))], pa.string())
@@ -261,8 +264,3 @@ def score_rows(folder, data: Split, rows, z_max, baselines) -> dict:
         results["posterior"] |= {"z_max": z_max, "step": target.step if target.is_number else None, "tail": TAIL}
     results["baselines"] = {method: facts | results["baselines"][method] for method, (_, facts) in baselines.items()}
     return results
-
-
-def surprise(posteriors) -> list[float]:
-    """By which rows with labels are put in order, since most are either right or wrong: their logarithmic loss."""
-    return [row["log_loss"] for row in posteriors]
