@@ -85,7 +85,7 @@ def describe(augment) -> str:
     if augment["noise"]:
         left = 1 / np.sqrt(1 + augment["noise"] ** 2)
         parts.append(
-            f"all but the first time with noise of {augment['noise']:g} times its own added, which leaves {left:.0%} "
+            f"all but the first with noise of {augment['noise']:g} times its own added, which leaves {left:.0%} "
             "of its signal-to-noise ratio"
         )
     if augment["shape"]:
@@ -93,7 +93,8 @@ def describe(augment) -> str:
     if augment["dither"]:
         parts.append("with the last digit of a number drawn so that its mean is the true value")
     count = augment["realisations"]
-    return f"each training spectrum stands {'once' if count == 1 else f'{count} times'}, {'; '.join(parts)}"
+    copies = "is one copy" if count == 1 else f"are {count} copies"
+    return f"there {copies} of each training spectrum, {'; '.join(parts)}"
 
 
 def _generators(table, augment, realisation, what="pixels"):

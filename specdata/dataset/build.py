@@ -72,7 +72,7 @@ def build(recipe, output, *, overwrite=False, progress=True, work=None, shards=N
     output = Path(output).resolve()
     folder = Path(work or f"{output}.parts").resolve()
     if folder.is_relative_to(output) or output.is_relative_to(folder):
-        raise SpecdataError(f"--work {folder}: and the output {output} lie inside each other; choose another --work")
+        raise SpecdataError(f"--work {folder} and the output {output} lie inside each other; choose another --work")
     if recipe.source.kind in ("folder", "files", "dataset"):
         source = Path(recipe.source.path).resolve()
         if source.is_relative_to(output):

@@ -61,7 +61,9 @@ class Sample(Section):
 
     size: int = Field(10_000, ge=1, le=MOST, description="How many spectra to take, over all steps.")
     redshift_bins: int = Field(20, ge=1, le=10_000, description="Number of steps between cuts.z_min and cuts.z_max.")
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="Another seed takes other spectra and splits them otherwise.")
+    seed: int = Field(
+        0, ge=0, le=2**63 - 1, description="Another seed takes other spectra, and puts them into other splits."
+    )
 
 
 class Splits(Section):
@@ -75,10 +77,13 @@ class Augment(Section):
     """Changes to the training split of the text configs. `spectra` and the other splits stay as observed."""
 
     realisations: int = Field(
-        1, ge=1, le=1000, description="How often each training spectrum stands there, each time altered otherwise."
+        1,
+        ge=1,
+        le=1000,
+        description="How many copies of each training spectrum there are, each altered in another way.",
     )
     noise: float = Field(
-        0.0, ge=0, le=10, description="Noise to add, all but the first time, in units of the spectrum's own noise."
+        0.0, ge=0, le=10, description="Noise to add to all copies but the first, in units of the spectrum's own noise."
     )
     shape: float = Field(
         0.0, ge=0, le=0.5, description="rms of a smooth factor, as of a wrong flux calibration: 0.05 is 5 per cent."
@@ -93,7 +98,7 @@ class Augment(Section):
         if not (self.noise or self.shape or self.dither):
             raise ValueError("it changes nothing; give noise, shape or dither, or leave it out")
         if self.noise and self.realisations == 1:
-            raise ValueError("noise is added all but the first time; give realisations, at least 2")
+            raise ValueError("noise is added to all copies but the first; give realisations, at least 2")
         return self
 
 
@@ -104,7 +109,7 @@ _LLAMA = "llama-3.1"
 def _counts_something(section):
     """Refuse a tokenizer that is named where no tokens are counted."""
     if section.tokens is None and section.tokenizer != _LLAMA:
-        raise ValueError(f"the tokenizer {section.tokenizer} counts nothing without the key tokens; give both")
+        raise ValueError(f"the tokenizer {section.tokenizer} is not used without the key tokens; give both")
     return section
 
 

@@ -52,9 +52,14 @@ def test_only_the_training_split_of_the_text_is_altered(built):
 def test_card_check_evaluation_and_upload_know_it(built):
     folder = built[1]
     card = (folder / "README.md").read_text()
-    for said in ("spectrum stands 3 times", "leaves 71% of its signal-to-noise", "an rms of 5.0%", "60 rows"):
+    for said in (
+        "are 3 copies of each training spectrum",
+        "leaves 71% of its signal-to-noise",
+        "an rms of 5.0%",
+        "60 rows",
+    ):
         assert said in card
-    assert "stands 3 times" in _altered(SimpleNamespace(path=str(folder), split="train[:20]"))
+    assert "are 3 copies" in _altered(SimpleNamespace(path=str(folder), split="train[:20]"))
     assert _altered(SimpleNamespace(path=str(folder), split="test")) is None
     manifest = json.loads((folder / "manifest.json").read_text())
     check_dataset(folder, manifest, "me/mock-small")
