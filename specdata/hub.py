@@ -52,16 +52,18 @@ def limit_waits() -> None:
             waiting = threading.Timer(QUIET, tqdm.write, [said], {"file": sys.stderr})
             waiting.daemon = True
             waiting.start()
+            asked = request.extensions.get("timeout", {})  # such as None for ever, which HfApi.repo_info asks for
+            request.extensions["timeout"] = {name: asked.get(name) or most for name, most in limits.as_dict().items()}
             try:
                 return super().send(request, **options)
             finally:
                 waiting.cancel()
 
-    now = get_session()
+    now, limits = get_session(), httpx2.Timeout(ANSWER, connect=CONNECT)
     if now.timeout == httpx2.Timeout(None):  # otherwise the user has set a client of their own
         hooks = now.event_hooks | {"response": [*now.event_hooks["response"], refuse_page]}
         options = {"event_hooks": hooks, "follow_redirects": True}
-        set_client_factory(lambda: Client(**options, timeout=httpx2.Timeout(ANSWER, connect=CONNECT)))
+        set_client_factory(lambda: Client(**options, timeout=limits))
 
 
 @contextlib.contextmanager
@@ -234,14 +236,15 @@ def _needs(item):
         raise SpecdataError(f"{item}: is not a recipe of trl sft, which names a model_name_or_path") from None
 
 
-def check_there(name, repo_type="model") -> None:
-    """Refuse at once a name of which there is neither a folder, nor a copy on this disk, nor a repository.
+def check_there(name, repo_type="model", file=None) -> None:
+    """Refuse at once a name of which there is neither a folder, nor a copy of `file` on this disk, nor a repository.
 
     The clients of the Hub would first try to reach it for half a minute, and then report an error of the network.
     """
     from huggingface_hub import try_to_load_from_cache
 
-    file, what = "config.json" if repo_type == "model" else "manifest.json", f"{name} (no such folder here)"
+    file = file or ("config.json" if repo_type == "model" else "manifest.json")
+    what = f"{name} (no such folder here)"
     if Path(name).is_dir():
         return
     with hub_errors(what):

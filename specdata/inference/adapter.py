@@ -5,7 +5,7 @@ from pathlib import Path
 
 from specdata.errors import SpecdataError, one_line
 from specdata.hub import weight_files
-from specdata.inputs import read_json
+from specdata.inputs import check_regular, read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LARGEST_HEAD = 100_000_000  # bytes, the limit of the format itself
@@ -52,6 +52,7 @@ def safetensors_header(path) -> bytes:
 
     A ValueError if the file cannot have such a head, an OSError if it cannot be read.
     """
+    check_regular(path)
     with Path(path).open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         if not 0 < size <= _LARGEST_HEAD:

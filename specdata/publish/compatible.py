@@ -82,7 +82,7 @@ def check_base(folder, base_model) -> None:
     with hub_errors(base_model):
         try:
             files = HfApi().get_safetensors_metadata(base_model).files_metadata.values()
-        except (NotASafetensorsRepoError, SafetensorsParsingError):
+        except (NotASafetensorsRepoError, SafetensorsParsingError, AttributeError, LookupError, TypeError):
             raise SpecdataError(
                 f"{base_model}: has no weights as safetensors, which the adapter could be compared with; give another "
                 "by --base-model"

@@ -132,6 +132,8 @@ def _text_finds(path, content, rules):
     if Path(path).name in _VOCABULARIES:
         rules = {what: rule for what, rule in rules.items() if what in SECRETS}
     yield from _finds(text, rules)
+    if path.endswith(".png"):  # behind the pixels or in the palette; paths would be found among compressed bytes
+        yield from _finds(content.decode("latin-1"), SECRETS)
 
 
 def _unescaped(match):
@@ -156,7 +158,7 @@ def _png_text(content):
     try:
         image = Image.open(io.BytesIO(content), formats=["PNG"])
         image.load()
-    except (OSError, SyntaxError):
+    except (OSError, SyntaxError, Image.DecompressionBombError):
         raise ValueError("a PNG that cannot be read") from None
     return "\n".join(f"{key}: {value}" for key, value in [*image.info.items(), *image.getexif().items()])
 

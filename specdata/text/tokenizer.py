@@ -87,6 +87,10 @@ def load_tokenizer(name):
 def _read_folder(name):
     from transformers import AutoTokenizer
 
+    from specdata.hub import check_there
+
+    if not Path(name).exists():
+        check_there(name, file="tokenizer_config.json")
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False)  # without it, transformers asks on the terminal
 
 

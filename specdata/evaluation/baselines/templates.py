@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from specdata.errors import SpecdataError, one_line
+from specdata.inputs import check_regular
 from specdata.spectra.binning import SDSS_PIXELS
 
 STEP = 1 / SDSS_PIXELS  # of templates, and of the smallest step in redshift, in dex
@@ -73,6 +74,7 @@ def read_templates(path, first, last) -> Templates:
     from astropy.io import fits
 
     try:
+        check_regular(path)
         with fits.open(path) as hdus:
             hdu = hdus["BASIS_VECTORS"]
             wavelength = hdu.header["CRVAL1"] + hdu.header["CDELT1"] * np.arange(hdu.header["NAXIS1"])
