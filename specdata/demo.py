@@ -9,6 +9,7 @@ import specdata
 from specdata.errors import SpecdataError
 from specdata.extras import need
 from specdata.files import find_recipe, shipped
+from specdata.inputs import read_json
 from specdata.results import RESULTS, load_results
 from specdata.text.smollm2 import MODEL, convert_gguf, gguf_folder
 from specdata.training.launch import run_training, start_from
@@ -81,12 +82,15 @@ def demo(output) -> dict:
 def _check_folder(output):
     """Refuse a folder that is neither empty nor begun by this version's demo, and missing packages."""
     state = output / _STATE
-    if state.is_file():
-        made_by = json.loads(state.read_text(encoding="utf-8"))["specdata"]
+    if state.is_file() and state.stat().st_size:  # an empty one was left by a kill, before any work
+        try:
+            made_by = read_json(state)["specdata"]
+        except (ValueError, LookupError, TypeError):
+            made_by = "of an unknown version"
         if made_by != specdata.__version__:
             raise SpecdataError(f"{output}: was begun by specdata {made_by}; remove it, or choose another --output")
         return
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if output.exists() and (not output.is_dir() or set(output.iterdir()) - {state}):
         raise SpecdataError(f"{output}: exists and is not a demo's folder; choose another --output")
     need("demo", "trl", "peft", "gguf", what="the demo")
     gguf_folder()

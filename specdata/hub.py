@@ -53,17 +53,18 @@ def limit_waits() -> None:
             waiting.daemon = True
             waiting.start()
             asked = request.extensions.get("timeout", {})  # such as None for ever, which HfApi.repo_info asks for
-            request.extensions["timeout"] = {name: asked.get(name) or most for name, most in limits.as_dict().items()}
+            most = self.timeout.as_dict()
+            request.extensions["timeout"] = {name: asked.get(name) or most[name] for name in most}
             try:
                 return super().send(request, **options)
             finally:
                 waiting.cancel()
 
-    now, limits = get_session(), httpx2.Timeout(ANSWER, connect=CONNECT)
+    now = get_session()
     if now.timeout == httpx2.Timeout(None):  # otherwise the user has set a client of their own
         hooks = now.event_hooks | {"response": [*now.event_hooks["response"], refuse_page]}
         options = {"event_hooks": hooks, "follow_redirects": True}
-        set_client_factory(lambda: Client(**options, timeout=limits))
+        set_client_factory(lambda: Client(**options, timeout=httpx2.Timeout(ANSWER, connect=CONNECT)))
 
 
 @contextlib.contextmanager

@@ -315,7 +315,8 @@ def place(tmp_path_factory, mock_data):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     (folder / "empty" / ".keep").unlink()
-    os.mkfifo(folder / "pipe")
+    for pipe in ("pipe", "weights-pipe/adapter_model.safetensors"):
+        os.mkfifo(folder / pipe)
     (folder / "data").symlink_to(mock_data)
     (folder / "not-utf-8").mkdir()
     shutil.copy(DATA / "spec-0468-51912-0523.fits", os.fsencode(folder / "not-utf-8") + b"/spec-\xff.fits")

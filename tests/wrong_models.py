@@ -87,6 +87,8 @@ INPUTS = {
     "pickled/config.json": b"{}",
     "pickled/pytorch_model.bin": b"\x80\x04.",
     "nothing/config.json": b"{}",
+    "weights-pipe/adapter_config.json": json.dumps(CONFIG).encode(),
+    "demo-broken/demo.json": b"[]",
     "recipes-not/sft.yaml": b"model_name_or_path: m\ndataset_name: d\noutput_dir: o\n",
 }
 for _name, (_config, _weights, _) in ADAPTERS.items():
@@ -104,6 +106,9 @@ ROWS = [
     *((f"{command} {name} {rest}", said) for name, (_, said) in RESULTS.items()
       for command, rest in (("predict {spectrum} --adapter", ""), ("publish adapter", _PUBLISH),
                             ("card --training results-old --recipe sft.yaml --output out --evaluation", ""))),
+    ("predict {spectrum} --adapter weights-pipe --dataset data --config paper", NOT_WEIGHTS),
+    ("evaluate --model model --dataset data --config paper --output out --templates pipe", "it is a device or a pipe"),
+    ("demo --output demo-broken", "demo-broken: was begun by specdata of an unknown version; remove it, or"),
     # Base models
     *((f"evaluate --model {name} --dataset data --config paper --output out", said) for name, said in (
         ("pickled", "holds its weights as pytorch_model.bin, a pickle, which may run any code"),

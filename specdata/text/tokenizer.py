@@ -85,11 +85,12 @@ def load_tokenizer(name):
 
 
 def _read_folder(name):
+    from huggingface_hub import constants
     from transformers import AutoTokenizer
 
     from specdata.hub import check_there
 
-    if not Path(name).exists():
+    if not (Path(name).exists() or constants.HF_HUB_OFFLINE):
         check_there(name, file="tokenizer_config.json")
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False)  # without it, transformers asks on the terminal
 

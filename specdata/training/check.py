@@ -2,10 +2,10 @@
 
 import contextlib
 import copy
-import json
 import math
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -14,6 +14,7 @@ from pathlib import Path
 from specdata.dataset.augment import describe
 from specdata.dataset.manifest import MANIFEST, read_manifest
 from specdata.errors import SpecdataError, one_line
+from specdata.inputs import read_json
 from specdata.training.cost import flops_per_token, least_memory, model_shape
 from specdata.training.recipe import REGIONAL, checkpoints, parse_training
 from specdata.training.rows import measure_rows, mixture_sizes, open_source
@@ -175,7 +176,7 @@ def _machine(parsed, cpu):
          "name the GPU to train on with --device"),
         (_WARN, not cpu and model.dtype == "float32",
          "dtype float32 takes twice the memory of bfloat16 and converts each weight in every step"),
-        (_FAIL, not (there.is_dir() and os.access(there, os.W_OK)),
+        (_FAIL, not _may_write(there),
          f"output_dir {output}: {there} may not be written to; choose another"),
         (_WARN, found and not resume,
          f"output_dir {output}: holds checkpoints of an earlier run, which would be mixed with the new ones; add "
@@ -183,6 +184,15 @@ def _machine(parsed, cpu):
         (_FAIL, resume and not (found if resume is True else Path(resume).is_dir()),
          f"resume_from_checkpoint {resume}: is no folder; give the path of a checkpoint, such as {newest}"),
     ]  # fmt: skip
+
+
+def _may_write(folder):
+    """Whether files can be made in a folder; what `os.access` says of one below /proc is not true for root."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _model(parsed, report):
@@ -199,13 +209,17 @@ def _model(parsed, report):
         try:
             config = AutoConfig.from_pretrained(name, revision=parsed.model.model_revision, trust_remote_code=False)
             size = config.get_text_config().vocab_size
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # each class of config raises its own
             raise SpecdataError(f"model {name}: its config cannot be read ({one_line(error)})") from None
     if Path(name).is_dir():
         index = Path(name) / "model.safetensors.index.json"
         with report.failures():
-            parts = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
-            if missing := [part for part in sorted(parts) if not (Path(name) / part).is_file()]:
+            try:
+                parts = set(read_json(index)["weight_map"].values()) if index.is_file() else set()
+                missing = [part for part in sorted(parts) if not (Path(name) / part).is_file()]
+            except (OSError, ValueError, LookupError, TypeError, AttributeError):
+                raise SpecdataError(f"model {name}: its {index.name} names no weight files; load it anew") from None
+            if missing:
                 raise SpecdataError(f"model {name}: lacks {len(missing)} of {len(parts)} weight files, {missing[:1]}")
             weight_files(name)  # which refuses a pickle
     tokenizer = _tokenizer(parsed, report, away=config is None)
@@ -237,7 +251,11 @@ def _tokenizer(parsed, report, away):
         tokenizer = copy.deepcopy(load_tokenizer(name))
         if template:
             path = Path(template)
-            tokenizer.chat_template = path.read_text() if path.is_file() else load_tokenizer(template).chat_template
+            try:
+                text = path.read_text(encoding="utf-8") if path.is_file() else load_tokenizer(template).chat_template
+            except UnicodeDecodeError:
+                raise SpecdataError(f"chat_template_path {template}: is not text in UTF-8; convert it") from None
+            tokenizer.chat_template = text
         if parsed.training.eos_token:
             tokenizer.eos_token = parsed.training.eos_token
         return tokenizer

@@ -33,10 +33,19 @@ def model_shape(config, peft_config, dtype):
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype, attn_implementation="sdpa")
+        try:
+            model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype, attn_implementation="sdpa")
+        except Exception as error:  # each class of model raises its own
+            raise SpecdataError(f"the model cannot be made from its config ({one_line(error)})") from None
         try:
             return get_peft_model(model, copy.deepcopy(peft_config)) if peft_config else model
         except ValueError as error:
+            name = peft_config.target_modules
+            if "not found" in str(error) and isinstance(name, str) and name.isidentifier():
+                raise SpecdataError(
+                    f"lora_target_modules {name}: trl takes a single name for a regular expression of a module's whole "
+                    f"name, which no module matches; write '.*{name}'"
+                ) from None
             raise SpecdataError(f"the adapter does not fit the model: {one_line(error)}") from None
 
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,9 @@ def parse_training(recipe, settings=()) -> TrainingRecipe:
         regional = launch.dynamo_use_regional_compilation or os.environ.get(REGIONAL, "")
     if not script.dataset_name and not mixture.datasets:
         raise SpecdataError(f"{path}: names no data; give dataset_name or datasets")
+    for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "learning_rate"):
+        if not 0 < getattr(training, name) < math.inf:
+            raise SpecdataError(f"{path}: {name} = {getattr(training, name)}: give a number above 0")
     if not model.model_name_or_path:
         raise SpecdataError(f"{path}: names no model; give model_name_or_path")
     cpu = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -147,5 +151,5 @@ def _refusals(path):
 def checkpoints(training) -> list[Path]:
     """Folders of the complete checkpoints of a training, the oldest first."""
     # The state is written last, so a checkpoint that holds it is complete.
-    states = Path(training).glob("checkpoint-*/trainer_state.json")
-    return [path.parent for path in sorted(states, key=lambda path: int(path.parent.name[11:]))]
+    folders = (path.parent for path in Path(training).glob("checkpoint-*/trainer_state.json"))
+    return sorted((one for one in folders if one.name[11:].isdecimal()), key=lambda folder: int(folder.name[11:]))

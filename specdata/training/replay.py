@@ -49,18 +49,26 @@ def write_replay(
         If the data set cannot be read or does not have as many.
     """
     from datasets import Dataset, load_dataset
+    from huggingface_hub import constants
 
+    from specdata.hub import check_access
     from specdata.text.tokenizer import load_tokenizer
     from specdata.text.tokens import count_chats, special_token_in
 
     contents = ("train.parquet", RECORD)
     check_free(output, marker=RECORD, contents=contents, overwrite=overwrite)
     loaded, local = load_tokenizer(tokenizer), Path(dataset).is_dir()
-    try:
-        found = load_dataset(dataset, config, split=split, streaming=not local)
-        found = iter(found.shuffle(seed=seed, **({} if local else {"buffer_size": _BUFFER})))
-    except Exception as error:  # of the Hub, of the files, of a wrong config or split
-        raise SpecdataError(f"{dataset}: cannot be read ({one_line(error)})") from None
+    if not (local or constants.HF_HUB_OFFLINE):
+        check_access(dataset, "dataset")
+
+    def read():
+        try:
+            found = load_dataset(dataset, config, split=split, streaming=not local)
+            yield from found.shuffle(seed=seed, **({} if local else {"buffer_size": _BUFFER}))
+        except Exception as error:  # of the Hub, of the files, of a wrong config or split
+            raise SpecdataError(f"{dataset}: cannot be read ({one_line(error)})") from None
+
+    found = read()
     taken, counts = [], {"looked_at": 0, "no_answer": 0, "special_token": 0, "too_long": 0}
     with tqdm(total=rows, unit=" rows", desc="replay", disable=not progress) as bar:
         while len(taken) < rows and (row := next(found, None)):
@@ -94,9 +102,9 @@ def write_replay(
 def _turns(row, dataset):
     """The messages of a row up to the assistant's last turn; empty if there is no answer in it."""
     turns = next((row[key] for key in ("messages", "conversations") if key in row), None)
-    if turns is None and isinstance(row.get("completion"), list):
+    if turns is None and all(isinstance(row.get(key), list) for key in ("prompt", "completion")):
         turns = row["prompt"] + row["completion"]
-    if not isinstance(turns, list):
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         columns = ", ".join(sorted(row))
         raise SpecdataError(f"{dataset}: has the columns {columns}, and no conversations in messages; give a chat set")
     names = {"human": "user", "gpt": "assistant"}

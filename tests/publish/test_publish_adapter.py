@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 
 import numpy as np
 import pyarrow as pa
@@ -267,6 +268,7 @@ def test_an_adapter_that_does_not_agree_with_itself_is_refused(alice, mock_data,
         ("org/mock-x", {"base_model": "org/wide"}, "q_proj is 32 x 32 here and 64 x 64 there; give"),
         ("org/mock-x", {"base_model": "org/wide-4bit"}, "it is 64 wide, not 32; give the right one by --base-model"),
         ("org/mock-x", {"base_model": "org/pickled"}, "org/pickled: has no weights as safetensors, which the adapter"),
+        ("org/mock-x", {"base_model": "org/junk"}, "org/junk: has no weights as safetensors, which the adapter"),
         ("org/mock-x", {"base_model": "org/shallow"}, "layers.1.self_attn.q_proj is 32 x 32 here and missing"),
         ("org/sdss-redshift", {}, "trained or scored on mocks, and its name says sdss; choose a --repo with"),
         ("org/mock-pictures", {}, "org/mock-pictures: is a dataset on the Hub, not a model"),
@@ -283,6 +285,7 @@ def test_a_name_that_does_not_fit_is_refused(alice, adapter, repo, names, senten
     if ("model", "org/pickled") not in alice.storage.repos:
         weights = save({"model.layers.0.self_attn.q_proj.weight": np.zeros((2048, 1), np.uint8)})
         alice.put("model", "org/wide-4bit", {"model.safetensors": weights, "config.json": b'{"hidden_size": 64}'})
+        alice.put("model", "org/junk", {"model.safetensors": struct.pack("<Q", 7) + b"[1,2,3]"})
         alice.put("model", "org/pickled", {"pytorch_model.bin": b"PK", "config.json": b"{}"})
     with pytest.raises(SpecdataError, match=sentence):
         publish_adapter(adapter, repo, **NAMES | names)

@@ -136,20 +136,44 @@ def test_a_hub_that_stays_broken_is_told_in_a_sentence(alice, mock_data, waited)
     assert 7200 not in waited  # two hours are not waited for
 
 
-@pytest.mark.parametrize("request_", ["GET .*/whoami-v2", "PUT /lfs/", "POST .*/commit/main"])
-def test_a_hub_that_does_not_answer_is_not_waited_for(alice, mock_data, monkeypatch, waited, capsys, request_):
+@pytest.fixture
+def impatient(alice, monkeypatch):
+    """The client of the Hub gives up after 0.3 s without an answer, and says at once that it waits."""
     from huggingface_hub import close_session
 
-    forget(alice)
     monkeypatch.setattr("specdata.hub.ANSWER", 0.3)
     monkeypatch.setattr("specdata.hub.QUIET", 0.0)
     close_session()  # of a client that waits longer
+    yield
+    close_session()
+
+
+@pytest.mark.parametrize(
+    "download",
+    [
+        "local_folder('org/mock-silent', 'dataset')",
+        "load_tokenizer('org/silent')",
+        "write_replay('org/silent', 'out', tokenizer='smollm2-135m')",
+    ],
+)
+def test_a_hub_that_gives_nothing_is_not_waited_for(alice, impatient, monkeypatch, waited, capsys, download, tmp_path):
+    from specdata.hub import local_folder
+    from specdata.text.tokenizer import load_tokenizer
+    from specdata.training.replay import write_replay
+
+    monkeypatch.chdir(tmp_path)
+    alice.faults.append(Fault("/api/", "held", times=1000))
+    with pytest.raises(SpecdataError, match=r"(not reached|no download from the Hub) \(.*(timed out|internet).*\)"):
+        eval(download, {f.__name__: f for f in (local_folder, load_tokenizer, write_replay)})
+    assert "specdata: no answer from 127.0.0.1 yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("request_", ["GET .*/whoami-v2", "PUT /lfs/", "POST .*/commit/main"])
+def test_a_hub_that_does_not_answer_is_not_waited_for(alice, impatient, mock_data, waited, capsys, request_):
+    forget(alice)
     alice.faults.append(Fault(request_, "held", times=1000))
-    try:
-        with pytest.raises(SpecdataError, match=r"(the Hub was not reached|the upload stopped) \(.*timed out\)"):
-            publish_dataset(mock_data, "org/mock-silent")
-    finally:
-        close_session()
+    with pytest.raises(SpecdataError, match=r"(the Hub was not reached|the upload stopped) \(.*timed out\)"):
+        publish_dataset(mock_data, "org/mock-silent")
     assert waited == [] or request_.startswith("P")
     assert "specdata: no answer from 127.0.0.1 yet" in capsys.readouterr().err
     if ("dataset", "org/mock-silent") in alice.storage.repos:

@@ -138,6 +138,13 @@ def test_the_text_in_a_picture_is_searched_and_its_pixels_are_not(tmp_path):
     chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
     with pytest.raises(SpecdataError, match="holds a local path, /home/jane/plots"):
         scan({"figure.png": content[:-12] + chunk + end})
+    key = b"-----BEGIN OPENSSH PRIVATE KEY-----"
+    chunk = struct.pack(">I", len(key)) + b"IDAT" + key + struct.pack(">I", zlib.crc32(b"IDAT" + key))
+    with pytest.raises(SpecdataError, match="holds a private key"):  # behind the end of the pixels
+        scan({"figure.png": content[:-12] + chunk + end})
+    huge = struct.pack(">4sIIBBBBB", b"IHDR", 60_000, 60_000, 8, 2, 0, 0, 0)
+    with pytest.raises(SpecdataError, match="a PNG that cannot be read"):
+        scan({"figure.png": content[:12] + huge + struct.pack(">I", zlib.crc32(huge)) + content[33:]})
     imsave(path, np.zeros((2, 2, 3)), metadata={"Source": "/home/jane/plot.py"})
     with pytest.raises(SpecdataError, match=r"figure.png, line \d: holds a local path, /home/jane/plot.py"):
         scan({"figure.png": path})

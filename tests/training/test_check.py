@@ -91,7 +91,9 @@ def test_the_rows_are_those_that_trl_trains_on(tiny_model, tokenizer):
         (["--dataset_config", "none"], "config none, split train: cannot be loaded (BuilderConfig 'none' not found"),
         (["--dataset_test_split", "valid"], "split valid: cannot be loaded (Unknown split"),
         (["--dataset_config", "spectra"], "has no columns prompt and completion; give a text config"),
-        (["--lora_target_modules", "query"], "the adapter does not fit the model: Target modules"),
+        (["--lora_target_modules", "query", "key"], "the adapter does not fit the model: Target modules"),
+        (["--lora_target_modules", "q_proj"], "which no module matches; write '.*q_proj'"),
+        (["--chat_template_path", "latin-1.jinja"], "chat_template_path latin-1.jinja: is not text in UTF-8"),
         (["--load_in_4bit", "true"], "bitsandbytes is not installed; pip install bitsandbytes"),
         (["--optim", "paged_adamw_8bit"], "optim paged_adamw_8bit: bitsandbytes is not installed"),
         (["--load_in_4bit", "true", "--accelerate_config", "fsdp2"], "load_in_4bit with FSDP alters weights"),
@@ -102,7 +104,8 @@ def test_the_rows_are_those_that_trl_trains_on(tiny_model, tokenizer):
         (["--eos_token", "<|im_start|>"], "24 answers lack the tokenizer's end token <|im_start|>"),
     ],
 )
-def test_what_would_fail_is_found(settings, sentence):
+def test_what_would_fail_is_found(settings, sentence, here):
+    (here / "latin-1.jinja").write_bytes(b"\xe9")
     if "CUT" in settings:
         facts = check(RECIPE, [*TINY, *DATA], progress=False).facts
         longest = int(facts["rows of sdss-galaxy-spectra packed train"].split(" to ")[1].split(",")[0])
@@ -166,6 +169,9 @@ def test_a_broken_model_folder_is_found(tmp_path, tiny_model):
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (broken / "model.safetensors.index.json").write_text(json.dumps(index))
     assert any("lacks 2 of 2 weight files, ['model-00001" in line for line in failures(*model))
+    for content in ("[1]", '{"weight_map": {"a": 5}}', "{"):
+        (broken / "model.safetensors.index.json").write_text(content)
+        assert any("model.safetensors.index.json names no weight files" in line for line in failures(*model))
     (broken / "config.json").unlink()
     assert any("its config cannot be read" in line for line in failures(*model))
     shutil.copytree(tiny_model, tmp_path / "mute")

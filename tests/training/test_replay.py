@@ -65,5 +65,10 @@ def test_the_same_seed_takes_the_same_and_others_are_refused(tmp_path, workplace
     Dataset.from_dict({"text": ["x"]}).to_parquet(tmp_path / "plain" / "train.parquet")
     with pytest.raises(SpecdataError, match="has the columns text, and no conversations in messages"):
         write_replay(str(tmp_path / "plain"), tmp_path / "out", **options)
+    (tmp_path / "odd").mkdir()
+    for row in ({"messages": ["a", "b"]}, {"prompt": "x", "completion": [{"role": "assistant", "content": "y"}]}):
+        (tmp_path / "odd" / "train.jsonl").write_text(json.dumps(row))
+        with pytest.raises(SpecdataError, match=f"has the columns {', '.join(sorted(row))}, and no conversations"):
+            write_replay(str(tmp_path / "odd"), tmp_path / "out", **options)
     with pytest.raises(SpecdataError, match="cannot be read"):
         write_replay(str(tmp_path / "nowhere"), tmp_path / "out", **options)

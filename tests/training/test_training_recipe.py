@@ -29,6 +29,15 @@ def test_what_trl_refuses_is_one_sentence(settings, sentence):
     assert dict(os.environ) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("per_device_train_batch_size", "0"), ("gradient_accumulation_steps", "-1"), ("num_train_epochs", "nan")],
+)
+def test_a_number_that_trl_takes_and_no_training_can_have_is_refused(name, value):
+    with pytest.raises(SpecdataError, match=rf"{name} = {value}: give a number above 0"):
+        parse_training(PAPER, [f"--{name}={value}"])
+
+
 def test_a_wrong_key_of_the_file_is_refused(tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(find_recipe(PAPER).read_text() + "max_seq_length: 573\n")
