@@ -85,7 +85,8 @@ def hub_errors(what) -> Iterator[None]:
         raise SpecdataError(f"{what}: the Hub answers {code} ({' '.join(said.split())[:200]}); {hint}") from error
     except HFValidationError as error:
         raise SpecdataError(f"{what}: is not a name of the Hub, such as ORG/NAME ({one_line(error)})") from None
-    except (httpx2.DecodingError, json.JSONDecodeError) as error:
+    except (httpx2.DecodingError, json.JSONDecodeError, AttributeError, LookupError, TypeError) as error:
+        # The client raises the last three where the answer is JSON of another kind.
         raise SpecdataError(
             f"{what}: what answers is not the Hub ({one_line(error)}); log in to your network if it asks for that, or "
             "mend HF_ENDPOINT, and give the same command again"
@@ -117,17 +118,18 @@ def token_user(*, write=False) -> str:
     with hub_errors("token"):
         try:
             user = HfApi().whoami(token=token)
+            name, access = user["name"], user.get("auth", {}).get("accessToken", {})
+            may_only_read = access.get("role") == "read"
         except HfHubHTTPError as error:
             if error.response.status_code != 401:
                 raise
             raise SpecdataError(f"the Hub at {constants.ENDPOINT} does not accept the token: {LOG_IN}") from None
-    access = user.get("auth", {}).get("accessToken", {})
-    if write and access.get("role") == "read":
+    if write and may_only_read:
         raise SpecdataError(
-            f"the token {access.get('displayName', 'in use')!r} of {user['name']} may only read: make one with the "
+            f"the token {access.get('displayName', 'in use')!r} of {name} may only read: make one with the "
             f"role write on {constants.ENDPOINT}/settings/tokens and {LOG_IN}"
         )
-    return user["name"]
+    return name
 
 
 def check_access(name, repo_type="model", *, what=None) -> None:

@@ -25,8 +25,8 @@ class Fault:
 
     `kind` is a status such as 500 or 429, ``cut`` (the connection is reset after `after` bytes of the request),
     ``lost`` (the request is carried out and the connection is reset before the answer), ``page`` (the answer is a web
-    page with status 200, as the login page of a network) or ``held``: a request that has arrived raises the count of
-    `arrived`, and is carried out when `go` is set.
+    page with status 200, as the login page of a network), ``list`` (it is JSON, but an empty list) or ``held``: a
+    request that has arrived raises the count of `arrived`, and is carried out when `go` is set.
     """
 
     pattern: str
@@ -126,12 +126,14 @@ def _faulty(hub, application):
 
         if fault:
             fault.times -= 1
-            if isinstance(fault.kind, int) or fault.kind == "page":
+            if isinstance(fault.kind, int) or fault.kind in ("page", "list"):
                 while (await receive()).get("more_body"):
                     pass
                 headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
                 answer = HTMLResponse("<html>Log in</html>")
-                if fault.kind != "page":
+                if fault.kind == "list":
+                    answer = JSONResponse([])
+                elif fault.kind != "page":
                     answer = JSONResponse({"error": "it is broken today"}, fault.kind, headers)
                 await answer(scope, receive, noted_send)
                 return

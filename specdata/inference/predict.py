@@ -12,10 +12,12 @@ from tqdm import tqdm
 
 from specdata.errors import SpecdataError
 from specdata.inference.reader import BATCH, Asked, Prediction, Reader
+from specdata.inputs import read_bytes
 from specdata.spectra.axis import SKY
 from specdata.spectra.readers import read_spectra
 from specdata.spectra.spectrum import Spectrum
 
+_MOST_KEPT = 2**32  # bytes of the rows that a run which was stopped has kept
 FORMATS = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".parquet": "parquet", ".fits": "fits"}
 
 
@@ -174,7 +176,7 @@ def kept_rows(reader, asked, journal, *, answer_only=False, **options) -> list[d
     ]
     found = {}
     if journal.exists():
-        for line in journal.read_text(encoding="utf-8").split("\n"):
+        for line in read_bytes(journal, _MOST_KEPT).decode(errors="replace").split("\n"):
             with contextlib.suppress(ValueError, TypeError):  # a line that was cut short
                 found |= [json.loads(line)]
     left = [number for number, key in enumerate(keys) if key not in found]

@@ -22,7 +22,7 @@ from specdata.inference.adapter import safetensors_header
 # for passwords and random text find something in every card.
 SECRETS = {
     "a token of the Hub": r"\b(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{30,})",
-    "a private key": r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
+    "a private key": r"-{4,5} ?BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)? ?-{4,5}|PuTTY-User-Key-File-\d",
     "a key of AWS": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
     "a secret key of AWS": (
         r"(?i:aws)[\w.-]{0,30}(?i:secret|key)[\w.-]{0,20}[\"']?\s*[:=]\s*[\"']?[A-Za-z0-9/+]{40}(?:$|[^\w/+])"
@@ -42,7 +42,7 @@ SECRETS = {
     ),
     "a JSON web token": r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
     "a secret in a setting": (
-        r"(?i:api_?key|secret(?:_?key)?|passw(?:or)?d|(?:access|auth|api|bearer|refresh)_?token)[\"']?\s*[:=]\s*"
+        r"(?i:(?:api|account)_?key|secret(?:_?key)?|passw(?:or)?d|(?:access|auth|api|bearer|refresh)_?token)[\"']?\s*[:=]\s*"
         r"[\"']?(?:[A-Za-z0-9/+_.~-]{8,}[0-9]|[A-Za-z0-9/+_.~-]*[0-9][A-Za-z0-9/+_.~-]{8,})"
     ),
     "a password in .netrc": r"\bmachine\s+\S+\s+login\s+\S+\s+password\s+\S+",

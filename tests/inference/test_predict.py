@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -120,13 +121,15 @@ def test_a_run_that_was_stopped_goes_on(command, scored_adapter, files, table, t
     monkeypatch.setattr(Reader, "predict", stopped)
     code, _, err = command(*line)
     assert (code, [path.name for path in tmp_path.iterdir()]) == (130, ["z.csv.partial.jsonl"])
-    with (tmp_path / "z.csv.partial.jsonl").open("a") as kept:
-        kept.write('["cut sho')
+    with (tmp_path / "z.csv.partial.jsonl").open("ab") as kept:
+        kept.write(b'["cut sho\xff')
     code, _, err = command(*line)
     assert code == 0, err
     assert "2 of 3 spectra are done already" in err
     assert asked == [3, 1]
     assert [path.name for path in tmp_path.iterdir()] == ["z.csv"]
+    os.mkfifo(tmp_path / "z.csv.partial.jsonl")
+    assert "it is a device or a pipe, not a file" in command(*line)[2]
     by_name = {name: z for name, z in zip(table["name"], table["z"], strict=True)}
     found = Table.read(tmp_path / "z.csv")
     assert found["z"].tolist() == pytest.approx([by_name[name] for name in found["name"]], abs=1e-4)

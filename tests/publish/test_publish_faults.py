@@ -194,6 +194,14 @@ def test_a_page_in_place_of_an_answer_is_no_answer(alice, mock_data, waited, req
     assert waited == []
 
 
+@pytest.mark.parametrize("request_", ["GET .*/whoami-v2", "GET .*/refs", "POST .*/preupload/", "POST .*/commit/main"])
+def test_json_of_another_kind_is_no_answer(alice, mock_data, waited, request_):
+    alice.faults.append(Fault(request_, "list", times=100))
+    with pytest.raises(SpecdataError, match=r"what answers is not the Hub \(.*\); log in to your network"):
+        publish_dataset(mock_data, "org/mock-list")
+    assert waited == []
+
+
 def test_a_commit_that_leaves_something_out_is_told_and_gets_no_tag(alice, mock_data):
     alice.put("dataset", "org/mock-ignored", {".gitattributes": b"", ".gitignore": b"*.csv", "manifest.json": b"{}"})
     with pytest.raises(SpecdataError, match=r"commit \w{7} lacks rejected.csv; remove the .gitignore"):

@@ -39,6 +39,8 @@ TOKEN = "hf_" + "aB3" * 12  # in two parts, or scanners of code would take it fo
         ("aws_secret_access_key = " + "aB3/" * 10, "a secret key of AWS"),
         ("db_" + "password: " + "correct-horse-7-battery", "a secret in a setting"),
         ("-----BEGIN " + "PGP PRIVATE KEY BLOCK-----", "a private key"),
+        ("---- BEGIN " + "SSH2 ENCRYPTED PRIVATE KEY ----", "a private key"),
+        ("AccountName=x;AccountKey" + "=Ab1/Ab1/Ab1/==", "a secret in a setting"),
         ("in /srv/data/x", "a local path, /srv/data/x"),
         ("in /afs/cern.ch/x", "a local path, /afs/cern.ch/x"),
         ("('/project/astro/x')", "a local path, /project/astro/x"),

@@ -273,7 +273,7 @@ def test_multimodal_universe(tmp_path, layout):
         assert read_spectrum(tmp_path / "b.parquet").zwarning == (not good)
 
 
-def test_rows_of_our_own_data_sets(tmp_path):
+def test_rows_of_our_own_data_sets(tmp_path, monkeypatch):
     spectra = list(mock_spectra(3))
     pq.write_table(pa.Table.from_batches([rows.spectra_batch(spectra)]), tmp_path / "a.parquet", row_group_size=2)
     for one, other in zip(spectra, read_spectra(tmp_path / "a.parquet"), strict=True):
@@ -282,6 +282,9 @@ def test_rows_of_our_own_data_sets(tmp_path):
         np.testing.assert_array_equal(one.wdisp, other.wdisp)
     for name in (2, one.name, one.specobjid):
         assert read_spectrum(f"{tmp_path}/a.parquet[{name}]").name == one.name
+    monkeypatch.setattr("specdata.spectra.readers.rows._MOST_VALUES", 1000)
+    with pytest.raises(SpecdataError, match="a row group has more than 1,000 values in a column; write smaller ones"):
+        read_spectrum(tmp_path / "a.parquet")
 
 
 @pytest.mark.slow  # the import of specutils alone takes seconds

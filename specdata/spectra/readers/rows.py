@@ -19,6 +19,7 @@ from specdata.spectra.readers.metadata import make, metadata
 from specdata.spectra.spectrum import UNKNOWN_UGRIZ, Spectrum
 
 _LISTS = ("flux", "ivar", "lambda", "lsf_sigma", "mask")
+_MOST_VALUES = 10**8  # of a column, which equal values can make of a few bytes; 5,000 spectra have 2 * 10**7
 _OURS = ("loglam", "flux", "ivar", "and_mask", "or_mask", "wdisp")
 
 
@@ -31,6 +32,9 @@ def read(path, axis) -> Iterator | None:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
         raise SpecdataError(f"the Parquet file is damaged ({one_line(error)}); download it again") from error
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    if any(group.column(number).num_values > _MOST_VALUES for group in groups for number in range(group.num_columns)):
+        raise SpecdataError(f"a row group has more than {_MOST_VALUES:,} values in a column; write smaller ones")
     if axis.is_sky and holds_spectra(file.schema_arrow):
         return _read_groups(file, path.name)
     return _read_columns(file, path.name, axis)
