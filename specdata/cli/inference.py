@@ -159,7 +159,7 @@ def predict(
         journal.unlink()
         print(f"written to {output}")
     if failed:
-        raise SpecdataError(f"{len(failed)} of {len(files)} files were left out: {'; '.join(failed)}")
+        raise SpecdataError(f"{len(failed)} left out, and {len(asked)} spectra read: {'; '.join(failed)}")
 
 
 def _print_table(table, most, target) -> None:

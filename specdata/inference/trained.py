@@ -9,6 +9,7 @@ from specdata.errors import SpecdataError, one_line
 from specdata.files import read_recipe
 from specdata.hub import local_folder
 from specdata.results import RESULTS, load_results, target_of
+from specdata.targets import TARGETS
 from specdata.text.encoding import Encoding
 
 RECIPE = "recipe.yaml"  # of the training, in the folder that `specdata card` makes
@@ -130,18 +131,21 @@ def load_encoding(adapter, dataset=None, config=None) -> Encoding:
 
 
 def only_target(folder, results) -> bool:
-    """Whether an adapter was trained on nothing but its target, as far as its folder says it.
+    """Whether an adapter was trained without conversations, as far as its folder says it.
 
     Parameters
     ----------
     folder : Path
-        Folder of the adapter. A recipe with several data sets mixes conversations in.
+        Folder of the adapter. Of the data sets that its recipe mixes, those count as conversations that are neither the
+        text config that was scored nor named as a target is.
     results : dict or None
         Of its evaluation.
     """
     recipe = Path(folder) / RECIPE
-    mixed = recipe.is_file() and len(read_recipe(recipe).get("datasets") or []) > 1
-    return results is not None and not mixed and not results["encoding"].get("turns")
+    parts = (read_recipe(recipe).get("datasets") if recipe.is_file() else None) or []
+    if results is None or results["encoding"].get("turns"):
+        return False
+    return len(parts) < 2 or all(part.get("name") in {results["dataset"]["config"], *TARGETS} for part in parts)
 
 
 def training_range(results) -> tuple:

@@ -94,7 +94,7 @@ def test_the_command_leaves_out_what_it_cannot_read(command, scored_adapter, fil
     spectra = (files[0], spec_files["star"], "no.fits")
     code, out, err = command("predict", *spectra, "--adapter", scored_adapter, "--output", "out.ecsv")
     assert code == 2
-    assert "1 of 3 files were left out: no.fits: " in err
+    assert "1 left out, and 2 spectra read: no.fits: " in err
     assert "predict: 100%" in err
     assert "warning: on 9 spectra of the split test the adapter was worse than the same redshift for all" in err
     assert "the pipeline's class is STAR, and the question is worded for galaxies" in out
@@ -173,6 +173,10 @@ def test_an_adapter_says_what_it_was_trained_for(tmp_path):
     assert not only_target(tmp_path, results | {"encoding": results["encoding"] | {"turns": 3}})
     (tmp_path / "recipe.yaml").write_text("datasets: [{path: a, name: packed}, {path: b}]\n")
     assert not only_target(tmp_path, results)
+    mixture = f"datasets: [{{path: a, name: {results['dataset']['config']}}}, {{path: a, name: %s}}]\n"
+    for name, is_target in (("subclass", True), ("chat", False)):
+        (tmp_path / "recipe.yaml").write_text(mixture % name)
+        assert only_target(tmp_path, results) == is_target
     good = results["baselines"]["constant"] | {"verdict": "better"}
     real = results["dataset"] | {"n_mock_train": 0}
     assert doubts(results | {"baselines": {"constant": good}, "dataset": real}) == []
