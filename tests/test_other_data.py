@@ -78,6 +78,7 @@ def test_a_data_set_without_redshifts(data, days, tmp_path):
     assert not [word for word in ("edshift", "SDSS", "Å") if word in card]
     assert {path.name for path in (data / "figures").iterdir()} == {"values.png", "examples.png"}
     shown = preview(str(data), "test:0", tmp_path / "row.png")
+    assert shown["asked"].startswith("season ")
     assert shown["error"] < 0.101
     assert len(shown["text"]) == 24
 

@@ -107,6 +107,10 @@ RECIPES = [
         "'ftp://...@x': is not a web",
     ),
     ({"source": {"kind": "sdss", "sas_url": 5}}, "source.sas_url = 5"),
+    (
+        {"configs.paper.target": {"name": "class", "labels": ["x", "y"], "column": "spectype"}},
+        "(target 12), which is too few for three splits: loosen the cuts or add spectra (target: the value that a",
+    ),
     ({"cuts": {"z_min": 0.5}}, "cuts: z_min 0.5 has to be below z_max 0.5"),
     *(({"cuts": {"z_max": z}}, "cuts.z_max = ") for z in (HUGE, 0, "far", float("nan"), float("inf"))),
     ({"cuts": {"spectype": "QUASAR"}}, "cuts.spectype"),

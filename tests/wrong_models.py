@@ -186,6 +186,7 @@ ROWS = [
     *((f"publish dataset taken {_PUBLISH} {option}={ref}", f"{option} ")
       for option in ("--tag", "--branch") for ref in REFS),
     (f"publish dataset taken {_PUBLISH} --tag main", "--tag main: cannot be the name of a tag"),
+    (f"publish dataset taken {_PUBLISH} --tag HEAD", "--tag HEAD: cannot be the name of a tag"),
     (f"publish dataset taken {_PUBLISH} --tag b --branch b", "--tag b: cannot be the name of a tag"),
     (f"publish dataset taken {_PUBLISH} --pull-request --tag v1", "--pull-request: goes to main and gets no tag"),
     (f"publish adapter taken {_PUBLISH} --pull-request --branch b", "--pull-request: goes to main and gets no tag"),

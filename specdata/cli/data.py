@@ -144,8 +144,9 @@ def preview(
     shown = run(dataset, row, output, config=config)
     text = shown["text"] if len(shown["text"]) < 100 else f"{shown['text'][:72]} … {shown['text'][-20:]}"
     clipped = f", {shown['clipped']} values clipped" if shown["clipped"] else ""
+    asked = f", {shown['asked']}" if "asked" in shown else ""
     at = f"{shown['split']}:{shown['number']}, {shown['name']}" if shown["split"] else row
-    print(f"row        {at}" + (f", z = {shown['z']:z.4f}" if math.isfinite(shown["z"]) else ""))
+    print(f"row        {at}" + (f", z = {shown['z']:z.4f}" if math.isfinite(shown["z"]) else "") + asked)
     warn(*shown["warnings"])
     print(f"text       {shown['config']}, {shown['bins']} values: {text}")
     print(f"error      at most {shown['error']:.4f} of the normalised flux{clipped}")

@@ -78,9 +78,12 @@ def _draw(recipe, passed, rejected):
     counts = {"read": n + len(rejected), "rejected": dict.fromkeys(CUTS, 0) | Counter(row[1] for row in rejected)}
     if n < 3:
         failed = ", ".join(f"{cut} {number}" for cut, number in counts["rejected"].items() if number)
+        mend = "loosen the cuts or add spectra"
+        if counts["rejected"]["target"]:
+            mend += f" (target: {CUTS['target']}; see `tables` and the low, high or labels of the target)"
         raise SpecdataError(
             f"{n} of {counts['read']} spectra pass the cuts ({failed or 'nothing was read'}), which is too few for "
-            "three splits: loosen the cuts or add spectra"
+            f"three splits: {mend}"
         )
     counts["mock"] = pc.sum(passed["is_mock"]).as_py()
     if counts["mock"] and not recipe.says_mock:

@@ -42,9 +42,8 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
     -------
     dict
         `name` of the observation, `split` and `number` (None for a file), `config`, `z`, `bins`, `warnings`, the
-        `text`, the largest difference of
-        decoded and binned flux in units of the scale (`error`), the number of `clipped` values, and the `path` of the
-        figure.
+        `text`, the largest difference of decoded and binned flux in units of the scale (`error`), the number of
+        `clipped` values, the `path` of the figure, and, of a row with another target than the redshift, its `asked`.
 
     Raises
     ------
@@ -89,6 +88,8 @@ def preview(dataset, row, output=None, *, config=None) -> dict:
         )  # fmt: skip
     error, clipped = float(np.nanmax(np.abs(step))), int(clipped[0])
     shown = {"name": name, "split": split, "number": number, "config": config, "z": spectrum["z"], "bins": len(decoded)}
+    if encoding.target.stored_in == "target" and split:
+        shown["asked"] = f"{encoding.target.words} {text['target']} {encoding.target.unit}".rstrip()
     return shown | {"warnings": warnings, "text": series, "error": error, "clipped": clipped, "path": str(path)}
 
 

@@ -155,7 +155,7 @@ def _check_first(folder, repo, kind, options, dry_run):
         raise SpecdataError(f"{folder}: is not a folder; give one that specdata made")
     check_hub_name(repo, "repository", "--repo")
     tag, branch, as_pull_request = (options.get(name) for name in ("tag", "branch", "as_pull_request"))
-    if tag and (tag in ("main", branch) or not _REF.fullmatch(tag)):
+    if tag and (tag in ("main", "HEAD", branch) or not _REF.fullmatch(tag)):
         raise SpecdataError(f"--tag {tag}: cannot be the name of a tag; write one such as v1.0")
     if branch and not _REF.fullmatch(branch):
         raise SpecdataError(f"--branch {branch}: cannot be the name of a branch; write one such as revised")
