@@ -159,7 +159,7 @@ def predict(
         journal.unlink()
         print(f"written to {output}")
     if failed:
-        raise SpecdataError(f"{len(failed)} left out, and {len(asked)} spectra read: {'; '.join(failed)}")
+        raise SpecdataError(f"{len(failed)} left out, and {len(asked)} read: {'; '.join(failed)}")
 
 
 def _print_table(table, most, target) -> None:
@@ -220,5 +220,5 @@ def merge(
     from specdata.inference.merge import merge as run
 
     need_model("the merge")
-    run(adapter, output, model=model, overwrite=overwrite)
+    warn(*run(adapter, output, model=model, overwrite=overwrite))
     print(f"written to {output}")

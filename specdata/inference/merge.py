@@ -1,10 +1,11 @@
 """An adapter merged into its base: a plain model, for engines that load no LoRA, and for GGUF."""
 
 from specdata.files import new_folder
-from specdata.hub import local_folder
+from specdata.hub import local_folder, weights_revision
 from specdata.inference.adapter import read_config
 from specdata.inference.decision import CONFIG, TEMPLATE
 from specdata.inference.local import Generator
+from specdata.inference.trained import other_revision
 from specdata.inputs import read_bytes
 from specdata.results import RESULTS, load_results
 from specdata.text.smollm2 import PACKAGE
@@ -12,7 +13,7 @@ from specdata.text.smollm2 import PACKAGE
 CONTENTS = ("*.safetensors*", "*.json", "*.jinja", "*.model", "README.md")
 
 
-def merge(adapter, output, *, model=None, overwrite=False) -> None:
+def merge(adapter, output, *, model=None, overwrite=False) -> list[str]:
     """Write the base model with the adapter in it, by PEFT's `merge_and_unload`, in the base's own precision.
 
     Parameters
@@ -24,6 +25,11 @@ def merge(adapter, output, *, model=None, overwrite=False) -> None:
     model : str, optional
         Base model, a folder or a Hub name; by default the one that the adapter names.
     overwrite : bool
+
+    Returns
+    -------
+    list of str
+        A sentence if the base model is not the one that the adapter was scored on.
 
     Raises
     ------
@@ -46,3 +52,5 @@ def merge(adapter, output, *, model=None, overwrite=False) -> None:
         for name in (CONFIG, TEMPLATE):
             if (folder / name).is_file():
                 (partial / name).write_bytes(read_bytes(folder / name))
+    stated = results["model"]["base_revision"] if results else ""
+    return other_revision("base model", found.revision or weights_revision(model), stated)

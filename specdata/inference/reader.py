@@ -15,7 +15,7 @@ from specdata.hub import local_folder, public_name, weights_revision
 from specdata.inference.adapter import CONFIG, read_config
 from specdata.inference.endpoint import Endpoint, connect
 from specdata.inference.local import Generator, check_model, most_tokens
-from specdata.inference.trained import doubts, load_encoding, only_target, training_range
+from specdata.inference.trained import doubts, load_encoding, only_target, other_revision, training_range
 from specdata.posterior import Posterior
 from specdata.results import RESULTS, load_results, target_of
 from specdata.spectra.coverage import cover
@@ -202,13 +202,13 @@ class Reader:
         if not self._scored:
             return []
         scored, own = self._scored["model"], self._scored["model"]["adapter_revision"] or ""
-        for what, found, stated in (
-            ("base model", self.generator.revision or weights_revision(self._model), scored["base_revision"]),
-            ("adapter", own and weights_revision(self._folder), own),
-        ):
-            if len(found) == len(stated) and found != stated:  # a Hub commit and a hash of files cannot be compared
-                warnings.append(f"the {what} has revision {found[:12]}, and the adapter was scored on {stated[:12]}")
-        return warnings
+        base = self.generator.revision or weights_revision(self._model)
+        adapter = own and weights_revision(self._folder)
+        return [
+            *warnings,
+            *other_revision("base model", base, scored["base_revision"]),
+            *other_revision("adapter", adapter, own),
+        ]
 
     def ask(self, spectrum) -> Asked:
         """Write a spectrum for the model.

@@ -176,6 +176,13 @@ def doubts(results) -> list[str]:
     return found
 
 
+def other_revision(what, found, stated) -> list[str]:
+    """A sentence if a revision is not that of the evaluation; a Hub commit and a hash of files cannot be compared."""
+    if len(found) != len(stated) or found == stated:
+        return []
+    return [f"the {what} has revision {found[:12]}, and the adapter was scored on {stated[:12]}"]
+
+
 def _way(encoding):
     """What two encodings have in common if they write a spectrum in the same way."""
     return encoding.edges.tobytes(), encoding.normalisation, encoding.scheme

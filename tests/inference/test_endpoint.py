@@ -350,6 +350,7 @@ def test_more_tokens_than_a_request_may_ask_for_go_in_blocks(vllm, tokenizer):
 def test_a_merged_model_answers_as_the_adapter_does(command, adapter, reader, here, taught_model, tmp_path):
     code, _, err = command("merge", "--adapter", adapter, "--model", taught_model, "--output", "merged")
     assert code == 0, err
+    assert "warning: the base model has revision " in err  # the results that were made up for the adapter name another
     found = Generator(str(tmp_path / "merged"))
     prompts = [said.prompt for said in here]
     assert found.answer(prompts) == [said.answer for said in here]

@@ -94,7 +94,7 @@ def test_the_command_leaves_out_what_it_cannot_read(command, scored_adapter, fil
     spectra = (files[0], spec_files["star"], "no.fits")
     code, out, err = command("predict", *spectra, "--adapter", scored_adapter, "--output", "out.ecsv")
     assert code == 2
-    assert "1 left out, and 2 spectra read: no.fits: " in err
+    assert "1 left out, and 2 read: no.fits: " in err
     assert "predict: 100%" in err
     assert "warning: on 9 spectra of the split test the adapter was worse than the same redshift for all" in err
     assert "the pipeline's class is STAR, and the question is worded for galaxies" in out
