@@ -5,11 +5,7 @@
 FOLDER holds SDSS `spec` files of galaxies, of which every other one is used, so that the rest can judge the mocks
 (`python benchmarks/mocks.py FOLDER --half 1`). All that a mock galaxy is made of is fitted to each spectrum, by least
 squares with a Gaussian prior for each number. What these fits leave, out of emission lines, has the principal
-components of `variety.csv`, optical depths of the stars; then all is fitted again with these. Its last depth, which
-all galaxies have, is the mean of the errors of the calibration that the last fits found. Ten minutes of one core.
-
-The tables of the package come from these steps with one more fit between the two, with `knots` of 0.008, and three
-steps in the last: of six galaxies that this file fitted again, most numbers differ by less than 0.1.
+components of `variety.csv`, optical depths of the stars; then all is fitted again with these. Ten minutes of one core.
 """
 
 import argparse
@@ -19,10 +15,11 @@ import numpy as np
 from absorption import EMISSION, FIRST, LAST, LOGLAM, REST, without
 from mocks import BREAK, measure
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+from tqdm import tqdm
 
 from specdata.spectra.mock import galaxy, stars
 from specdata.spectra.mock.dust import transmission
-from specdata.spectra.mock.galaxy import COLUMNS
+from specdata.spectra.mock.galaxy import COLUMNS, KNOTS
 from specdata.spectra.mock.instrument import CALIBRATION
 from specdata.spectra.specfile import read_spectrum
 
@@ -34,17 +31,18 @@ PRIOR = {
     "[O II]": (0.3, 0.35), "ebv_gas": (-0.82, 0.4), "sigma_gas": (2.18, 0.12),
 }  # fmt: skip
 MILKY_WAY = 0.03  # E(B-V) in mag of dust in front of all
+DEPTHS = 24  # principal components
 
 
 class Fit:
     """The numbers of one galaxy, found by Gauss-Newton steps.
 
-    With them the calibration is fitted: the two shapes of error of the mocks, and one of `knots` at each wavelength,
-    in which the continuum of the galaxy varies, too.
-    Residuals are divided by `soft`, because those of neighbouring pixels are not independent.
+    With them the `continuum` is fitted: errors of the calibration have two shapes, and with what the populations of
+    the mocks lack it varies by `knots` at each wavelength of its own. Residuals are divided by `soft`, because those of
+    neighbouring pixels are not independent.
     """
 
-    def __init__(self, spectrum, start, knots, soft, steps=9):
+    def __init__(self, spectrum, start, prior, knots, soft, steps=9):
         self.spectrum = spectrum
         self.loglam = np.rint(1e4 * spectrum.loglam) / 1e4
         wdisp = np.where(spectrum.wdisp > 0.3, spectrum.wdisp, np.median(spectrum.wdisp[spectrum.wdisp > 0.3]))
@@ -58,16 +56,17 @@ class Fit:
         variance = 1 / np.where(self.used, spectrum.ivar, np.inf) + (0.012 * level) ** 2
         self.weight = np.where(self.used, 1 / np.sqrt(variance) / soft, 0)
         self.dust = transmission(wavelength, MILKY_WAY)
-        errors = [*CALIBRATION[1:], *(knots * np.eye(CALIBRATION.shape[1]))]
-        self.shapes = np.array([np.interp(wavelength, CALIBRATION[0], error) for error in errors])
-        depths = len(start) - len(COLUMNS)
-        mean, self.sigma = np.array([*PRIOR.values()] + [(0.0, 1.0)] * depths).T
+        self.errors = np.vstack([CALIBRATION[1:, : KNOTS.size], knots * np.eye(KNOTS.size)])
+        self.shapes = np.array([np.interp(rest, KNOTS, error) for error in self.errors])
+        mean, self.sigma = prior
         self.numbers = self._steps(start, mean, steps)
 
     def _galaxy(self, numbers):
         """Noiseless flux, in the unit of `Galaxy`."""
-        numbers = np.pad(numbers, (0, len(COLUMNS) + stars.VARIETY - len(numbers)))
-        made = galaxy.from_numbers(np.random.default_rng(0), numbers, np.zeros(galaxy.KNOTS.size))
+        depths = np.zeros(len(galaxy.variety()))
+        depths[: len(numbers) - len(COLUMNS)] = numbers[len(COLUMNS) :]
+        numbers = np.r_[numbers[: len(COLUMNS)], np.zeros(KNOTS.size), depths]
+        made = galaxy.from_numbers(np.random.default_rng(0), numbers)
         return made.observed(self.loglam, self.wdisp, self.spectrum.z) * self.dust
 
     def _steps(self, numbers, mean, steps):
@@ -75,7 +74,7 @@ class Fit:
         number, damping = len(numbers), 1e-2
         light = self._galaxy(numbers)
         w2 = self.weight * self.weight
-        # In units of the prior: the numbers, the errors of the calibration, and the logarithm of the brightness
+        # In units of the prior: the numbers, the parts of the continuum, and the logarithm of the brightness
         own = np.r_[(numbers - mean) / self.sigma, np.zeros(len(self.shapes))]
         own = np.r_[own, np.log(np.sum(w2 * self.flux * light) / np.sum(w2 * light * light))]
         prior = np.r_[np.ones(len(own) - 1), 0]
@@ -106,25 +105,31 @@ class Fit:
             self.model, residual, least = model, new_residual, new_least
             if gain < 1e-4 * least:
                 break
-        self.response = own[number:-1] @ self.shapes
+        self.continuum = own[number:-1] @ self.errors
         return mean + self.sigma * own[:number]
 
 
 def components(fits, number):
-    """Optical depths of which what the fits left is made; shape (number, stars.NPIX)."""
+    """Optical depths of which what the fits left is made, and the mean and sigma of each in these galaxies.
+
+    Of shapes (number, stars.NPIX) and (2, number).
+    """
     left = []
     for fit in fits:
         loglam = fit.loglam[fit.used] - np.log10(1 + fit.spectrum.z)
         missing = -np.log(np.clip(fit.flux[fit.used] / fit.model[fit.used], 0.7, 1.4))
-        left.append(without(EMISSION, np.interp(LOGLAM, loglam, missing, left=0, right=0)))
+        missing = np.interp(LOGLAM, loglam, missing, left=0, right=0)
+        bright = fit.numbers[COLUMNS.index("H alpha")] > 0.5  # emission too strong to be subtracted
+        left.append(without(EMISSION, missing) if bright else missing)
     taper = np.clip((REST - 3690) / 40, 0, 1) * np.clip((8780 - REST) / 100, 0, 1)
     left = np.clip(gaussian_filter1d(np.array(left), 1.0, axis=1) * taper, -0.15, 0.15)
-    _, size, shapes = np.linalg.svd(left, full_matrices=False)
+    scores, size, shapes = np.linalg.svd(left, full_matrices=False)
+    scores = scores[:, :number] * np.sqrt(len(fits))
     seen = shapes[:number] * (size[:number, None] / np.sqrt(len(fits)))
     depths = seen
     for _ in range(3):  # sharper, as the motion of the stars and the instrument will smear them
         depths = depths + seen - gaussian_filter1d(depths, 2.4, axis=1)
-    return np.pad(depths, ((0, 0), (FIRST, stars.NPIX - LAST)))
+    return np.pad(depths, ((0, 0), (FIRST, stars.NPIX - LAST))), np.array([scores.mean(axis=0), scores.std(axis=0)])
 
 
 def _write(name, header, rows):
@@ -140,20 +145,24 @@ def main():
     found = [(measure(spectrum)[BREAK], spectrum) for spectrum in whole if spectrum.good.mean() > 0.9]
     found = sorted((pair for pair in found if np.isfinite(pair[0])), key=lambda pair: pair[0])
 
-    mean = np.array([*PRIOR.values()])[:, 0]
-    fits = [Fit(spectrum, mean, knots=0.001, soft=2.0) for _, spectrum in found]
-    depths = components(fits, stars.VARIETY - 1)
+    prior = np.array([*PRIOR.values()]).T
+    fits = [Fit(spectrum, prior[0], prior, knots=0.001, soft=2.0) for _, spectrum in tqdm(found)]
+    depths, of_depths = components(fits, DEPTHS)
     print("principal components:", depths.std(axis=1).round(4))
-    depths = np.vstack([depths, np.zeros(stars.NPIX)])
-    stars.variety = galaxy.variety = lambda: depths
-    starts = [np.r_[fit.numbers, np.zeros(stars.VARIETY - 1)] for fit in fits]
-    fits = [Fit(spectrum, start, 0.0144, 1.5) for (_, spectrum), start in zip(found, starts, strict=True)]
-    good = [(value, fit) for (value, _), fit in zip(found, fits, strict=True) if abs(fit.numbers).max() < 6]
-    mean = [np.interp(LOGLAM, fit.loglam - np.log10(1 + fit.spectrum.z), fit.response) for _, fit in good]
-    depths[-1, FIRST:LAST] = -np.mean(mean, axis=0)
-    names = [f"depth {k + 1}" for k in range(stars.VARIETY)]
-    rows = [[f"{value:.3f}", *(f"{x:.2f}" for x in fit.numbers), "1.00"] for value, fit in good]
-    _write("galaxies.csv", [BREAK, *COLUMNS, *names], rows)
+    galaxy.variety = lambda: depths
+    starts, prior = [np.r_[fit.numbers, of_depths[0]] for fit in fits], np.hstack([prior, of_depths])
+    pairs = zip(found, starts, strict=True)
+    fits = [
+        Fit(spectrum, start, prior, knots=0.0144, soft=1.0) for (_, spectrum), start in tqdm(pairs, total=len(fits))
+    ]
+    rows = [
+        [f"{value:.3f}", *(f"{x:.2f}" for x in fit.numbers[: len(COLUMNS)]), *(f"{x:.3f}" for x in fit.continuum)]
+        + [f"{x:.2f}" for x in fit.numbers[len(COLUMNS) :]]
+        for (value, _), fit in zip(found, fits, strict=True)
+        if abs(fit.numbers).max() < 6
+    ]
+    names = [f"depth {k + 1}" for k in range(DEPTHS)]
+    _write("galaxies.csv", [BREAK, *COLUMNS, *(f"{x:.0f} A" for x in KNOTS), *names], rows)
     pixels = range(FIRST - 1, LAST, 2)
     rows = [[k, *np.rint(1e4 * depths[:, max(k, FIRST)]).astype(int)] for k in pixels]
     _write("variety.csv", ["pixel", *names], rows)

@@ -1,6 +1,7 @@
 """How far mock galaxies differ from real ones: line indices, emission, colours and noise.
 
     python benchmarks/mocks.py FOLDER --half 1 --output mocks.csv --figure mocks.png
+    python benchmarks/mocks.py FOLDER --half 1 --real
 
 FOLDER holds SDSS `spec` files of galaxies. For each of them `--mocks` mock galaxies are made at its redshift, with its
 signal-to-noise ratio and for its spectrograph, and the one whose 4000 A break is nearest is compared with it, so that
@@ -14,6 +15,9 @@ the table shows what differs at equal redshift, noise and break. Printed and wri
 The last rows are the AUC of a logistic regression on all quantities, their squares and products, scored by five-fold
 cross-validation, and of such regressions on the absorption, the emission, the colours and the noise alone. A quantity
 whose wavelengths lie outside the spectrum is left out of its own row, and is the median in the last ones.
+
+With `--real` the other half of the real galaxies stands in for the mocks: what such a comparison tells of two samples
+of the same kind.
 """
 
 import argparse
@@ -171,6 +175,12 @@ def compare(real, mock, seed=0) -> list[dict]:
     return rows
 
 
+def measured(paths):
+    """Spectra of the files of which nine tenths are good pixels, and that reach the 4000 A break, with `measure`."""
+    whole = (spectrum for spectrum in map(read_spectrum, paths) if spectrum.good.mean() > 0.9)
+    return [pair for pair in ((spectrum, measure(spectrum)) for spectrum in whole) if np.isfinite(pair[1][BREAK])]
+
+
 def matched_mocks(spectra, each, seed=77):
     """For each spectrum the mock, out of `each` at its redshift and noise, whose break is nearest; a list."""
     chosen = []
@@ -202,23 +212,19 @@ def draw(real, mock, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--mocks", type=int, default=8, help="made for each real galaxy (default 8)")
-    parser.add_argument(
-        "--half", type=int, choices=(0, 1), help="every other file: 0, those that absorption.py fits; 1, the rest"
-    )
-    parser.add_argument("--most", type=int, help="take so many files, evenly from the folder (default all)")
+    parser.add_argument("--mocks", type=int, default=32, help="made for each real galaxy (default 32)")
+    parser.add_argument("--half", type=int, choices=(0, 1), help="0: files to which mocks are fitted; 1: the others")
+    parser.add_argument("--real", action="store_true", help="compare with the other half of the real galaxies")
     parser.add_argument("--output", type=Path, help="CSV file of the table")
     parser.add_argument("--figure", type=Path, help="PNG file of the distributions")
     args = parser.parse_args()
+    if args.real and args.half is None:
+        parser.error("--real: give --half 0 or 1")
     paths = sorted(args.folder.glob("spec-*.fits"))
-    if args.half is not None:
-        paths = paths[args.half :: 2]
-    if args.most:
-        paths = paths[:: max(1, len(paths) // args.most)]
-    whole = (spectrum for spectrum in map(read_spectrum, paths) if spectrum.good.mean() > 0.9)
-    real = [(spectrum, measure(spectrum)) for spectrum in whole]
-    real = [pair for pair in real if np.isfinite(pair[1][BREAK])]
-    mocks, found = matched_mocks(real, args.mocks), [quantities for _, quantities in real]
+    real = measured(paths if args.half is None else paths[args.half :: 2])
+    found = [quantities for _, quantities in real]
+    others = [quantities for _, quantities in measured(paths[1 - args.half :: 2])] if args.real else None
+    mocks = others or matched_mocks(real, args.mocks)
     rows = compare(found, mocks)
     print(f"{'':28}{'n':>5}{'real':>16}{'mock':>16}{'KS':>7}{'AUC':>7}")
     for row in rows:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from specdata.spectra.mock.dust import transmission
-from specdata.spectra.mock.stars import LOGLAM_START, METALLICITIES, STEP, VARIETY, population_light, variety
-from specdata.spectra.portable import LN_10, exp, exp10, gaussian, log10, normal
+from specdata.spectra.mock.instrument import CALIBRATION
+from specdata.spectra.mock.stars import LOGLAM_START, METALLICITIES, STEP, population_light, variety
+from specdata.spectra.portable import LN_10, exp, exp10, gaussian, log10
 
 Z_MAX = 0.8  # the population model begins at 1905 A, and the observed spectra at 3550 A
 PIXEL_VELOCITY = 299792.458 * LN_10 * STEP  # km/s
@@ -19,11 +20,11 @@ KINDS = {"quiescent": (1.65, 9.0), "star-forming": (0.0, 1.4), "green valley": (
 SHARES_NEAR, SHARES_FAR = np.array([0.48, 0.39, 0.13]), np.array([0.86, 0.03, 0.11])
 # Columns of `galaxies.csv` after the break: log10 of the light at 5500 A of each age relative to that of 10 Gyr;
 # [Fe/H]; log10 of E(B-V) and of the velocity dispersion of the stars; sodium; log10 of H alpha, of three lines relative
-# to it and of two relative to H beta; log10 of E(B-V) and of the velocity dispersion of the gas; and `depths`
+# to it and of two relative to H beta; log10 of E(B-V) and of the velocity dispersion of the gas. Then `continuum` at
+# each of `KNOTS`, and `depths`
 COLUMNS = ("5 Myr", "60 Myr", "300 Myr", "1 Gyr", "3 Gyr", "feh", "ebv_stars", "sigma_stars", "sodium", "H alpha",
            "[N II]", "[S II]", "[O I]", "[O III]", "[O II]", "ebv_gas", "sigma_gas")  # fmt: skip
-KNOTS = np.arange(2000.0, 10_000.0, 300.0)  # A at rest, of `Galaxy.continuum`
-BLUE_SCATTER = np.where(KNOTS < 4800.0, 0.012, 0.0)  # of each knot of its own, beside a slope that all share
+KNOTS = CALIBRATION[0, :17]  # A at rest, of `Galaxy.continuum`: 3560 to 8800
 NEIGHBOURS = 25  # galaxies of nearest break, on each side, with which one is blended
 
 # Vacuum wavelengths (A) of the nebular lines (NIST; the wavelengths of the SDSS pipeline's SPZLINE table).
@@ -48,8 +49,8 @@ class Galaxy:
     """What one mock galaxy is made of."""
 
     light: np.ndarray  # share of each metallicity and age in the light at 5500 A before dust; shape (3, 6), sum 1
-    depths: np.ndarray  # of each shape of `stars.variety`, by which the lines of real galaxies differ; shape (11,)
-    continuum: np.ndarray  # natural logarithm of what the stars are brighter at `KNOTS` than the populations say
+    depths: np.ndarray  # of each shape of `stars.variety`, by which the lines of real galaxies differ; shape (24,)
+    continuum: np.ndarray  # natural logarithm of what the galaxy is brighter at `KNOTS` than the populations say
     sigma_stars: float  # velocity dispersion in km/s
     sigma_gas: float
     ebv_stars: float  # colour excess E(B-V) in mag
@@ -77,8 +78,7 @@ class Galaxy:
         """
         rest = exp10(loglam) / (1.0 + z)
         stars = self._stars(loglam, wdisp, z) * transmission(rest, self.ebv_stars)
-        stars *= exp(np.interp(rest, KNOTS, self.continuum))
-        return stars + self._gas(loglam, rest, wdisp, z)
+        return (stars + self._gas(loglam, rest, wdisp, z)) * exp(np.interp(rest, KNOTS, self.continuum))
 
     def _stars(self, loglam, wdisp, z):
         """Light of the stars, broadened by their motion and by the instrument."""
@@ -133,7 +133,7 @@ def _smear(light, sigma, shift):
 
 @cache
 def fitted() -> np.ndarray:
-    """The 4000 A break and the numbers of `COLUMNS`, and `depths`, of real galaxies, by break; one row each.
+    """The 4000 A break, the numbers of `COLUMNS`, `continuum` and `depths` of real galaxies, by break; one row each.
 
     `benchmarks/galaxies.py` fitted them to every other one of 810 SDSS galaxies. No two of these numbers vary alone: at
     equal break, those with more metals have younger stars, and those with more dust have more gas.
@@ -155,12 +155,11 @@ def draw_galaxy(rng, z=0.0, kind=None) -> Galaxy:
     near = table[max(0, row - NEIGHBOURS) : row + NEIGHBOURS + 1]
     mean, other, share = near.sum(axis=0) / len(near), near[rng.integers(len(near))], rng.uniform(0.0, 0.3)
     own = mean + np.sqrt(1.0 - share * share) * (table[row] - mean) + share * (other - mean)
-    continuum = normal(rng, 0.0, 0.32) * log10(KNOTS / 5500.0) + normal(rng, 0.0, BLUE_SCATTER, KNOTS.size)
-    return from_numbers(rng, own[1:], continuum)
+    return from_numbers(rng, own[1:])
 
 
-def from_numbers(rng, numbers, continuum) -> Galaxy:
-    """The galaxy that the numbers of `COLUMNS` and `depths` describe; `rng` draws the densities of its gas."""
+def from_numbers(rng, numbers) -> Galaxy:
+    """The galaxy that a row of `fitted` after the break describes; `rng` draws the densities of its gas."""
     number = dict(zip(COLUMNS, numbers, strict=False))
     power = {name: float(exp10(value)) for name, value in number.items() if name not in ("feh", "sodium")}
 
@@ -169,7 +168,8 @@ def from_numbers(rng, numbers, continuum) -> Galaxy:
     metals = np.array([[np.interp(feh, METALLICITIES, row)] for row in np.eye(len(METALLICITIES))])
     moving = {name: float(np.clip(power[name], 60.0, 350.0)) for name in ("sigma_stars", "sigma_gas")}
     dust = {name: min(power[name], 0.8) for name in ("ebv_stars", "ebv_gas")}
-    depths, lines = numbers[-VARIETY:], _lines(rng, power, feh)
+    continuum, depths = np.split(numbers[len(COLUMNS) :], [KNOTS.size])
+    lines = _lines(rng, power, feh)
     return Galaxy(
         metals * (ages / ages.sum()), depths, continuum, **moving, **dust, lines=lines, sodium=number["sodium"]
     )

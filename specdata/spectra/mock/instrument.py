@@ -106,11 +106,11 @@ class Exposure:
     `name` is SDSS (about 3800 to 9200 A) or BOSS (3570 to 10,350 A). `loglam` and `wavelength` (vacuum, A) are
     multiples of `STEP`; `wdisp` is the sigma of the line spread function in pixels, of two arms that meet at 6000 A;
     and the sky has a `continuum` and `lines`, in 1e-17 erg/s/cm2/A. `response` is the flux that is measured for a flux
-    of 1: the calibration errs by some per cent, and smoothly, and SDSS spectra are not corrected for the dust of our
-    own Galaxy.
+    of 1: the calibration errs by some per cent, and smoothly, by `calibration` times what is usual, and SDSS spectra
+    are not corrected for the dust of our own Galaxy.
     """
 
-    def __init__(self, rng, name="SDSS"):
+    def __init__(self, rng, name="SDSS", calibration=1.0):
         self.name = name
         ends = ENDS[name]
         first, stop = rng.integers(*ends[0]), rng.integers(*ends[1])
@@ -121,7 +121,8 @@ class Exposure:
         bright = exp(normal(rng, 0.0, np.array([0.15, 0.3, 0.3]), 3))
         self.continuum, self.lines = bright[0] * continuum, bright[1] * lamps + bright[2] * hydroxyl
         blue, slope = normal(rng, size=2)
-        errors = blue * CALIBRATION[1] + slope * CALIBRATION[2] + normal(rng, 0.0, 0.008, CALIBRATION[0].size)
+        errors = calibration * (blue * CALIBRATION[1] + slope * CALIBRATION[2])
+        errors += normal(rng, 0.0, 0.008, CALIBRATION[0].size)
         ebv = min(0.10, 0.03 * exp(normal(rng, 0.0, 0.6)))
         self.response = exp(np.interp(self.wavelength, CALIBRATION[0], errors)) * transmission(self.wavelength, ebv)
 
@@ -141,15 +142,17 @@ class Exposure:
         n = self.lines.size
         white = normal(rng, size=n + 4)
         centre, beside, far = SMOOTHING[self.name]
-        beside = beside * max(0.0, normal(rng, 1.0, 0.15))
+        blue = self.wavelength < 6000.0
+        arms = (0.95, 1.08, 0.08) if self.name == "BOSS" else (1.0, 1.04, 0.18)
+        beside = beside * np.where(blue, *np.maximum(0.0, normal(rng, np.array(arms[:2]), arms[2], 2)))
         smooth = centre * white[2:-2] + beside * (white[1:-3] + white[3:-1]) + far * (white[:-4] + white[4:])
         smooth = smooth / np.sqrt(centre * centre + 2.0 * (beside * beside + far * far))
         share = 0.0 if self.name == "BOSS" else self.lines / (self.lines + 2.0 * self.continuum)
         noise = np.sqrt(1.0 - share * share) * smooth + share * normal(rng, size=n)
         ratio = snr / np.interp(self.wavelength, *zip(*OVERESTIMATED[self.name], strict=True))
-        spread = 0.06 if self.name == "BOSS" else np.array([0.13, 0.11])
-        wrong, red = exp(normal(rng, np.array([0.0, -0.04]), spread, 2))
-        wrong = np.where(self.wavelength < 6000.0, wrong, wrong * red)
+        mean, spread = ((0.0, 0.05), (0.06, 0.10)) if self.name == "BOSS" else ((0.0, -0.04), (0.13, 0.13))
+        both, red = normal(rng, np.array(mean), np.array(spread), 2)
+        wrong = exp(np.where(blue, both, 1.3 * both + red))
         return wrong * noise / np.sqrt(1.0 + ratio * ratio)
 
     def draw_masks(self, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

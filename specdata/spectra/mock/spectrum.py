@@ -97,7 +97,8 @@ def mock_spectrum(
     # Bright galaxies tend to have the better spectra. Fainter ones are more common.
     brightness = 0.7 * min(1.05, max(0.0, log10(snr / 8.0) / log10(5.0))) + 0.3 * rng.random()
     i_mag = 18.0 - 3.5 * brightness * np.sqrt(brightness) + 2.5 * max(0.0, log10(8.0 / snr))
-    seen = Exposure(rng, "BOSS" if rng.random() < boss_share else "SDSS")
+    # The continua of mock galaxies come from calibrated spectra of real ones, with the errors of their calibration.
+    seen = Exposure(rng, "BOSS" if rng.random() < boss_share else "SDSS", calibration=0.0 if kind == "galaxy" else 1.0)
     drawn = draw_star(own) if kind == "star" else {"galaxy": draw_galaxy, "quasar": draw_quasar}[kind](own, z)
     model = drawn.observed(seen.loglam, seen.wdisp, z)
     scale = exp10(0.4 * (_i_magnitude(seen.wavelength, model) - i_mag)) * seen.response

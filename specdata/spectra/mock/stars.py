@@ -20,7 +20,6 @@ LOGLAM_START = 3.28  # 1905 A
 NPIX = 8192  # up to 12,560 A
 AGES = ("5 Myr", "60 Myr", "300 Myr", "1 Gyr", "3 Gyr", "10 Gyr")
 METALLICITIES = (-0.7, 0.0, 0.3)  # [Fe/H]
-VARIETY = 11  # shapes of `variety`
 
 # Share of each stellar temperature in the light at 5500 A, one row an age: the turn-off fades from O to G stars, and
 # giants (below 5000 K) take over. Supergiants stand in for the red stars of the two youngest populations.
@@ -178,11 +177,11 @@ def species_profiles() -> dict[str, np.ndarray]:
 
 @cache
 def variety() -> np.ndarray:
-    """Optical depths by which real galaxies differ most from those of these stars; shape (VARIETY, NPIX).
+    """Optical depths by which real galaxies differ most from those of these stars; shape (24, NPIX).
 
     `variety.csv` has them in ten thousandths for every other pixel from 3671 to 8870 A, made by
-    `benchmarks/galaxies.py`: ten principal components of what the best fits left of 405 galaxies, each scaled to a
-    typical size of 1, and the mean difference of their continua, which all mock galaxies have.
+    `benchmarks/galaxies.py`: principal components of what the best fits left of 405 galaxies, each scaled to a typical
+    size of 1.
     """
     pixel, *depths = np.loadtxt(Path(__file__).with_name("variety.csv"), dtype=int, delimiter=",", skiprows=1).T
     return np.array([np.interp(np.arange(NPIX), pixel, depth) for depth in depths]) / 10_000.0
