@@ -159,7 +159,6 @@ def main():
         [f"{value:.3f}", *(f"{x:.2f}" for x in fit.numbers[: len(COLUMNS)]), *(f"{x:.3f}" for x in fit.continuum)]
         + [f"{x:.2f}" for x in fit.numbers[len(COLUMNS) :]]
         for (value, _), fit in zip(found, fits, strict=True)
-        if abs(fit.numbers).max() < 6
     ]
     names = [f"depth {k + 1}" for k in range(DEPTHS)]
     _write("galaxies.csv", [BREAK, *COLUMNS, *(f"{x:.0f} A" for x in KNOTS), *names], rows)

@@ -361,7 +361,7 @@ def test_every_processor_makes_the_same_bytes(kernels):
         environment |= {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F"}
     out = subprocess.run([sys.executable, "-c", HASH], env=environment, capture_output=True, text=True, check=True)
     # Made on AMD EPYC with AVX-512. Another version of numpy may draw other numbers: then put the new hash here.
-    assert out.stdout.strip() == "d5d99f50dcd32ed7"
+    assert out.stdout.strip() == "77698a1da8d55d43"
 
 
 def test_last_bits_that_differ_change_no_mock(monkeypatch):
