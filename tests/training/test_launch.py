@@ -108,8 +108,8 @@ def test_train_trains_and_goes_on_from_its_last_checkpoint(workplace, monkeypatc
     state = json.loads((folder / "checkpoint-2" / "trainer_state.json").read_text())
     assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [1, 2]
     assert (folder / "adapter_model.safetensors").is_file()
-    # Another training goes on with what this one has learned: at a rate of 0, nothing of it changes.
-    settings = [*settings[:-1], "continued", "--max_steps", "2", "--learning_rate", "0"]
+    # Another training goes on with what this one has learned: at a rate of next to nothing, that does not change.
+    settings = [*settings[:-1], "continued", "--max_steps", "2", "--learning_rate", "1e-12"]
     again = train("smollm2-135m/redshift-paper", settings, adapter=str(folder))
     state = json.loads((again / "checkpoint-2" / "trainer_state.json").read_text())
     assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [1, 2]  # as the settings say
