@@ -143,6 +143,7 @@ class Exposure:
         white = normal(rng, size=n + 4)
         centre, beside, far = SMOOTHING[self.name]
         blue = self.wavelength < 6000.0
+        # In the blue and in the red arm relative to `SMOOTHING`, and the scatter of both from spectrum to spectrum
         arms = (0.95, 1.08, 0.08) if self.name == "BOSS" else (1.0, 1.04, 0.18)
         beside = beside * np.where(blue, *np.maximum(0.0, normal(rng, np.array(arms[:2]), arms[2], 2)))
         smooth = centre * white[2:-2] + beside * (white[1:-3] + white[3:-1]) + far * (white[:-4] + white[4:])
@@ -150,6 +151,7 @@ class Exposure:
         share = 0.0 if self.name == "BOSS" else self.lines / (self.lines + 2.0 * self.continuum)
         noise = np.sqrt(1.0 - share * share) * smooth + share * normal(rng, size=n)
         ratio = snr / np.interp(self.wavelength, *zip(*OVERESTIMATED[self.name], strict=True))
+        # ln of the noise relative to what `ivar` says: of both arms, and of the red one besides
         mean, spread = ((0.0, 0.05), (0.06, 0.10)) if self.name == "BOSS" else ((0.0, -0.04), (0.13, 0.13))
         both, red = normal(rng, np.array(mean), np.array(spread), 2)
         wrong = exp(np.where(blue, both, 1.3 * both + red))
