@@ -13,11 +13,12 @@ the table shows what differs at equal redshift, noise and break. Printed and wri
   interval from the bootstrap over galaxies.
 
 The last rows are the AUC of a logistic regression on all quantities, their squares and products, scored by five-fold
-cross-validation, and of such regressions on the absorption, the emission, the colours and the noise alone. A quantity
-whose wavelengths lie outside the spectrum is left out of its own row, and is the median in the last ones.
+cross-validation, and of such regressions on the absorption, the emission, the colours and the noise alone: the mean of
+six, with the mocks of nearest break, of second nearest, and so on. A quantity whose wavelengths lie outside the
+spectrum is left out of its own row, and is the median in the last ones.
 
-With `--real` the other half of the real galaxies stands in for the mocks: what such a comparison tells of two samples
-of the same kind.
+With `--real` the other half of the real galaxies stands in for the mocks, each drawn as often as chance has it: what
+such a comparison tells of mocks that are real galaxies of the fitted half.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage, optimize, stats
+from tqdm import tqdm
 
 from specdata.spectra.mock.spectrum import mock_spectrum
 from specdata.spectra.specfile import read_spectrum
@@ -55,6 +57,7 @@ COLOURS = {
     "6800 - 8000 A": ((6760.0, 6860.0), (7950.0, 8050.0)),
 }
 BREAK = "Dn4000"
+DRAWS = 6  # mocks of each galaxy that are compared with it, one at a time
 
 
 def _air_to_vacuum(wavelength):
@@ -122,9 +125,8 @@ def auc(real, mock) -> float:
     return stats.mannwhitneyu(real, mock).statistic / (len(real) * len(mock))
 
 
-def _interval(real, mock, rng, repeats=500):
-    draws = [auc(rng.choice(real, len(real)), rng.choice(mock, len(mock))) for _ in range(repeats)]
-    return np.percentile(draws, [2.5, 97.5])
+def _resampled(real, mock, rng, repeats=500):
+    return [auc(rng.choice(real, len(real)), rng.choice(mock, len(mock))) for _ in range(repeats)]
 
 
 def classify(values, is_real, rng, folds=5, penalty=1.0):
@@ -149,29 +151,32 @@ def classify(values, is_real, rng, folds=5, penalty=1.0):
     return score
 
 
-def compare(real, mock, seed=0) -> list[dict]:
-    """Rows of the table from two lists of `measure`."""
+def compare(real, mocks, seed=0) -> list[dict]:
+    """Rows of the table, from the `measure` of each real galaxy, and from lists of mocks of these, nearest first."""
     rng, rows = np.random.default_rng(seed), []
     for name in real[0]:
-        a, b = (np.array([row[name] for row in rows_of]) for rows_of in (real, mock))
+        a, b = (np.array([row[name] for row in rows_of]) for rows_of in (real, [near[0] for near in mocks]))
         a, b = a[np.isfinite(a)], b[np.isfinite(b)]
         row = {"quantity": name, "n": len(a)}
         for label, x in (("real", a), ("mock", b)):
             low, middle, high = np.percentile(x, [16, 50, 84])
             row |= {f"{label} median": middle, f"{label} spread": (high - low) / 2}
         test = stats.ks_2samp(a, b)
-        low, high = _interval(a, b, rng)
+        low, high = np.percentile(_resampled(a, b, rng), [2.5, 97.5])
         rows.append(row | {"KS": test.statistic, "p": test.pvalue, "AUC": auc(a, b), "AUC low": low, "AUC high": high})
-    values = np.array([list(row.values()) for row in [*real, *mock]])
-    is_real = np.arange(len(values)) < len(real)
+    is_real = np.arange(2 * len(real)) < len(real)
     names = list(real[0])
     noises = [name for name in names if "noise" in name]
     groups = {"all": names, "absorption": [BREAK, *INDICES], "emission": [*EMISSION], "colours": [*COLOURS]}
     for label, group in (groups | {"noise": noises}).items():
-        score = classify(values[:, [names.index(name) for name in group]], is_real, rng)
-        low, high = _interval(score[is_real], score[~is_real], rng)
-        area = auc(score[is_real], score[~is_real])
-        rows.append({"quantity": label, "n": len(real), "AUC": area, "AUC low": low, "AUC high": high})
+        areas, resampled = [], []
+        for draw in range(DRAWS):
+            values = np.array([[row[name] for name in group] for row in [*real, *(near[draw] for near in mocks)]])
+            score = classify(values, is_real, rng)
+            areas.append(auc(score[is_real], score[~is_real]))
+            resampled += _resampled(score[is_real], score[~is_real], rng)
+        low, high = np.percentile(resampled, [2.5, 97.5])
+        rows.append({"quantity": label, "n": len(real), "AUC": np.mean(areas), "AUC low": low, "AUC high": high})
     return rows
 
 
@@ -181,16 +186,20 @@ def measured(paths):
     return [pair for pair in ((spectrum, measure(spectrum)) for spectrum in whole) if np.isfinite(pair[1][BREAK])]
 
 
+def nearest(candidates, wanted):
+    """Those `DRAWS` of some measured spectra whose break is nearest."""
+    return sorted(candidates, key=lambda row: abs(row[BREAK] - wanted[BREAK]))[:DRAWS]
+
+
 def matched_mocks(spectra, each, seed=77):
-    """For each spectrum the mock, out of `each` at its redshift and noise, whose break is nearest; a list."""
+    """For each spectrum those of nearest break out of `each` mocks at its redshift and noise."""
     chosen = []
-    for number, (spectrum, wanted) in enumerate(spectra):
+    for number, (spectrum, wanted) in enumerate(tqdm(spectra)):
         limits = {"z_min": max(spectrum.z - 1e-5, 0), "z_max": spectrum.z + 1e-5}
         limits |= dict.fromkeys(("snr_min", "snr_max"), max(spectrum.snmedian, 1.0))
         limits |= {"boss_share": float(spectrum.loglam.size > 4100)}
         mocks = [mock_spectrum(seed, number * each + k, **limits)[0] for k in range(each)]
-        found = [measure(mock) for mock in mocks]
-        chosen.append(min(found, key=lambda row: abs(row[BREAK] - wanted[BREAK])))
+        chosen.append(nearest([measure(mock) for mock in mocks], wanted))
     return chosen
 
 
@@ -220,11 +229,16 @@ def main():
     args = parser.parse_args()
     if args.real and args.half is None:
         parser.error("--real: give --half 0 or 1")
+    if args.mocks < DRAWS:
+        parser.error(f"--mocks {args.mocks}: give at least {DRAWS}")
     paths = sorted(args.folder.glob("spec-*.fits"))
     real = measured(paths if args.half is None else paths[args.half :: 2])
     found = [quantities for _, quantities in real]
-    others = [quantities for _, quantities in measured(paths[1 - args.half :: 2])] if args.real else None
-    mocks = others or matched_mocks(real, args.mocks)
+    if args.real:
+        others, rng = [quantities for _, quantities in measured(paths[1 - args.half :: 2])], np.random.default_rng(0)
+        mocks = [nearest([others[k] for k in rng.integers(0, len(others), args.mocks)], row) for row in found]
+    else:
+        mocks = matched_mocks(real, args.mocks)
     rows = compare(found, mocks)
     print(f"{'':28}{'n':>5}{'real':>16}{'mock':>16}{'KS':>7}{'AUC':>7}")
     for row in rows:
@@ -234,7 +248,7 @@ def main():
         middle = f"{''.join(both):>32}{row.get('KS', np.nan):7.3f}{row['AUC']:7.3f}"
         print(f"{row['quantity']:28}{row['n']:5.0f}{middle} {interval}")
     if args.figure:
-        draw(found, mocks, args.figure)
+        draw(found, [near[0] for near in mocks], args.figure)
     if args.output:
         with args.output.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, rows[0])

@@ -20,6 +20,8 @@ from specdata.spectra.mock.stars import AGES, LIGHT_SHARES, STEP, population_lig
 from specdata.spectra.specfile import read_spectrum
 from specdata.spectra.spectrum import Spectrum
 
+BANDS = ((0.02, 0.12), (0.17, 0.31), (0.36, 0.5))  # 1 / pixels, of the power of noise
+
 
 @pytest.fixture(scope="module")
 def mocks():
@@ -163,19 +165,31 @@ def test_no_flux_of_a_line_is_lost_between_pixels():
         assert total == pytest.approx(galaxy.emitted()["[O III] 5008"], rel=1e-3)
 
 
-def test_noise_is_what_ivar_says_in_faint_spectra_and_less_in_bright_ones(mocks):
-    for low, high, expected in [(0, 15, 1.0), (30, 50, 0.92)]:
-        for part in (slice(0, 1500), slice(1500, 3000), slice(3000, None)):
-            some = [(s, m) for s, m in mocks if low < s.snmedian < high]
-            pulls = [((s.flux - m) * np.sqrt(s.ivar))[part][s.good[part]] for s, m in some]
-            assert np.median([pull.std() for pull in pulls]) == pytest.approx(expected, abs=0.08)
-            assert np.concatenate(pulls).mean() == pytest.approx(0.0, abs=0.02)  # 3 to 4 sigma
+def test_noise_of_faint_spectra_is_what_ivar_says(mocks):
+    for part in (slice(0, 1500), slice(1500, 3000), slice(3000, None)):
+        pulls = [((s.flux - m) * np.sqrt(s.ivar))[part][s.good[part]] for s, m in mocks if s.snmedian < 15]
+        assert np.median([pull.std() for pull in pulls]) == pytest.approx(1.0, abs=0.08)
+        assert np.concatenate(pulls).mean() == pytest.approx(0.0, abs=0.02)  # 3 to 4 sigma
 
 
-def test_noise_of_neighbouring_pixels_correlates_as_measured(mocks):
-    for instrument, low, high in [("SDSS", 0.2, 0.3), ("BOSS", 0.28, 0.38)]:
-        pulls = [(s.flux - m)[:1500] * np.sqrt(s.ivar[:1500]) for s, m in mocks if s.instrument == instrument]
-        assert low < np.median([np.corrcoef(pull[1:], pull[:-1])[0, 1] for pull in pulls]) < high
+@pytest.mark.parametrize(
+    ("boss_share", "start", "middle", "short"),
+    [(0, 4250, 0.82, 0.42), (0, 4810, 0.55, 0.37), (0, 6270, 0.37, 0.21), (1, 4810, 0.68, 0.25), (1, 6270, 0.78, 0.22)],
+)
+def test_power_of_the_noise_of_bright_spectra_is_that_of_real_ones(boss_share, start, middle, short):
+    """Relative to 1 / ivar, at periods of 3 to 6 pixels and below: medians of 317 spectra of SDSS and 72 of BOSS."""
+    powers = []
+    for index in range(40):
+        mock, model = mock_spectrum(3, index, z_max=0.1, snr_min=56, snr_max=60, boss_share=boss_share)
+        first = np.searchsorted(mock.wavelength, start)
+        pull = ((mock.flux - model) * np.sqrt(mock.ivar))[first : first + 400]
+        power = np.abs(np.fft.rfft(pull * np.hanning(400))) ** 2 / np.sum(np.hanning(400) ** 2)
+        frequency = np.arange(201) / 400
+        powers.append([power[(frequency > low) & (frequency < high)].mean() for low, high in BANDS])
+    longest, found_middle, found_short = np.median(powers, axis=0)
+    assert found_middle == pytest.approx(middle, rel=0.15)
+    assert found_short == pytest.approx(short, rel=0.2)
+    assert longest == pytest.approx(found_middle, rel=0.15)
 
 
 def test_boss_reaches_farther_than_sdss(mocks):
@@ -360,8 +374,8 @@ def test_every_processor_makes_the_same_bytes(kernels):
         environment |= {"NPY_DISABLE_CPU_FEATURES": " ".join(DISPATCHED), "OPENBLAS_CORETYPE": kernels}
         environment |= {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F"}
     out = subprocess.run([sys.executable, "-c", HASH], env=environment, capture_output=True, text=True, check=True)
-    # Made on AMD EPYC with AVX-512. Another version of numpy may draw other numbers: then put the new hash here.
-    assert out.stdout.strip() == "77698a1da8d55d43"
+    # Made on Intel Xeon with AVX-512. Another version of numpy may draw other numbers: then put the new hash here.
+    assert out.stdout.strip() == "ac2d3c0e4e890e70"
 
 
 def test_last_bits_that_differ_change_no_mock(monkeypatch):

@@ -49,7 +49,7 @@ class Galaxy:
     """What one mock galaxy is made of."""
 
     light: np.ndarray  # share of each metallicity and age in the light at 5500 A before dust; shape (3, 6), sum 1
-    depths: np.ndarray  # of each shape of `stars.variety`, by which the lines of real galaxies differ; shape (24,)
+    depths: np.ndarray  # of each shape of `stars.variety`, by which the lines of real galaxies differ; shape (64,)
     continuum: np.ndarray  # natural logarithm of what the galaxy is brighter at `KNOTS` than the populations say
     sigma_stars: float  # velocity dispersion in km/s
     sigma_gas: float
@@ -135,8 +135,9 @@ def _smear(light, sigma, shift):
 def fitted() -> np.ndarray:
     """The 4000 A break, the numbers of `COLUMNS`, `continuum` and `depths` of real galaxies, by break; one row each.
 
-    `benchmarks/galaxies.py` fitted them to every other one of 810 SDSS galaxies. No two of these numbers vary alone: at
-    equal break, those with more metals have younger stars, and those with more dust have more gas.
+    `benchmarks/galaxies.py` drew them from what the spectra of every other one of 810 SDSS galaxies allow. No two of
+    these numbers vary alone: at equal break, those with more metals have younger stars, and those with more dust more
+    gas.
     """
     return np.loadtxt(Path(__file__).with_name("galaxies.csv"), delimiter=",", skiprows=1)
 
@@ -144,7 +145,7 @@ def fitted() -> np.ndarray:
 def draw_galaxy(rng, z=0.0, kind=None) -> Galaxy:
     """One galaxy from the numbers of `rng`, of one of `KINDS`, how common each of which is depends on the redshift.
 
-    It is a real galaxy's fit blended with that of another, so that their deviations from the mean of the galaxies with
+    It is a real galaxy's row blended with that of another, so that their deviations from the mean of the galaxies with
     about their break add up in quadrature: all numbers keep their scatter, and how they follow each other.
     """
     far = min(1.0, max(0.0, (z - 0.1) / 0.25))

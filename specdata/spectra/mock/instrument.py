@@ -64,15 +64,23 @@ SKY_LINES = np.array([
 ])  # fmt: skip
 # First and last pixel in units of `STEP`: the range from which each end of a spectrum is drawn
 ENDS = {"SDSS": ((35795, 35836), (39626, 39648)), "BOSS": ((35511, 35577), (40137, 40170))}
-# Noise of neighbouring pixels, after the power spectrum of what the pipeline's models leave of real spectra: weights of
-# white noise at distances of 0, 1 and 2 pixels. That of BOSS has next to no power at the shortest waves.
-SMOOTHING = {"SDSS": (0.867, 0.115, 0.0), "BOSS": (0.867, 0.16, -0.04)}
+# Noise is white noise seen through weights of 1 at its own pixel, of these one pixel away (wavelength in A, weight),
+# and of minus half of them two pixels away: resampling takes power from the shortest waves, down to a quarter, and
+# leaves waves longer than four pixels as they are. After the power spectra of 405 real galaxies.
+BESIDE = {
+    "SDSS": [(4118, 0.108), (4305, 0.095), (4500, 0.095), (4700, 0.074), (4915, 0.058), (5137, 0.058), (5370, 0.048),
+             (5900, 0.063), (6130, 0.095), (6407, 0.069), (6696, 0.087), (7000, 0.076), (9200, 0.044)],
+    "BOSS": [(6000, 0.133), (6200, 0.163)],
+}  # fmt: skip
 # The pipeline's errors are too large for bright spectra. Wavelength (A), and the signal-to-noise ratio at which the
-# variance of the noise is half of 1 / ivar.
+# variance of the noise is half of 1 / ivar, as the same power spectra have it at periods of three to six pixels.
 OVERESTIMATED = {
-    "SDSS": [(5700, 95.0), (6200, 53.0), (7300, 53.0), (8000, 140.0)],
-    "BOSS": [(5700, 165.0), (6300, 85.0)],
-}
+    "SDSS": [(3940, 330), (4118, 120), (4305, 100), (4500, 80), (4700, 63), (4915, 59.5), (5137, 57), (5370, 56),
+             (5900, 60), (6130, 44.5), (6407, 41), (6696, 41), (7000, 44), (7300, 46), (8000, 85)],
+    "BOSS": [(4118, 157), (4305, 96), (4500, 96), (4700, 72.5), (4915, 70), (5137, 60), (5370, 62), (5700, 66),
+             (6130, 68), (6407, 58), (6696, 64), (7000, 65), (8000, 70)],
+}  # fmt: skip
+UNDERESTIMATED = {"SDSS": 0.4, "BOSS": 1.0}  # what a sky line adds to the variance, relative to 1 / ivar
 # Variance in sky lines, relative to that of their photons, and the brightness at which errors of the subtracted sky
 # double it, after the `ivar` of real spectra
 SKY_LINE_NOISE = {"SDSS": (0.6, 100.0), "BOSS": (1.5, 65.0)}
@@ -136,26 +144,26 @@ class Exposure:
     def draw_noise(self, rng, snr) -> np.ndarray:
         """Noise in units of the sigma that `ivar` tells, for a spectrum of the signal-to-noise ratio `snr`.
 
-        Resampling the exposures to common pixels correlates neighbours, by 0.25 in SDSS-I and 0.33 in BOSS. In SDSS-I
-        this does not show in bright sky lines, whose own errors are as sharp as a pixel.
+        In SDSS-I neighbouring pixels do not follow each other in bright sky lines, whose own errors are as sharp as a
+        pixel.
         """
         n = self.lines.size
         white = normal(rng, size=n + 4)
-        centre, beside, far = SMOOTHING[self.name]
         blue = self.wavelength < 6000.0
-        # In the blue and in the red arm relative to `SMOOTHING`, and the scatter of both from spectrum to spectrum
-        arms = (0.95, 1.08, 0.08) if self.name == "BOSS" else (1.0, 1.04, 0.18)
-        beside = beside * np.where(blue, *np.maximum(0.0, normal(rng, np.array(arms[:2]), arms[2], 2)))
-        smooth = centre * white[2:-2] + beside * (white[1:-3] + white[3:-1]) + far * (white[:-4] + white[4:])
-        smooth = smooth / np.sqrt(centre * centre + 2.0 * (beside * beside + far * far))
-        share = 0.0 if self.name == "BOSS" else self.lines / (self.lines + 2.0 * self.continuum)
+        # `BESIDE` varies from spectrum to spectrum, in each arm apart
+        beside = np.where(blue, *np.maximum(0.0, normal(rng, 1.0, 0.08 if self.name == "BOSS" else 0.18, 2)))
+        beside = beside * np.interp(self.wavelength, *zip(*BESIDE[self.name], strict=True))
+        smooth = white[2:-2] + beside * (white[1:-3] + white[3:-1] - 0.5 * (white[:-4] + white[4:]))
+        smooth = smooth / np.sqrt(1.0 + 2.5 * beside * beside)
+        in_lines = self.lines / (self.lines + 2.0 * self.continuum)
+        share = 0.0 if self.name == "BOSS" else in_lines
         noise = np.sqrt(1.0 - share * share) * smooth + share * normal(rng, size=n)
         ratio = snr / np.interp(self.wavelength, *zip(*OVERESTIMATED[self.name], strict=True))
+        variance = (1.0 + UNDERESTIMATED[self.name] * in_lines) / (1.0 + (1.0 - in_lines) * ratio * ratio)
         # ln of the noise relative to what `ivar` says: of both arms, and of the red one besides
-        mean, spread = ((0.0, 0.05), (0.06, 0.10)) if self.name == "BOSS" else ((0.0, -0.04), (0.13, 0.13))
+        mean, spread = ((0.075, -0.07), (0.06, 0.10)) if self.name == "BOSS" else ((0.005, -0.04), (0.13, 0.13))
         both, red = normal(rng, np.array(mean), np.array(spread), 2)
-        wrong = exp(np.where(blue, both, 1.3 * both + red))
-        return wrong * noise / np.sqrt(1.0 + ratio * ratio)
+        return exp(np.where(blue, both, 1.3 * both + red)) * np.sqrt(variance) * noise
 
     def draw_masks(self, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The SPPIXMASK bits `and_mask` and `or_mask` (int32), and where pixels are lost, with ivar 0 (bool).

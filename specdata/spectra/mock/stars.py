@@ -177,11 +177,11 @@ def species_profiles() -> dict[str, np.ndarray]:
 
 @cache
 def variety() -> np.ndarray:
-    """Optical depths by which real galaxies differ most from those of these stars; shape (24, NPIX).
+    """Optical depths by which real galaxies differ most from those of these stars; shape (64, NPIX).
 
     `variety.csv` has them in ten thousandths for every other pixel from 3671 to 8870 A, made by
-    `benchmarks/galaxies.py`: principal components of what the best fits left of 405 galaxies, each scaled to a typical
-    size of 1.
+    `benchmarks/galaxies.py`: principal components of what fits left of 405 galaxies, 24 of fits without any of them
+    and 40 of fits with those, each scaled to a typical size of 1.
     """
     pixel, *depths = np.loadtxt(Path(__file__).with_name("variety.csv"), dtype=int, delimiter=",", skiprows=1).T
     return np.array([np.interp(np.arange(NPIX), pixel, depth) for depth in depths]) / 10_000.0
