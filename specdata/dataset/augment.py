@@ -12,12 +12,11 @@ import pyarrow as pa
 from specdata.dataset.rows import stored_pixels
 from specdata.errors import SpecdataError
 from specdata.spectra.binning import median_scale
-from specdata.spectra.mock.instrument import SMOOTHING
-from specdata.spectra.portable import exp, gaussian, normal
+from specdata.spectra.mock.instrument import BESIDE, resampled
+from specdata.spectra.portable import exp, exp10, gaussian, normal
 from specdata.spectra.spectrum import spectrum_name
 
 SMOOTH = 0.06  # dex of wavelength, 15 %: over about so much the factor of `shape` stays alike
-_WHITE = (1.0, 0.0, 0.0)  # as `SMOOTHING`, where the spectrograph is not known
 
 
 def augment_spectra(table, augment, realisation) -> pa.Table:
@@ -47,7 +46,7 @@ def augment_spectra(table, augment, realisation) -> pa.Table:
         if noise:
             known = ivar > 0
             sigma = np.sqrt(np.divide(1.0, ivar, out=np.zeros_like(ivar), where=known))
-            flux += noise * sigma * _pixel_noise(rng, len(flux), instrument.as_py())
+            flux += noise * sigma * _pixel_noise(rng, pixels.loglam, instrument.as_py())
             ivar /= 1.0 + noise * noise
         fluxes.append(flux.astype(np.float32))
         ivars.append(ivar.astype(np.float32))
@@ -114,9 +113,9 @@ def _smooth_field(rng, loglam):
     return np.interp(loglam, coarse, field)
 
 
-def _pixel_noise(rng, count, instrument):
+def _pixel_noise(rng, loglam, instrument):
     """Noise with rms 1 whose neighbours are correlated as those of the spectrograph, where that is known."""
-    centre, beside, far = SMOOTHING.get(instrument, _WHITE)
-    white = normal(rng, size=count + 4)
-    smooth = centre * white[2:-2] + beside * (white[1:-3] + white[3:-1]) + far * (white[:-4] + white[4:])
-    return smooth / np.sqrt(centre * centre + 2.0 * (beside * beside + far * far))
+    white = normal(rng, size=len(loglam) + 4)
+    if instrument not in BESIDE:
+        return white[2:-2]
+    return resampled(white, np.interp(exp10(loglam), *zip(*BESIDE[instrument], strict=True)))

@@ -108,6 +108,12 @@ def _tables(name):
     return np.array([wavelength, *tables, lines[~is_oh].sum(0), lines[is_oh].sum(0)])
 
 
+def resampled(white, beside) -> np.ndarray:
+    """White noise of n + 4 pixels as the pipeline's resampling leaves it, with variance 1; weights `beside` of n pixels."""
+    smooth = white[2:-2] + beside * (white[1:-3] + white[3:-1] - 0.5 * (white[:-4] + white[4:]))
+    return smooth / np.sqrt(1.0 + 2.5 * beside * beside)
+
+
 class Exposure:
     """One night's view through one fibre, drawn from the numbers of `rng`; every array has shape (n,).
 
@@ -153,8 +159,7 @@ class Exposure:
         # `BESIDE` varies from spectrum to spectrum, in each arm apart
         beside = np.where(blue, *np.maximum(0.0, normal(rng, 1.0, 0.08 if self.name == "BOSS" else 0.18, 2)))
         beside = beside * np.interp(self.wavelength, *zip(*BESIDE[self.name], strict=True))
-        smooth = white[2:-2] + beside * (white[1:-3] + white[3:-1] - 0.5 * (white[:-4] + white[4:]))
-        smooth = smooth / np.sqrt(1.0 + 2.5 * beside * beside)
+        smooth = resampled(white, beside)
         in_lines = self.lines / (self.lines + 2.0 * self.continuum)
         share = 0.0 if self.name == "BOSS" else in_lines
         noise = np.sqrt(1.0 - share * share) * smooth + share * normal(rng, size=n)
