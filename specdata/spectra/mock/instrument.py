@@ -109,7 +109,7 @@ def _tables(name):
 
 
 def resampled(white, beside) -> np.ndarray:
-    """White noise of n + 4 pixels as the pipeline's resampling leaves it, with variance 1; weights `beside` of n pixels."""
+    """White noise of n + 4 pixels as the pipeline's resampling leaves it, with variance 1; `beside` has n weights."""
     smooth = white[2:-2] + beside * (white[1:-3] + white[3:-1] - 0.5 * (white[:-4] + white[4:]))
     return smooth / np.sqrt(1.0 + 2.5 * beside * beside)
 
